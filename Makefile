@@ -1,0 +1,50 @@
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help experiments plots test smoke lint clean
+
+PYTHON ?= python3
+VENV := .venv
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# The stamp's name holds the interpreter's version and its age the lock's: either change makes .venv anew.
+READY := $(VENV)/ready-$(PYTHON_VERSION)
+HARNESS := $(VENV)/bin/python -m harness
+
+SMOKE := experiments/smoke.toml
+EXPERIMENTS := $(filter-out $(SMOKE),$(wildcard experiments/*.toml))
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or newer)"
+
+experiments: $(READY) ## measure every experiment and draw its figures; goes on where it was interrupted
+	@for file in $(EXPERIMENTS); do \
+		$(HARNESS) run $$file && $(HARNESS) plot results/$$(basename $$file .toml) || exit $$?; \
+	done
+
+plots: $(READY) ## draw every figure again from the CSVs in results/
+	@for folder in $(patsubst %/environment.json,%,$(wildcard results/*/environment.json)); do \
+		$(HARNESS) plot $$folder || exit $$?; \
+	done
+
+test: $(READY) ## run the tests
+	$(VENV)/bin/python -m pytest -q -n 2
+
+smoke: $(READY) ## run a whole tiny experiment: measure, assemble, draw
+	$(HARNESS) run $(SMOKE)
+	$(HARNESS) plot results/smoke
+
+lint: $(READY) ## check style and formatting
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean: ## remove what can be made again: the environment, caches, the smoke results
+	rm -rf $(VENV) results/smoke .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is not Python 3.11 or newer; choose one with PYTHON=python3.12" >&2; exit 2; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@touch $@
