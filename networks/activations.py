@@ -1,0 +1,95 @@
+"""Activation functions, written into a given block, with derivatives taken from their output.
+
+Each works on one block of rows. `activate(values, out, workspace)` may have `values is out`;
+`backpropagate(delta, after)` writes `delta * activation'(.)` over `after`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from networks.layers import Workspace
+
+
+def _relu(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:
+    # Against a row of zeros numpy takes its vectorised loop; against the scalar 0 it needs twice the time.
+    np.maximum(values, workspace.zeros[: values.shape[1]], out=out)
+
+
+def _relu_backward(delta: np.ndarray, after: np.ndarray) -> None:
+    # A relu's output is never negative, so its bits, read as an integer, are positive exactly where it is.
+    # Negated and shifted, the sign fills the word: a mask without a boolean array or a cast.
+    bits = after.view(f"i{after.itemsize}")
+    np.negative(bits, out=bits)
+    np.right_shift(bits, 8 * after.itemsize - 1, out=bits)
+    np.bitwise_and(bits, delta.view(bits.dtype), out=bits)
+
+
+def _sigmoid(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:
+    np.negative(values, out=out)
+    with np.errstate(over="ignore"):  # exp(-x) = inf is right: its sigmoid is 0
+        np.exp(out, out=out)
+    np.add(out, 1, out=out)
+    np.reciprocal(out, out=out)
+
+
+def _sigmoid_backward(delta: np.ndarray, after: np.ndarray) -> None:
+    np.multiply(delta, after, out=delta)
+    np.subtract(1, after, out=after)
+    np.multiply(delta, after, out=after)
+
+
+def _tanh(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:
+    np.tanh(values, out=out)
+
+
+def _tanh_backward(delta: np.ndarray, after: np.ndarray) -> None:
+    np.multiply(after, after, out=after)
+    np.subtract(1, after, out=after)
+    np.multiply(delta, after, out=after)
+
+
+def _softmax(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:
+    column = workspace.block(len(values), 1)
+    np.max(values, axis=1, keepdims=True, out=column)
+    np.subtract(values, column, out=out)
+    np.exp(out, out=out)
+    np.sum(out, axis=1, keepdims=True, out=column)
+    np.divide(out, column, out=out)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation, its derivative and the scale of the weights before it.
+
+    `weight_scale(inputs, outputs)` is the standard deviation of the initial weights: He et al. 2015 for
+    relu, Glorot & Bengio 2010 for the others.
+    """
+
+    activate: Callable[[np.ndarray, np.ndarray, "Workspace"], None]
+    backpropagate: Callable[[np.ndarray, np.ndarray], None] | None
+    weight_scale: Callable[[int, int], float]
+
+
+def _he(inputs: int, outputs: int) -> float:
+    return (2 / inputs) ** 0.5
+
+
+def _glorot(inputs: int, outputs: int) -> float:
+    return (2 / (inputs + outputs)) ** 0.5
+
+
+HIDDEN = {
+    "relu": Activation(_relu, _relu_backward, _he),
+    "sigmoid": Activation(_sigmoid, _sigmoid_backward, _glorot),
+    "tanh": Activation(_tanh, _tanh_backward, _glorot),
+}
+"""Activations of the hidden layers, by name."""
+
+
+def output_activation(hidden: str) -> Activation:
+    """Softmax, after weights scaled as those of the hidden layers; its derivative is folded into the loss."""
+    return Activation(_softmax, None, HIDDEN[hidden].weight_scale)

@@ -1,0 +1,221 @@
+"""The cache of afters and the tracker that watches a training step.
+
+A position of the cache is the number of the layer whose after it holds; position 0 is the input.
+"""
+
+import itertools
+from array import array
+from collections.abc import Callable, Iterator, KeysView, Mapping
+from typing import Any, NamedTuple
+
+PHASES = ("forward", "query", "backward")
+"""`query` is everything asked of the cache between the forward and the backward pass."""
+
+ACTIONS = (
+    "forward",  # layer computed; its after is a new buffer, or (0 bytes) written over the one before it
+    "keep",  # its after is now held by the schedule: a checkpoint
+    "drop",  # the schedule gave its after up; the bytes go with the next release, overwrite or forward
+    "release",  # the after is freed, or handed to the caller
+    "hit",  # the after was asked for and resident
+    "miss",  # the after was asked for and has to be recomputed
+    "delta",  # a new buffer for the delta of the loss
+    "overwrite",  # the layer's after is now the layer's delta, in the same buffer
+    "release_delta",
+    "parameter_deltas",  # new gradients of the layer's weights and biases, which stay live to the end
+    "workspace",  # scratch of a pass, allocated (+) or freed (-)
+)
+
+KINDS = ("checkpoints", "working_afters", "deltas", "parameter_deltas", "workspace")
+"""Checkpoints are afters a schedule keeps; working afters are all others that are live, outputs included."""
+
+_CHECKPOINTS, _WORKING, _DELTAS, _PARAMETER_DELTAS, _WORKSPACE = range(len(KINDS))
+_CODES = {action: code for code, action in enumerate(ACTIONS)}
+
+
+class Event(NamedTuple):
+    """One event of a step; `bytes` is the change of the live bytes, so their running sum is what is live."""
+
+    phase: str
+    action: str
+    layer: int
+    bytes: int
+
+
+class CacheTracker:
+    """Counts what one training step does: integers and labels, never an array.
+
+    Attributes, all of the current step:
+        hits, misses: requests for an after that was, or was not, resident; the input counts as resident.
+        forward_steps: layer forwards executed; store-all needs L.
+        forward_flops: floating-point operations of their products.
+        peak_cached_layers: most afters that the schedule held at once, the input not counted.
+        live_bytes, peak_bytes: bytes of buffers alive now, and at most.
+
+    The forward pass's outputs count as live until the backward pass ends: they are the caller's, and a training
+    step holds them. `observer`, if given, is called without arguments after every event.
+    """
+
+    def __init__(self, observer: Callable[[], None] | None = None):
+        self.phase = "forward"
+        self.hits = self.misses = self.forward_steps = self.forward_flops = 0
+        self.live_bytes = self.peak_bytes = self.peak_cached_layers = 0
+        self._cached: dict[int, None] = {}
+        self._live = [0] * len(KINDS)
+        self._peak = tuple(self._live)
+        # A timeline of Python objects would itself take 50 KB at depth 128; twelve bytes an event do not.
+        self._labels = array("I")
+        self._changes = array("q")
+        self._observer = observer
+
+    @property
+    def cached_layers(self) -> tuple[int, ...]:
+        """Layers whose afters the schedule holds now, in ascending order; the input is not one of them."""
+        return tuple(sorted(self._cached))
+
+    @property
+    def peak_bytes_by_kind(self) -> dict[str, int]:
+        """What `peak_bytes` was made of when it was first reached; the values add up to it."""
+        return dict(zip(KINDS, self._peak, strict=True))
+
+    @property
+    def timeline(self) -> list[Event]:
+        """Every event so far, in order."""
+        return list(self._events())
+
+    def _events(self) -> Iterator[Event]:
+        for label, change in zip(self._labels, self._changes, strict=True):
+            code, phase = divmod(label, len(PHASES))
+            layer, action = divmod(code, len(ACTIONS))
+            yield Event(PHASES[phase], ACTIONS[action], layer, change)
+
+    def live_bytes_over_time(self) -> list[int]:
+        """Live bytes after each event of the timeline."""
+        return list(itertools.accumulate(self._changes))
+
+    def forward(self, layer: int, nbytes: int, flops: int) -> None:
+        self.forward_steps += 1
+        self.forward_flops += flops
+        self._live[_WORKING] += nbytes
+        self._record("forward", layer, nbytes)
+
+    def keep(self, layer: int, nbytes: int) -> None:
+        self._move(_WORKING, _CHECKPOINTS, nbytes)
+        self._cached[layer] = None
+        self.peak_cached_layers = max(self.peak_cached_layers, len(self._cached))
+        self._record("keep", layer, 0)
+
+    def drop(self, layer: int, nbytes: int) -> None:
+        self._move(_CHECKPOINTS, _WORKING, nbytes)
+        del self._cached[layer]
+        self._record("drop", layer, 0)
+
+    def release(self, layer: int, nbytes: int) -> None:
+        self._live[_WORKING] -= nbytes
+        self._record("release", layer, -nbytes)
+
+    def hit(self, layer: int) -> None:
+        self.hits += 1
+        self._record("hit", layer, 0)
+
+    def miss(self, layer: int) -> None:
+        self.misses += 1
+        self._record("miss", layer, 0)
+
+    def delta(self, layer: int, nbytes: int) -> None:
+        self._live[_DELTAS] += nbytes
+        self._record("delta", layer, nbytes)
+
+    def overwrite(self, layer: int, nbytes: int) -> None:
+        kept = layer in self._cached
+        self._move(_CHECKPOINTS if kept else _WORKING, _DELTAS, nbytes)
+        self._cached.pop(layer, None)
+        self._record("overwrite", layer, 0)
+
+    def release_delta(self, layer: int, nbytes: int) -> None:
+        self._live[_DELTAS] -= nbytes
+        self._record("release_delta", layer, -nbytes)
+
+    def parameter_deltas(self, layer: int, nbytes: int) -> None:
+        self._live[_PARAMETER_DELTAS] += nbytes
+        self._record("parameter_deltas", layer, nbytes)
+
+    def workspace(self, nbytes: int) -> None:
+        """`nbytes` of scratch allocated, or freed where negative; it belongs to the pass, so its layer is 0."""
+        self._live[_WORKSPACE] += nbytes
+        self._record("workspace", 0, nbytes)
+
+    def _move(self, source: int, target: int, nbytes: int) -> None:
+        self._live[source] -= nbytes
+        self._live[target] += nbytes
+
+    def _record(self, action: str, layer: int, change: int) -> None:
+        self._labels.append((layer * len(ACTIONS) + _CODES[action]) * len(PHASES) + PHASES.index(self.phase))
+        self._changes.append(change)
+        self.live_bytes += change
+        if self.live_bytes > self.peak_bytes:
+            self.peak_bytes = self.live_bytes
+            self._peak = tuple(self._live)
+        if self._observer:
+            self._observer()
+
+
+class CachedCosts(Mapping[int, int]):
+    """The positions in the cache, each with the forward operations executed since its last use."""
+
+    def __init__(self, last_used: Mapping[int, int], now: int):
+        self._last_used = last_used
+        self._now = now
+
+    def __getitem__(self, position: int) -> int:
+        return self._now - self._last_used[position]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._last_used)
+
+    def __len__(self) -> int:
+        return len(self._last_used)
+
+    def __contains__(self, position: object) -> bool:
+        return position in self._last_used
+
+    def keys(self) -> KeysView[int]:
+        """The dict's own view: its set operations run in C, which counts in chains of thousands of layers."""
+        return self._last_used.keys()
+
+
+class ActivationCache:
+    """The afters resident between operations, by position, and when each was last used."""
+
+    def __init__(self, inputs: Any):
+        self._afters = {0: inputs}
+        self._last_used = {0: 0}
+
+    def __contains__(self, position: int) -> bool:
+        return position in self._afters
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._afters)
+
+    def __getitem__(self, position: int) -> Any:
+        return self._afters[position]
+
+    def put(self, position: int, after: Any, now: int) -> None:
+        self._afters[position] = after
+        self._last_used[position] = now
+
+    def use(self, position: int, now: int) -> None:
+        self._last_used[position] = now
+
+    def take(self, position: int) -> Any:
+        """Return the after at `position` and forget it."""
+        del self._last_used[position]
+        return self._afters.pop(position)
+
+    def costs(self, now: int) -> CachedCosts:
+        """What a schedule sees of the cache; `now` is the forward operations executed so far."""
+        return CachedCosts(self._last_used, now)
+
+    def nearest(self, layer: int) -> int:
+        """The highest position of the cache that is not above `layer`."""
+        # A stretch starts at the highest position, so positions are put in ascending order.
+        return next(position for position in reversed(self._afters) if position <= layer)

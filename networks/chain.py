@@ -1,0 +1,77 @@
+"""The chain a network trains on: the bytes and the work of every value of one training step.
+
+This is the one byte model. The kernels allocate by it, a dry run adds it up, and schedules read it.
+It is plain integers: no arrays, no numpy.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+BLOCK_BYTES = 256 * 1024
+"""Upper bound of a block of rows: small enough to stay in a core's second-level cache between its product
+and its element-wise passes."""
+
+BLOCK_ROWS = (64, 512)
+"""Fewest and most rows of a block: a product of fewer rows is slower, of more rows is not faster."""
+
+
+def block_rows(batch: int, width: int, itemsize: int) -> int:
+    """Rows of `width` values that the kernels work on at a time."""
+    fewest, most = BLOCK_ROWS
+    return min(batch, most, max(fewest, BLOCK_BYTES // (width * itemsize)))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Sizes of one training step of a dense network.
+
+    `layers` are the widths `(w_0, .., w_L)`, `batch` the rows of the input, `itemsize` the bytes of a value.
+    Layers count from 1; position l of each tuple belongs to layer l, and position 0 is the input, which is
+    the caller's and charged to nobody.
+    """
+
+    layers: tuple[int, ...]
+    batch: int
+    itemsize: int
+
+    @property
+    def depth(self) -> int:
+        """L, the number of layers (weight matrices)."""
+        return len(self.layers) - 1
+
+    @cached_property
+    def after_bytes(self) -> tuple[int, ...]:
+        """Bytes of after[l], the output of layer l; after[L] is what `forward` returns."""
+        return (0, *(self.batch * width * self.itemsize for width in self.layers[1:]))
+
+    @property
+    def delta_bytes(self) -> tuple[int, ...]:
+        """Bytes of delta[l], the gradient at layer l's output before its activation: those of after[l]."""
+        return self.after_bytes
+
+    @cached_property
+    def parameter_delta_bytes(self) -> tuple[int, ...]:
+        """Bytes of the gradients of layer l's weights and biases."""
+        pairs = zip(self.layers, self.layers[1:], strict=False)
+        return (0, *((inputs + 1) * outputs * self.itemsize for inputs, outputs in pairs))
+
+    @cached_property
+    def forward_flops(self) -> tuple[int, ...]:
+        """Floating-point operations of layer l's forward product, two for each multiply-add."""
+        pairs = zip(self.layers, self.layers[1:], strict=False)
+        return (0, *(2 * self.batch * inputs * outputs for inputs, outputs in pairs))
+
+    @cached_property
+    def workspace_items(self) -> tuple[int, int, int]:
+        """Items of the workspace of a pass: a row of zeros, a column of ones, one block of rows."""
+        block = max(block_rows(self.batch, width, self.itemsize) * width for width in self.layers[1:])
+        return max(self.layers[1:]), self.batch, block
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes of the workspace, allocated once in the forward pass and once in the backward pass."""
+        return sum(self.workspace_items) * self.itemsize
+
+    def slides(self, layer: int) -> bool:
+        """Whether after[layer] may be written over after[layer - 1] where that one is not kept."""
+        return 1 < layer < self.depth and self.layers[layer - 1] == self.layers[layer]

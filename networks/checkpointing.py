@@ -1,0 +1,151 @@
+"""The network that keeps some afters and recomputes the others during the backward pass."""
+
+import numbers
+from collections.abc import Collection, Iterable
+
+import numpy as np
+
+from networks.cache import ActivationCache
+from networks.perceptron import Deltas, MultiLayerPerceptron
+from networks.schedules import Keep, Schedule
+from networks.schedules.periodic import periodic
+
+
+class NetworkWithCheckpointing(MultiLayerPerceptron):
+    """A multi-layer perceptron that saves every `checkpoint_frequency`-th after and recalculates the others.
+
+    Takes `recompute`, `"segment"` or `"each"` (see `networks.schedules.periodic`), and the options of `Network`.
+    Same seed, same weights; same inputs, the same outputs and gradients, bit for bit.
+
+    Between `forward` and `backward` any after can be asked for with `get_cached_after_or_calculate`.
+    """
+
+    def __init__(self, layers: Iterable[int], *, checkpoint_frequency: int, recompute: str = "segment", **options):
+        self.schedule: Schedule = periodic(checkpoint_frequency, recompute=recompute)
+        self.checkpoint_frequency = checkpoint_frequency
+        self.recompute = recompute
+        super().__init__(layers, **options)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Return the class probabilities `(batch, classes)` of `x` `(batch, layers[0])`, ready for `backward`.
+
+        As `Network.forward`; the same as `cache_afters_during_forward_pass`.
+        """
+        return self.cache_afters_during_forward_pass(x)
+
+    def backward(self, y: np.ndarray) -> Deltas:
+        """Return the gradients of the mean cross-entropy: `[(weights_delta, biases_delta), ..]` of layers 1..L.
+
+        As `Network.backward`; the same as `get_params_deltas_from_backward_pass`.
+        """
+        return self.get_params_deltas_from_backward_pass(y)
+
+    def cache_afters_during_forward_pass(self, x: np.ndarray) -> np.ndarray:
+        """Run every layer, cache the afters that the schedule keeps, and return the outputs.
+
+        The last hidden after stays resident as well: backward asks for it first.
+        """
+        x = self._begin_step(x)
+        with self._pass("forward"):
+            self._cache = ActivationCache(x)
+            self._keep = self.schedule(self._chain)
+            outputs = self.forward_up_to_layer(self._chain.depth)
+            self._hold_loss_delta(outputs)
+        return outputs
+
+    def get_params_deltas_from_backward_pass(self, y: np.ndarray) -> Deltas:
+        """Walk the layers from the last to the first, recomputing the afters that are not cached.
+
+        Returns and raises as `Network.backward`.
+        """
+        labels = self._check_backward(y)
+        deltas = []
+        with self._pass("backward"):
+            delta = self._take_loss_delta(labels)
+            for layer in reversed(self._layers):
+                self.get_cached_after_or_calculate(layer.number - 1)
+                before = self._cache.take(layer.number - 1)
+                deltas.append(layer.parameter_deltas(before, delta, self._workspace, self.tracker))
+                released = delta.nbytes
+                delta = self._delta_before(layer, before, delta)
+                self.tracker.release_delta(layer.number, released)
+        self._end_step()
+        return deltas[::-1]
+
+    def get_cached_after_or_calculate(self, layer: int) -> np.ndarray:
+        """Return after[layer] `(batch, layers[layer])`: from the cache, or recomputed by `forward_up_to_layer`.
+
+        0 is the input, L the outputs. The array may be the cache's own: read it, do not write to it; it is
+        valid until `backward`. Asking costs forward steps, and changes neither the cache nor what `backward` returns.
+        Raises RuntimeError without a forward pass, ValueError for a layer that is not there.
+        """
+        self._check_layer(layer)
+        if layer in self._cache:
+            self.tracker.hit(layer)
+            self._cache.use(layer, self.tracker.forward_flops)
+            return self._cache[layer]
+        self.tracker.miss(layer)
+        return self.forward_up_to_layer(layer)
+
+    def forward_up_to_layer(self, layer: int) -> np.ndarray:
+        """Compute after[layer] from the nearest cached after below it, and return it.
+
+        Within a pass the schedule says which afters of the stretch are cached, and which cached ones go. Between the
+        passes nothing is cached and nothing goes. Valid until `backward`; raises as `get_cached_after_or_calculate`.
+        """
+        self._check_layer(layer)
+        if self._workspace is None:
+            with self._pass("query"):
+                start = self._cache.nearest(layer)
+                after = self._run_stretch(start, layer, kept=frozenset(self._cache), last=None)
+                self.tracker.release(layer, self._chain.after_bytes[layer])
+            return after
+        start = self._cache.nearest(layer)
+        kept = self._ask_schedule(start, layer)
+        for position in self._cache.costs(0).keys() - kept:
+            self.tracker.drop(position, self._chain.after_bytes[position])
+            if position != start:
+                self._cache.take(position)
+                self.tracker.release(position, self._chain.after_bytes[position])
+        # What backward asks for first after this stretch stays until it does, kept or not.
+        return self._run_stretch(start, layer, kept=kept, last=min(layer, self._chain.depth - 1))
+
+    def _run_stretch(self, start: int, stop: int, *, kept: Collection[int], last: int | None) -> np.ndarray:
+        """Run layers start+1..stop, cache the `kept` afters and the `last` one, and return after[stop]."""
+        chain, cache, tracker = self._chain, self._cache, self.tracker
+        after = cache[start] if start in kept else cache.take(start)
+        for number in range(start + 1, stop + 1):
+            free = number - 1 not in cache
+            slide = free and chain.slides(number)
+            after = self._layers[number - 1].forward(after, chain, self._workspace, tracker, in_place=slide)
+            if free and not slide:
+                tracker.release(number - 1, chain.after_bytes[number - 1])
+            if number < chain.depth and (number in kept or number == last):
+                cache.put(number, after, tracker.forward_flops)
+            if number < chain.depth and number in kept:
+                tracker.keep(number, chain.after_bytes[number])
+        return after
+
+    def _ask_schedule(self, start: int, stop: int) -> frozenset[int]:
+        cached = self._cache.costs(self.tracker.forward_flops)
+        kept = frozenset(self._keep(cached, start, stop))
+        strangers = [position for position in kept - cached.keys() if position not in range(start + 1, stop + 1)]
+        if strangers or 0 not in kept:
+            name = getattr(self.schedule, "__name__", repr(self.schedule))
+            fault = f"holds {strangers}, neither cached nor in the stretch" if strangers else "drops 0, the input"
+            raise ValueError(
+                f"schedule {name} {fault}: asked for layers {start + 1}..{stop} with {sorted(cached)} cached, "
+                f"it answered {sorted(kept, key=str)}"
+            )
+        return kept
+
+    def _check_layer(self, layer: int) -> None:
+        # Inside a pass the loss delta may be gone already, and the workspace is there.
+        if self._workspace is None:
+            self._require_forward()
+        if not isinstance(layer, numbers.Integral) or not 0 <= layer < len(self.layers):
+            raise ValueError(f"layer must be an integer from 0 to {len(self.layers) - 1}, got {layer!r}")
+
+    def _discard_afters(self) -> None:
+        self._cache: ActivationCache | None = None
+        self._keep: Keep | None = None

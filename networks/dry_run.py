@@ -1,0 +1,136 @@
+"""The same training step over shapes instead of arrays: every count and every byte, without computing.
+
+The networks here are the real ones. Only what touches arrays is replaced, so a schedule and a tracker
+cannot tell a dry run from a step.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from networks.cache import CacheTracker, Event
+from networks.chain import Chain
+from networks.checkpointing import NetworkWithCheckpointing
+from networks.layer_lists import check_count, check_layers
+from networks.layers import DenseLayer
+from networks.network import Network
+from networks.validation import check_dtype
+
+
+class _Shape:
+    """What an array is to a network's control flow: a number of rows and of bytes."""
+
+    __slots__ = ("nbytes", "rows")
+
+    def __init__(self, rows: int, columns: int, itemsize: int):
+        self.rows = rows
+        self.nbytes = rows * columns * itemsize
+
+    def __len__(self) -> int:
+        return self.rows
+
+
+class _ShapeLayer(DenseLayer):
+    """A layer of `inputs` and `outputs` that has no parameters."""
+
+    def __init__(self, number: int, inputs: int, outputs: int, itemsize: int):
+        self.number = number
+        self._outputs = outputs
+        self._itemsize = itemsize
+        self._parameter_deltas = _Shape(inputs, outputs, itemsize), _Shape(1, outputs, itemsize)
+
+    def _new_after(self, batch: int) -> _Shape:
+        return _Shape(batch, self._outputs, self._itemsize)
+
+    def _new_parameter_deltas(self) -> tuple[_Shape, _Shape]:
+        return self._parameter_deltas
+
+    def _compute_after(self, *arrays) -> None: ...
+
+    def _compute_parameter_deltas(self, *arrays) -> None: ...
+
+    def _compute_delta_before(self, *arrays) -> None: ...
+
+
+class _Dry:
+    """Replaces what touches arrays in a network; inputs are a `_Shape`, labels nothing."""
+
+    def _build_layers(self, seed: int) -> list[DenseLayer]:
+        pairs = zip(self.layers, self.layers[1:], strict=False)
+        return [_ShapeLayer(number, *pair, self.dtype.itemsize) for number, pair in enumerate(pairs, start=1)]
+
+    def _check_inputs(self, x: _Shape) -> _Shape:
+        return x
+
+    def _check_labels(self, y: None) -> None: ...
+
+    def _new_workspace(self, chain: Chain) -> object:
+        return object()
+
+    def _copy(self, outputs: _Shape) -> _Shape:
+        return outputs
+
+    def _subtract_labels(self, delta: _Shape, labels: None) -> None: ...
+
+
+class _DryNetwork(_Dry, Network):
+    pass
+
+
+class _DryNetworkWithCheckpointing(_Dry, NetworkWithCheckpointing):
+    pass
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one training step does, by the names of `CacheTracker`; and the chain it was computed for."""
+
+    chain: Chain
+    hits: int
+    misses: int
+    forward_steps: int
+    forward_flops: int
+    peak_cached_layers: int
+    peak_bytes: int
+    peak_bytes_by_kind: dict[str, int]
+    timeline: list[Event]
+    live_bytes_over_time: list[int]
+
+
+def dry_run(
+    layers: Iterable[int],
+    *,
+    batch: int,
+    checkpoint_frequency: int | None = None,
+    recompute: str = "segment",
+    dtype: str = "float32",
+) -> Trace:
+    """Return what one training step of these `layers` and this `batch` would do, to the byte.
+
+    Without `checkpoint_frequency` the step is `Network`'s (store-all), with it `NetworkWithCheckpointing`'s. No
+    array is made, so thousands of layers take a second or two. Raises ValueError as the networks do.
+    """
+    chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
+    if checkpoint_frequency is None:
+        network = _DryNetwork(chain.layers, dtype=dtype)
+    else:
+        network = _DryNetworkWithCheckpointing(
+            chain.layers, dtype=dtype, checkpoint_frequency=checkpoint_frequency, recompute=recompute
+        )
+    network.forward(_Shape(chain.batch, chain.layers[0], chain.itemsize))
+    network.backward(None)
+    return _trace(chain, network.tracker)
+
+
+def _trace(chain: Chain, tracker: CacheTracker) -> Trace:
+    return Trace(
+        chain=chain,
+        hits=tracker.hits,
+        misses=tracker.misses,
+        forward_steps=tracker.forward_steps,
+        forward_flops=tracker.forward_flops,
+        peak_cached_layers=tracker.peak_cached_layers,
+        peak_bytes=tracker.peak_bytes,
+        peak_bytes_by_kind=tracker.peak_bytes_by_kind,
+        timeline=tracker.timeline,
+        live_bytes_over_time=tracker.live_bytes_over_time(),
+    )

@@ -1,0 +1,45 @@
+"""Counts and layer lists: the widths `[64, 128, 128, 10]` of a network and their short form `64,128x2,10`."""
+
+import itertools
+import numbers
+import re
+from collections.abc import Iterable
+
+_TERM = re.compile(r"(\d+)(?:x(\d+))?")
+
+
+def check_count(name: str, value: object) -> int:
+    """Return `value`, an integer of at least 1."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    return int(value)
+
+
+def check_layers(layers: Iterable[int]) -> tuple[int, ...]:
+    """Return `layers` as a tuple of at least two positive ints; ValueError names what is wrong."""
+    if isinstance(layers, str):
+        raise ValueError(f"layers must be a list of widths such as [64, 128, 10], got the text {layers!r}")
+    try:
+        widths = list(layers)
+    except TypeError:
+        raise ValueError(f"layers must be a list of widths such as [64, 128, 10], got {layers!r}") from None
+    if len(widths) < 2:
+        raise ValueError(f"layers needs at least two widths, the inputs and the outputs, got {widths!r}")
+    return tuple(check_count(f"layers[{position}]", width) for position, width in enumerate(widths))
+
+
+def parse_layers(text: str) -> list[int]:
+    """Read `"64,128x32,10"`: widths separated by commas, `WIDTHxTIMES` for a run of equal ones."""
+    widths: list[int] = []
+    for term in text.split(","):
+        match = _TERM.fullmatch(term.strip())
+        if not match or match[2] == "0":
+            raise ValueError(f"layers {text!r}: {term.strip()!r} is not a width such as 128 or a run such as 128x32")
+        widths += [int(match[1])] * int(match[2] or 1)
+    return list(check_layers(widths))
+
+
+def format_layers(layers: Iterable[int]) -> str:
+    """Write a layer list in its short form, the inverse of `parse_layers`."""
+    runs = ((width, len(list(run))) for width, run in itertools.groupby(check_layers(layers)))
+    return ",".join(f"{width}x{times}" if times > 1 else f"{width}" for width, times in runs)

@@ -1,0 +1,115 @@
+"""One dense layer: its forward and its backward step, by blocks of rows.
+
+    after[l]         = activation(after[l-1] @ weights + biases)
+    weights_delta[l] = after[l-1].T @ delta[l]
+    biases_delta[l]  = column sums of delta[l]
+    delta[l-1]       = (delta[l] @ weights.T) * activation'(after[l-1])
+
+Both steps allocate as little as the mathematics allows. A block of rows is multiplied, then activated while
+it is still in the core's cache. The new delta is written over the after it is computed from, and a forward
+step may write its after over the one before it, where nothing needs that one any more: a block's product goes
+to the workspace first, so a row is overwritten only once it has been read. Column sums are a product with
+a column of ones, which is several times faster than `sum(axis=0)`.
+"""
+
+import numpy as np
+
+from networks.activations import Activation
+from networks.buffers import activation_buffer, parameter_delta_buffers, workspace_buffer
+from networks.cache import CacheTracker
+from networks.chain import Chain, block_rows
+
+
+class Workspace:
+    """The scratch of one pass: a row of zeros, a column of ones and one block of rows."""
+
+    def __init__(self, chain: Chain, dtype: np.dtype):
+        zeros, ones, block = chain.workspace_items
+        items = workspace_buffer(zeros + ones + block, dtype)
+        items[:zeros] = 0
+        items[zeros : zeros + ones] = 1
+        self.zeros = items[:zeros]
+        self.ones = items[zeros : zeros + ones]
+        self._block = items[zeros + ones :]
+
+    def block(self, rows: int, columns: int) -> np.ndarray:
+        """The block of scratch as `(rows, columns)`, contents arbitrary."""
+        return self._block[: rows * columns].reshape(rows, columns)
+
+
+class DenseLayer:
+    """Layer `number` (from 1) with weights `(inputs, outputs)` and biases `(outputs,)`."""
+
+    def __init__(self, number: int, weights: np.ndarray, biases: np.ndarray, activation: Activation):
+        self.number = number
+        self.weights = weights
+        self.biases = biases
+        self.activation = activation
+
+    def forward(
+        self, before: np.ndarray, chain: Chain, workspace: Workspace, tracker: CacheTracker, *, in_place: bool
+    ) -> np.ndarray:
+        """Return after[l] `(batch, outputs)`: a new buffer, or `before`'s own if `in_place` (equal widths)."""
+        after = before if in_place else self._new_after(len(before))
+        tracker.forward(self.number, 0 if in_place else after.nbytes, chain.forward_flops[self.number])
+        self._compute_after(before, after, workspace)
+        return after
+
+    def parameter_deltas(
+        self, before: np.ndarray, delta: np.ndarray, workspace: Workspace, tracker: CacheTracker
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the new gradients of the weights and of the biases, from after[l-1] and delta[l]."""
+        weights_delta, biases_delta = self._new_parameter_deltas()
+        tracker.parameter_deltas(self.number, weights_delta.nbytes + biases_delta.nbytes)
+        self._compute_parameter_deltas(before, delta, workspace, weights_delta, biases_delta)
+        return weights_delta, biases_delta
+
+    def delta_before(
+        self, before: np.ndarray, delta: np.ndarray, below: "DenseLayer", workspace: Workspace, tracker: CacheTracker
+    ) -> np.ndarray:
+        """Turn `before`, the after[l-1] that layer `below` computed, into delta[l-1] and return it."""
+        self._compute_delta_before(before, delta, below, workspace)
+        tracker.overwrite(below.number, before.nbytes)
+        return before
+
+    # What follows touches the arrays; a dry run replaces it, and nothing else.
+
+    def _new_after(self, batch: int) -> np.ndarray:
+        return activation_buffer(batch, len(self.biases), self.weights.dtype)
+
+    def _new_parameter_deltas(self) -> tuple[np.ndarray, np.ndarray]:
+        return parameter_delta_buffers(*self.weights.shape, self.weights.dtype)
+
+    def _compute_after(self, before: np.ndarray, after: np.ndarray, workspace: Workspace) -> None:
+        for rows in _row_blocks(after):
+            out = after[rows]
+            product = workspace.block(*out.shape) if after is before else out
+            np.matmul(before[rows], self.weights, out=product)
+            np.add(product, self.biases, out=product)
+            self.activation.activate(product, out, workspace)
+
+    def _compute_parameter_deltas(
+        self,
+        before: np.ndarray,
+        delta: np.ndarray,
+        workspace: Workspace,
+        weights_delta: np.ndarray,
+        biases_delta: np.ndarray,
+    ) -> None:
+        np.matmul(before.T, delta, out=weights_delta)
+        np.matmul(workspace.ones, delta, out=biases_delta)
+
+    def _compute_delta_before(
+        self, before: np.ndarray, delta: np.ndarray, below: "DenseLayer", workspace: Workspace
+    ) -> None:
+        for rows in _row_blocks(before):
+            out = before[rows]
+            product = workspace.block(*out.shape)
+            np.matmul(delta[rows], self.weights.T, out=product)
+            below.activation.backpropagate(product, out)
+
+
+def _row_blocks(values: np.ndarray) -> list[slice]:
+    batch, width = values.shape
+    rows = block_rows(batch, width, values.itemsize)
+    return [slice(start, start + rows) for start in range(0, batch, rows)]

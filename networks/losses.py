@@ -1,0 +1,25 @@
+"""Softmax cross-entropy: the loss, and its gradient at the network's output."""
+
+import numpy as np
+
+_ROWS = 128
+"""Rows of labels that are subtracted at a time: their index arrays stay a few kilobytes."""
+
+
+def cross_entropy(outputs: np.ndarray, labels: np.ndarray) -> float:
+    """Mean of -log of the probability that `outputs` `(batch, classes)` gives each of `labels` `(batch,)`."""
+    likelihoods = outputs[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(likelihoods, np.finfo(outputs.dtype).tiny)).mean())
+
+
+def outputs_to_delta(outputs: np.ndarray, labels: np.ndarray) -> None:
+    """Turn softmax probabilities into the gradient of the mean cross-entropy before the softmax, in place.
+
+    That is `(outputs - one_hot(labels)) / batch`.
+    """
+    batch = len(labels)
+    row = np.arange(min(batch, _ROWS))
+    for start in range(0, batch, _ROWS):
+        part = labels[start : start + _ROWS]
+        outputs[start : start + _ROWS][row[: len(part)], part] -= 1
+    np.divide(outputs, batch, out=outputs)

@@ -1,0 +1,159 @@
+"""What both networks are: parameters, prediction, and the frame of a training step."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from networks.activations import HIDDEN, output_activation
+from networks.buffers import activation_buffer
+from networks.cache import CacheTracker
+from networks.chain import Chain
+from networks.layer_lists import check_layers
+from networks.layers import DenseLayer, Workspace
+from networks.losses import outputs_to_delta
+from networks.optimizers import SGD
+from networks.validation import check_dtype, check_inputs, check_labels
+
+Deltas = list[tuple[np.ndarray, np.ndarray]]
+
+
+class MultiLayerPerceptron:
+    """A chain of dense layers with a softmax output, trained on the mean cross-entropy.
+
+    Args:
+        layers: widths `[w_0, .., w_L]`: inputs, hidden layers, classes.
+        activation: `"relu"`, `"sigmoid"` or `"tanh"`, of every hidden layer.
+        dtype: `"float32"` or `"float64"`, of parameters, afters and deltas.
+        seed: of the initial weights: He-normal for relu, Glorot-normal for the others. Biases start at 0.
+
+    Between steps it holds its parameters and nothing else of size: every buffer of a step is allocated in
+    that step, and freed before `backward` returns, except what `backward` returns. `observer`, if set, is called
+    without arguments after each event of a step.
+
+    A subclass provides `forward`, `backward` and `_discard_afters`, and frames its passes with `_begin_step`, `_pass`
+    and `_end_step`.
+    """
+
+    def __init__(self, layers: Iterable[int], *, activation: str = "relu", dtype: str = "float32", seed: int = 0):
+        self.layers = check_layers(layers)
+        if not isinstance(activation, str) or activation not in HIDDEN:
+            raise ValueError(f"activation must be one of {', '.join(HIDDEN)}, got {activation!r}")
+        self.activation = activation
+        self.dtype = check_dtype(dtype)
+        self.observer = None
+        self.tracker = CacheTracker()
+        self._layers = self._build_layers(seed)
+        self._discard()
+
+    @property
+    def parameters(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`(weights, biases)` of layers 1..L; weights `(layers[l-1], layers[l])`. The network's own arrays."""
+        return [(layer.weights, layer.biases) for layer in self._layers]
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the class probabilities of `x`, keeping nothing; bit for bit those of `forward`."""
+        after = self._check_inputs(x)
+        chain = Chain(self.layers, len(after), self.dtype.itemsize)
+        tracker = CacheTracker()
+        workspace = self._new_workspace(chain)
+        for layer in self._layers:
+            after = layer.forward(after, chain, workspace, tracker, in_place=chain.slides(layer.number))
+        return after
+
+    def apply_deltas(self, deltas: Deltas, learning_rate: float) -> None:
+        """Subtract `learning_rate` times the deltas from the parameters, in place: plain gradient descent."""
+        SGD(learning_rate=learning_rate).update(self.parameters, deltas)
+
+    # The frame of a step.
+
+    def _begin_step(self, x: np.ndarray) -> np.ndarray:
+        """Check `x`, forget the step before, start the tracker of a new one, and return `x` as the network needs it."""
+        x = self._check_inputs(x)
+        self._discard()
+        self._chain = Chain(self.layers, len(x), self.dtype.itemsize)
+        self.tracker = CacheTracker(self.observer)
+        return x
+
+    @contextmanager
+    def _pass(self, phase: str) -> Iterator[None]:
+        """Hold the workspace of a pass; whatever interrupts the pass, the network is usable afterwards."""
+        nbytes, tracker = self._chain.workspace_bytes, self.tracker
+        tracker.phase = phase
+        try:
+            self._workspace = self._new_workspace(self._chain)
+            tracker.workspace(nbytes)
+            yield
+        except BaseException:
+            self._discard()
+            raise
+        self._workspace = None
+        tracker.workspace(-nbytes)
+        tracker.phase = "query"
+
+    def _hold_loss_delta(self, outputs: np.ndarray) -> None:
+        # The delta of the loss starts as a copy of the outputs. Made in the forward pass it costs no peak, for backward
+        # needs it anyway, and the caller may do with the outputs as they like.
+        self._loss_delta = self._copy(outputs)
+        self.tracker.delta(self._chain.depth, outputs.nbytes)
+
+    def _take_loss_delta(self, labels: np.ndarray) -> np.ndarray:
+        delta, self._loss_delta = self._loss_delta, None
+        self._subtract_labels(delta, labels)
+        return delta
+
+    def _delta_before(self, layer: DenseLayer, before: np.ndarray, delta: np.ndarray) -> np.ndarray | None:
+        """delta[l-1], written over `before`; None below layer 1, whose input has no delta."""
+        if layer.number == 1:
+            return None
+        return layer.delta_before(before, delta, self._layers[layer.number - 2], self._workspace, self.tracker)
+
+    def _end_step(self) -> None:
+        depth = self._chain.depth
+        self.tracker.release(depth, self._chain.after_bytes[depth])
+        self._discard()
+
+    def _discard(self) -> None:
+        """Let go of everything that belongs to a step."""
+        self._chain: Chain | None = None
+        self._workspace: Workspace | None = None
+        self._loss_delta: np.ndarray | None = None
+        self._discard_afters()
+
+    def _check_backward(self, y: np.ndarray) -> np.ndarray:
+        self._require_forward()
+        return self._check_labels(y)
+
+    def _require_forward(self) -> None:
+        if self._loss_delta is None:
+            raise RuntimeError("no forward pass to work on: call forward(x) first; one forward serves one backward")
+
+    # What follows touches the arrays; a dry run replaces it, and nothing else.
+
+    def _build_layers(self, seed: int) -> list[DenseLayer]:
+        generator = np.random.default_rng(seed)
+        hidden, output = HIDDEN[self.activation], output_activation(self.activation)
+        layers = []
+        for number, (inputs, outputs) in enumerate(zip(self.layers, self.layers[1:], strict=False), start=1):
+            weights = generator.standard_normal((inputs, outputs), dtype=self.dtype)
+            weights *= hidden.weight_scale(inputs, outputs)
+            activation = output if number == len(self.layers) - 1 else hidden
+            layers.append(DenseLayer(number, weights, np.zeros(outputs, self.dtype), activation))
+        return layers
+
+    def _check_inputs(self, x: np.ndarray) -> np.ndarray:
+        return check_inputs(x, self.layers[0], self.dtype)
+
+    def _check_labels(self, y: np.ndarray) -> np.ndarray:
+        return check_labels(y, self._chain.batch, self.layers[-1])
+
+    def _new_workspace(self, chain: Chain) -> Workspace:
+        return Workspace(chain, self.dtype)
+
+    def _copy(self, outputs: np.ndarray) -> np.ndarray:
+        copy = activation_buffer(*outputs.shape, outputs.dtype)
+        np.copyto(copy, outputs)
+        return copy
+
+    def _subtract_labels(self, delta: np.ndarray, labels: np.ndarray) -> None:
+        outputs_to_delta(delta, labels)

@@ -1,0 +1,101 @@
+"""Mini-batch training, epoch by epoch."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from networks.layer_lists import check_count
+from networks.losses import cross_entropy
+from networks.optimizers import Optimizer
+from networks.perceptron import MultiLayerPerceptron
+from networks.validation import check_inputs, check_labels
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch did. Train figures are means over its mini-batches as they were trained on; test ones, if there
+    are test data, are of the network after the epoch. `seconds` is the training alone, without the test."""
+
+    number: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
+    seconds: float
+
+
+def show_epoch(epoch: Epoch) -> None:
+    """Write one line about an epoch to standard error."""
+    test = "" if epoch.test_loss is None else f", test {epoch.test_loss:.4f} {epoch.test_accuracy:.2%}"
+    line = f"epoch {epoch.number}: train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.2%}{test}"
+    print(f"{line}, {epoch.seconds:.2f} s", file=sys.stderr)
+
+
+def train(
+    network: MultiLayerPerceptron,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    epochs: int,
+    progress: Callable[[Epoch], None] | None = show_epoch,
+    **options,
+) -> list[Epoch]:
+    """Train for `epochs` epochs and return their history; `options` are those of `train_epochs`."""
+    check_count("epochs", epochs)
+    history = []
+    for _, epoch in zip(range(epochs), train_epochs(network, x, y, **options), strict=False):
+        history.append(epoch)
+        if progress:
+            progress(epoch)
+    return history
+
+
+def train_epochs(
+    network: MultiLayerPerceptron,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    optimizer: Optimizer,
+    generator: np.random.Generator,
+    batch_size: int = 64,
+    x_test: np.ndarray | None = None,
+    y_test: np.ndarray | None = None,
+) -> Iterator[Epoch]:
+    """Yield an `Epoch` after each pass over the data, for as long as it is asked.
+
+    `x` `(samples, layers[0])` and `y` (labels or one-hot) are visited in mini-batches of `batch_size` rows, in an order
+    that `generator` shuffles for each epoch; the last batch is smaller where they do not divide.
+    """
+    check_count("batch_size", batch_size)
+    x, labels = _check_data(network, x, y)
+    test = None if x_test is None else _check_data(network, x_test, y_test)
+    number = 0
+    while True:
+        number += 1
+        started = time.perf_counter()
+        loss = correct = 0.0
+        order = generator.permutation(len(x))
+        for start in range(0, len(x), batch_size):
+            rows = order[start : start + batch_size]
+            outputs = network.forward(x[rows])
+            optimizer.update(network.parameters, network.backward(labels[rows]))
+            loss += cross_entropy(outputs, labels[rows]) * len(rows)
+            correct += np.count_nonzero(outputs.argmax(axis=1) == labels[rows])
+        seconds = time.perf_counter() - started
+        test_loss, test_accuracy = (None, None) if test is None else evaluate(network, *test)
+        yield Epoch(number, loss / len(x), correct / len(x), test_loss, test_accuracy, seconds)
+
+
+def evaluate(network: MultiLayerPerceptron, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Return the mean cross-entropy and the share of right answers of `network` on `x`, `y`."""
+    x, labels = _check_data(network, x, y)
+    outputs = network.predict(x)
+    return cross_entropy(outputs, labels), float(np.mean(outputs.argmax(axis=1) == labels))
+
+
+def _check_data(network: MultiLayerPerceptron, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x = check_inputs(x, network.layers[0], network.dtype)
+    return x, check_labels(y, len(x), network.layers[-1])
