@@ -5,7 +5,7 @@ A position of the cache is the number of the layer whose after it holds; positio
 
 import itertools
 from array import array
-from collections.abc import Callable, Iterator, KeysView, Mapping
+from collections.abc import Callable, Iterator, KeysView, Mapping, Sequence
 from typing import Any, NamedTuple
 
 PHASES = ("forward", "query", "backward")
@@ -62,7 +62,8 @@ class CacheTracker:
         self._cached: dict[int, None] = {}
         self._live = [0] * len(KINDS)
         self._peak = tuple(self._live)
-        # A timeline of Python objects would itself take 50 KB at depth 128; twelve bytes an event do not.
+        # As Python objects a timeline would itself take 50 KB at depth 128. A label is 4 bytes; an event that changes
+        # the live bytes, which less than half of them do, takes 8 more.
         self._labels = array("I")
         self._changes = array("q")
         self._observer = observer
@@ -83,14 +84,16 @@ class CacheTracker:
         return list(self._events())
 
     def _events(self) -> Iterator[Event]:
-        for label, change in zip(self._labels, self._changes, strict=True):
-            code, phase = divmod(label, len(PHASES))
+        changes = iter(self._changes)
+        for label in self._labels:
+            code, changed = divmod(label, 2)
+            code, phase = divmod(code, len(PHASES))
             layer, action = divmod(code, len(ACTIONS))
-            yield Event(PHASES[phase], ACTIONS[action], layer, change)
+            yield Event(PHASES[phase], ACTIONS[action], layer, next(changes) if changed else 0)
 
     def live_bytes_over_time(self) -> list[int]:
         """Live bytes after each event of the timeline."""
-        return list(itertools.accumulate(self._changes))
+        return list(itertools.accumulate(event.bytes for event in self._events()))
 
     def forward(self, layer: int, nbytes: int, flops: int) -> None:
         self.forward_steps += 1
@@ -149,8 +152,10 @@ class CacheTracker:
         self._live[target] += nbytes
 
     def _record(self, action: str, layer: int, change: int) -> None:
-        self._labels.append((layer * len(ACTIONS) + _CODES[action]) * len(PHASES) + PHASES.index(self.phase))
-        self._changes.append(change)
+        code = (layer * len(ACTIONS) + _CODES[action]) * len(PHASES) + PHASES.index(self.phase)
+        self._labels.append(2 * code + (change != 0))
+        if change:
+            self._changes.append(change)
         self.live_bytes += change
         if self.live_bytes > self.peak_bytes:
             self.peak_bytes = self.live_bytes
@@ -162,33 +167,36 @@ class CacheTracker:
 class CachedCosts(Mapping[int, int]):
     """The positions in the cache, each with the forward operations executed since its last use."""
 
-    def __init__(self, last_used: Mapping[int, int], now: int):
+    def __init__(self, cached: Mapping[int, Any], last_used: Sequence[int], now: int):
+        self._cached = cached
         self._last_used = last_used
         self._now = now
 
     def __getitem__(self, position: int) -> int:
+        if position not in self._cached:
+            raise KeyError(position)
         return self._now - self._last_used[position]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._last_used)
+        return iter(self._cached)
 
     def __len__(self) -> int:
-        return len(self._last_used)
+        return len(self._cached)
 
     def __contains__(self, position: object) -> bool:
-        return position in self._last_used
+        return position in self._cached
 
     def keys(self) -> KeysView[int]:
         """The dict's own view: its set operations run in C, which counts in chains of thousands of layers."""
-        return self._last_used.keys()
+        return self._cached.keys()
 
 
 class ActivationCache:
     """The afters resident between operations, by position, and when each was last used."""
 
-    def __init__(self, inputs: Any):
+    def __init__(self, inputs: Any, depth: int):
         self._afters = {0: inputs}
-        self._last_used = {0: 0}
+        self._last_used = array("q", bytes(8 * depth))
 
     def __contains__(self, position: int) -> bool:
         return position in self._afters
@@ -200,20 +208,21 @@ class ActivationCache:
         return self._afters[position]
 
     def put(self, position: int, after: Any, now: int) -> None:
+        """Hold an after, computed when `now` forward operations had been executed."""
         self._afters[position] = after
         self._last_used[position] = now
 
     def use(self, position: int, now: int) -> None:
+        """Note that the after at `position` was asked for."""
         self._last_used[position] = now
 
     def take(self, position: int) -> Any:
         """Return the after at `position` and forget it."""
-        del self._last_used[position]
         return self._afters.pop(position)
 
     def costs(self, now: int) -> CachedCosts:
-        """What a schedule sees of the cache; `now` is the forward operations executed so far."""
-        return CachedCosts(self._last_used, now)
+        """What a schedule sees of the cache when `now` forward operations have been executed."""
+        return CachedCosts(self._afters, self._last_used, now)
 
     def nearest(self, layer: int) -> int:
         """The highest position of the cache that is not above `layer`."""

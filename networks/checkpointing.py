@@ -47,7 +47,7 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         """
         x = self._begin_step(x)
         with self._pass("forward"):
-            self._cache = ActivationCache(x)
+            self._cache = ActivationCache(x, self._chain.depth)
             self._keep = self.schedule(self._chain)
             outputs = self.forward_up_to_layer(self._chain.depth)
             self._hold_loss_delta(outputs)
@@ -101,8 +101,8 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
                 self.tracker.release(layer, self._chain.after_bytes[layer])
             return after
         start = self._cache.nearest(layer)
-        kept = self._ask_schedule(start, layer)
-        for position in self._cache.costs(0).keys() - kept:
+        kept, dropped = self._ask_schedule(start, layer)
+        for position in dropped:
             self.tracker.drop(position, self._chain.after_bytes[position])
             if position != start:
                 self._cache.take(position)
@@ -126,18 +126,22 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
                 tracker.keep(number, chain.after_bytes[number])
         return after
 
-    def _ask_schedule(self, start: int, stop: int) -> frozenset[int]:
+    def _ask_schedule(self, start: int, stop: int) -> tuple[frozenset[int], set[int]]:
+        """Return the positions to keep, and those of the cache to drop; a schedule's mistake is a ValueError."""
         cached = self._cache.costs(self.tracker.forward_flops)
         kept = frozenset(self._keep(cached, start, stop))
-        strangers = [position for position in kept - cached.keys() if position not in range(start + 1, stop + 1)]
-        if strangers or 0 not in kept:
-            name = getattr(self.schedule, "__name__", repr(self.schedule))
+        dropped = cached.keys() - kept
+        # Counting finds a stranger without another walk over thousands of positions.
+        known = len(cached) - len(dropped) + len(kept.intersection(range(start + 1, stop + 1)))
+        if len(kept) != known or 0 not in kept:
+            strangers = sorted(kept - cached.keys() - set(range(start + 1, stop + 1)), key=str)
             fault = f"holds {strangers}, neither cached nor in the stretch" if strangers else "drops 0, the input"
+            name = getattr(self.schedule, "__name__", repr(self.schedule))
             raise ValueError(
                 f"schedule {name} {fault}: asked for layers {start + 1}..{stop} with {sorted(cached)} cached, "
                 f"it answered {sorted(kept, key=str)}"
             )
-        return kept
+        return kept, dropped
 
     def _check_layer(self, layer: int) -> None:
         # Inside a pass the loss delta may be gone already, and the workspace is there.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from networks.activations import HIDDEN, output_activation
-from networks.buffers import activation_buffer
+from networks.buffers import activation_buffer, small_ufunc_buffers
 from networks.cache import CacheTracker
 from networks.chain import Chain
 from networks.layer_lists import check_layers
@@ -44,6 +44,7 @@ class MultiLayerPerceptron:
         self.observer = None
         self.tracker = CacheTracker()
         self._layers = self._build_layers(seed)
+        self._chain = Chain(self.layers, 1, self.dtype.itemsize)
         self._discard()
 
     @property
@@ -57,8 +58,9 @@ class MultiLayerPerceptron:
         chain = Chain(self.layers, len(after), self.dtype.itemsize)
         tracker = CacheTracker()
         workspace = self._new_workspace(chain)
-        for layer in self._layers:
-            after = layer.forward(after, chain, workspace, tracker, in_place=chain.slides(layer.number))
+        with small_ufunc_buffers():
+            for layer in self._layers:
+                after = layer.forward(after, chain, workspace, tracker, in_place=chain.slides(layer.number))
         return after
 
     def apply_deltas(self, deltas: Deltas, learning_rate: float) -> None:
@@ -71,7 +73,8 @@ class MultiLayerPerceptron:
         """Check `x`, forget the step before, start the tracker of a new one, and return `x` as the network needs it."""
         x = self._check_inputs(x)
         self._discard()
-        self._chain = Chain(self.layers, len(x), self.dtype.itemsize)
+        if self._chain.batch != len(x):
+            self._chain = Chain(self.layers, len(x), self.dtype.itemsize)
         self.tracker = CacheTracker(self.observer)
         return x
 
@@ -81,9 +84,10 @@ class MultiLayerPerceptron:
         nbytes, tracker = self._chain.workspace_bytes, self.tracker
         tracker.phase = phase
         try:
-            self._workspace = self._new_workspace(self._chain)
-            tracker.workspace(nbytes)
-            yield
+            with small_ufunc_buffers():
+                self._workspace = self._new_workspace(self._chain)
+                tracker.workspace(nbytes)
+                yield
         except BaseException:
             self._discard()
             raise
@@ -115,7 +119,6 @@ class MultiLayerPerceptron:
 
     def _discard(self) -> None:
         """Let go of everything that belongs to a step."""
-        self._chain: Chain | None = None
         self._workspace: Workspace | None = None
         self._loss_delta: np.ndarray | None = None
         self._discard_afters()
