@@ -1,0 +1,182 @@
+"""The command line: `python -m harness`."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from harness.cell import Cell, Job
+from harness.experiment import Experiment
+from harness.runner import Run, WorkerUnavailableError, predict
+from harness.store import Store
+
+COSTS = ("forward_steps", "predicted_peak_bytes")
+CELL_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    help="Measure what activation checkpointing saves and what it costs: experiments in, CSVs and figures out.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console(highlight=False, soft_wrap=True, markup=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+ExperimentFile = Annotated[
+    Path, typer.Argument(metavar="EXPERIMENT.toml", help="An experiment, such as experiments/smoke.toml.")
+]
+
+
+@app.command()
+def run(
+    experiment: ExperimentFile,
+    results: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results are kept.")] = Path("results"),
+) -> None:
+    """Measure every cell of an experiment and write its CSVs to FOLDER/<experiment>/.
+
+    Interrupted at any moment, the same command goes on where it stopped. What is finished is measured again only
+    if its configuration, the measured code or the machine has changed; cells that failed are tried again. The CSVs are
+    written when the grid is complete.
+
+    Exit code: 0, or 1 if a cell failed, 2 for bad input, 130 if interrupted.
+    """
+    with _complaints():
+        loaded = Experiment.load(experiment)
+        try:
+            current = Run(loaded, Store(results / loaded.name))
+            counts = _execute(current)
+            paths = current.publish()
+        except KeyboardInterrupt:
+            errors.print("interrupted: what is finished is kept, and the same command goes on from there")
+            raise typer.Exit(INTERRUPTED) from None
+    console.print(
+        f"{loaded.title}: {counts['done']} cells, {counts['failed']} failed, {counts['resumed']} measured earlier"
+    )
+    for path in paths:
+        console.print(f"  {path}")
+    if counts["failed"]:
+        raise typer.Exit(CELL_FAILED)
+
+
+@app.command()
+def plot(
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="A folder that `run` wrote, such as results/smoke.")
+    ],
+) -> None:
+    """Draw an experiment's figures from its CSVs into RESULTS/figures/, as SVG and PNG."""
+    from harness import drawing  # imports pandas and seaborn: seconds that the other commands need not wait
+
+    with _complaints():
+        for path in drawing.draw(results):
+            console.print(f"  {path}")
+
+
+@app.command()
+def show(experiment: ExperimentFile) -> None:
+    """Show the cells of an experiment and what a training step of each costs, by dry run. Nothing is measured."""
+    with _complaints():
+        loaded = Experiment.load(experiment)
+    rows = [_costs(cell) for cell in loaded.grid.cells()]
+    varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in varying:
+        table.add_column(column.replace("_", " "), justify="left" if column == "layers" else "right")
+    for row in rows:
+        table.add_row(*(row[column] for column in varying))
+    fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if column not in varying)
+    console.print(f"{loaded.title}\n\nall cells: {fixed}", table)
+    for measure, jobs in groupby(loaded.jobs(), key=lambda job: job.measure):
+        cells = [len(job.cells) for job in jobs]
+        console.print(f"{measure}: {sum(cells)} cells in {len(cells)} processes")
+
+
+@app.command(name="list")
+def list_experiments(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where experiments are.")] = Path("experiments"),
+) -> None:
+    """List the experiments of a folder and how many cells each has."""
+    with _complaints():
+        experiments = [Experiment.load(path) for path in sorted(folder.glob("*.toml"))]
+        if not experiments:
+            raise ValueError(f"{folder}: holds no experiment (*.toml)")
+    table = Table("experiment", "title", "cells", "measures", box=box.SIMPLE_HEAD)
+    for experiment in experiments:
+        cells = str(len(experiment.grid.cells()))
+        table.add_row(experiment.name, experiment.title, cells, ", ".join(experiment.measure))
+    console.print(table)
+
+
+@contextmanager
+def _complaints() -> Iterator[None]:
+    """Turn what is wrong with the input, the folder or the machine into its message and an exit code."""
+    try:
+        yield
+    except (ValueError, OSError, WorkerUnavailableError) as error:
+        errors.print(str(error))
+        raise typer.Exit(BAD_INPUT) from None
+
+
+def _execute(current: Run) -> Counter[str]:
+    """Execute all jobs under a progress bar; return how many cells were done, failed and measured earlier."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]} failed"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    counts: Counter[str] = Counter()
+    with Progress(*columns, console=errors) as progress:
+        bar = progress.add_task("measuring", total=current.cells, failed=0)
+        for finished in current.execute():
+            cells = len(finished.job.cells)
+            counts["done"] += cells
+            counts["resumed"] += cells * finished.resumed
+            counts["failed"] += cells * bool(finished.error)
+            if finished.error:
+                progress.console.print(f"{_name(finished.job)}: {finished.error}\n  {finished.path}")
+            progress.update(bar, completed=counts["done"], failed=counts["failed"], description=finished.job.measure)
+    return counts
+
+
+def _name(job: Job) -> str:
+    cell = job.cells[0]
+    variants = ", ".join(_variant(one) for one in job.cells)
+    return f"{job.measure} of {cell.layers}, batch {cell.batch}, {cell.dtype}, {variants}"
+
+
+def _variant(cell: Cell) -> str:
+    return " ".join(str(value) for value in (cell.network, *cell.checkpointing.values()))
+
+
+def _costs(cell: Cell) -> dict[str, str]:
+    trace = predict(cell)
+    options = cell.checkpointing or {"checkpoint_frequency": "store-all", "recompute": ""}
+    shared = ("layers", "batch", "dtype", "activation", "seed")
+    return {
+        **{name: str(getattr(cell, name)) for name in shared},
+        **{name: str(value) for name, value in options.items()},
+        "forward_steps": f"{trace.forward_steps:,}",
+        "predicted_peak_bytes": f"{trace.peak_bytes:,}",
+    }
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m harness")

@@ -1,0 +1,112 @@
+"""One cell of a grid, and the job that measures it: plain data, with names made from their content."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from networks.layer_lists import parse_layers
+
+KEY_COLUMNS = (
+    "cell_id",
+    "network",
+    "layers",
+    "depth",
+    "width",
+    "batch",
+    "dtype",
+    "activation",
+    "checkpoint_frequency",
+    "recompute",
+    "seed",
+    "status",
+)
+"""The first columns of every table; the rest of a row is what was measured."""
+
+
+def digest(content: Any) -> str:
+    """A short name for JSON data: the same for the same content, wherever it is computed."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Every parameter of one run of one network.
+
+    `layers` is the short form, such as `64,128x32,10`. `checkpoint_frequency` and `recompute` are None for
+    `Network`, which is store-all.
+    """
+
+    network: str
+    layers: str
+    batch: int
+    dtype: str
+    activation: str
+    checkpoint_frequency: int | None
+    recompute: str | None
+    seed: int
+
+    @cached_property
+    def widths(self) -> list[int]:
+        """The layer list itself: `[64, 128, .., 10]`."""
+        return parse_layers(self.layers)
+
+    @property
+    def depth(self) -> int:
+        """L, the number of layers (weight matrices)."""
+        return len(self.widths) - 1
+
+    @property
+    def width(self) -> int:
+        """The widest hidden layer; 0 where there is none."""
+        return max(self.widths[1:-1], default=0)
+
+    @cached_property
+    def cell_id(self) -> str:
+        return digest(asdict(self))
+
+    @property
+    def store_all(self) -> "Cell":
+        """The same network without checkpointing: what this cell is compared with, and the name of its group."""
+        return replace(self, network="Network", checkpoint_frequency=None, recompute=None)
+
+    @property
+    def checkpointing(self) -> dict[str, Any]:
+        """The options that `NetworkWithCheckpointing` takes beyond those of `Network`, for which there are none."""
+        if self.network == "Network":
+            return {}
+        return {"checkpoint_frequency": self.checkpoint_frequency, "recompute": self.recompute}
+
+    def key_columns(self, status: str) -> dict[str, Any]:
+        """The values of `KEY_COLUMNS`."""
+        return {column: status if column == "status" else getattr(self, column) for column in KEY_COLUMNS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one fresh process measures: cells that belong together, one measure and its settings.
+
+    A memory or timeline job has one cell. A time or training job has every variant of a comparison group, because
+    only what was measured side by side may be compared.
+    """
+
+    measure: str
+    cells: tuple[Cell, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def request(self) -> dict[str, Any]:
+        """The job as JSON data, which is what a worker reads."""
+        return {
+            "measure": self.measure,
+            "cells": [asdict(cell) for cell in self.cells],
+            "settings": dict(self.settings),
+        }
+
+    @classmethod
+    def from_request(cls, request: Mapping[str, Any]) -> "Job":
+        """The inverse of `request`."""
+        cells = tuple(Cell(**cell) for cell in request["cells"])
+        return cls(measure=request["measure"], cells=cells, settings=request["settings"])

@@ -1,0 +1,46 @@
+"""Figures on disk: reads a results folder's tables, has the figures drawn, saves them as SVG and PNG."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from harness import plots
+from harness.analysis import read_table
+from harness.store import COLUMNS, write_atomically
+
+# Without dates and random ids the same tables give the same files.
+_METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
+_PNG_DOTS_PER_INCH = 200
+
+mpl.use("Agg")
+
+
+def draw(folder: Path) -> Iterator[Path]:
+    """Draw the figures the experiment asks for into `folder`/figures and yield each file's path.
+
+    Raises:
+        ValueError: the folder holds no complete results, or not what a figure needs.
+    """
+    environment = folder / "environment.json"
+    if not environment.is_file():
+        raise ValueError(f"{folder}: holds no results: there is no environment.json; run its experiment first")
+    names = json.loads(environment.read_bytes())["experiment"]["figures"]
+    paths = {measure: folder / f"{measure}.csv" for measure in COLUMNS}
+    tables = {measure: read_table(path) for measure, path in paths.items() if path.is_file()}
+    for name, figure in plots.draw(tables, names):
+        for file_format in _METADATA:
+            path = folder / "figures" / f"{name}.{file_format}"
+            write_atomically(path, _rendered(figure, file_format))
+            yield path
+
+
+def _rendered(figure: Figure, file_format: str) -> bytes:
+    content = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "checkpointing-lab"}):
+        figure.savefig(content, format=file_format, metadata=_METADATA[file_format], dpi=_PNG_DOTS_PER_INCH)
+    return content.getvalue()

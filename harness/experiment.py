@@ -1,0 +1,235 @@
+"""Experiment files: TOML, validated strictly, each a grid of cells that becomes a list of jobs.
+
+An experiment is data. Each list in its `[grid]` is a dimension, and the cells are all their combinations.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+from harness.cell import Cell, Job
+from networks.layer_lists import format_layers, parse_layers
+
+Measure = Literal["memory", "timeline", "time", "training"]
+MEASURES: tuple[str, ...] = get_args(Measure)
+"""In the order they are measured: what repeats to the byte first, what the clock measures last."""
+
+FigureName = Literal[
+    "peak_by_depth",
+    "saving_heatmap",
+    "time_ratio",
+    "tradeoff",
+    "timeline",
+    "predicted_vs_measured",
+    "where_it_saves",
+    "training_curves",
+    "training_time",
+]
+"""Named here so that a wrong name is seen before hours of measuring; importing the figures takes seconds."""
+
+DIGITS_INPUTS, DIGITS_CLASSES = 64, 10
+
+
+def _checked(description: str, accepts: Callable[[Any], bool]) -> PlainValidator:
+    def check(value: Any) -> Any:
+        if not accepts(value):
+            raise ValueError(f"must be {description}, got {value!r}")
+        return value
+
+    return PlainValidator(check)
+
+
+def _integer(minimum: int) -> PlainValidator:
+    description = f"an integer of at least {minimum}"
+    return _checked(description, lambda value: type(value) is int and value >= minimum)
+
+
+def _number(description: str, accepts: Callable[[float], bool]) -> PlainValidator:
+    return _checked(description, lambda value: type(value) in (int, float) and accepts(value))
+
+
+Size = Annotated[int, _integer(1)]
+Seed = Annotated[int, _integer(0)]
+Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Grid(_Table):
+    """The dimensions; `checkpoint_frequency` and `recompute` are of `NetworkWithCheckpointing` alone."""
+
+    layers: list[Layers] = Field(min_length=1)
+    batch: list[Size] = Field(min_length=1)
+    dtype: list[Literal["float32", "float64"]] = Field(["float32"], min_length=1)
+    activation: list[Literal["relu", "sigmoid", "tanh"]] = Field(["relu"], min_length=1)
+    network: list[Literal["Network", "NetworkWithCheckpointing"]] = Field(
+        ["Network", "NetworkWithCheckpointing"], min_length=1
+    )
+    checkpoint_frequency: list[Size] = Field([2], min_length=1)
+    recompute: list[Literal["segment", "each"]] = Field(["segment"], min_length=1)
+    seed: list[Seed] = Field([0], min_length=1)
+
+    def cells(self) -> list[Cell]:
+        """Every combination once, the variants of a comparison group beside each other."""
+        groups = product(self.layers, self.batch, self.dtype, self.activation, self.seed)
+        cells = (
+            Cell(layers=layers, batch=batch, dtype=dtype, activation=activation, seed=seed, **variant)
+            for layers, batch, dtype, activation, seed in groups
+            for variant in self._variants()
+        )
+        return list(dict.fromkeys(cells))
+
+    def _variants(self) -> Iterator[dict[str, Any]]:
+        for network in self.network:
+            options = product(self.recompute, self.checkpoint_frequency) if network != "Network" else [(None, None)]
+            for recompute, frequency in options:
+                yield {"network": network, "checkpoint_frequency": frequency, "recompute": recompute}
+
+
+class TimeSettings(_Table):
+    """How step times are taken. A bootstrap interval of a median needs the 15 repeats (with 7 it covers 88 %)."""
+
+    repeats: Annotated[int, _integer(15)] = 15
+    order_seed: Seed = 0
+
+
+class TrainingSettings(_Table):
+    """How the digits are learnt: plain SGD with momentum; the grid's `batch` is the mini-batch."""
+
+    epochs: Size = 20
+    learning_rate: Annotated[float, _number("a number above 0", lambda value: 0 < value < float("inf"))] = 0.1
+    momentum: Annotated[float, _number("a number from 0 to below 1", lambda value: 0 <= value < 1)] = 0.0
+    order_seed: Seed = 0
+
+
+class Experiment(_Table):
+    """One experiment file."""
+
+    title: StrictStr
+    description: StrictStr = ""
+    measure: list[Measure] = Field(min_length=1)
+    figures: list[FigureName] = []
+    grid: Grid
+    time: TimeSettings = TimeSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    _name: str = PrivateAttr("")
+    _sha256: str = PrivateAttr("")
+
+    @classmethod
+    def load(cls, path: Path) -> "Experiment":
+        """Read and validate `path`.
+
+        Raises:
+            ValueError: a line for each problem, naming the file, the key and the value.
+        """
+        content = _read(path)
+        try:
+            experiment = cls.model_validate(_parse(path, content))
+        except ValidationError as error:
+            raise ValueError("\n".join(f"{path}: {_describe(one)}" for one in error.errors())) from None
+        experiment._name = path.stem
+        experiment._sha256 = hashlib.sha256(content).hexdigest()
+        return experiment
+
+    @property
+    def name(self) -> str:
+        """The file's name without `.toml`, which is also the name of the folder of its results."""
+        return self._name
+
+    @property
+    def sha256(self) -> str:
+        """Of the file as it was read."""
+        return self._sha256
+
+    @model_validator(mode="after")
+    def _sections_are_used(self) -> "Experiment":
+        for section in ("time", "training"):
+            if section in self.model_fields_set and section not in self.measure:
+                raise ValueError(f'{section}: has no effect, because measure does not list "{section}"')
+        return self
+
+    @model_validator(mode="after")
+    def _digits_fit(self) -> "Experiment":
+        for position, text in enumerate(self.grid.layers if "training" in self.measure else []):
+            widths = parse_layers(text)
+            if (widths[0], widths[-1]) != (DIGITS_INPUTS, DIGITS_CLASSES):
+                raise ValueError(
+                    f"grid.layers[{position}]: must start with {DIGITS_INPUTS} and end with {DIGITS_CLASSES} "
+                    f"to be trained on the digits, got {text!r}"
+                )
+        return self
+
+    def jobs(self) -> list[Job]:
+        """What has to be measured, in the order of `MEASURES` and then of the grid."""
+        groups: dict[Cell, list[Cell]] = {}
+        for cell in self.grid.cells():
+            groups.setdefault(cell.store_all, []).append(cell)
+        return [job for measure in MEASURES if measure in self.measure for job in self._jobs_of(measure, groups)]
+
+    def _jobs_of(self, measure: str, groups: dict[Cell, list[Cell]]) -> Iterator[Job]:
+        for cells in groups.values():
+            if measure in ("time", "training"):
+                yield Job(measure=measure, cells=tuple(cells), settings=getattr(self, measure).model_dump())
+            else:
+                for cell in cells:
+                    yield Job(measure=measure, cells=(cell,))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _parse(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is not TOML: {error}") from None
+
+
+def _describe(error: dict[str, Any]) -> str:
+    """One line for one problem pydantic found: the key's path, what it must be, and the value received."""
+    location, kind, context = error["loc"], error["type"], error.get("ctx", {})
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    match kind:
+        case "missing":
+            phrase = "is missing"
+        case "extra_forbidden":
+            phrase = f"is not a key here; the keys are {', '.join(_keys_beside(location))}"
+        case "too_short":
+            phrase = "must not be empty"
+        case "value_error":
+            phrase = str(context["error"])
+        case "literal_error":
+            phrase = f"must be {context['expected']}, got {error['input']!r}"
+        case _:
+            expected = {"list_type": "a list", "string_type": "a string", "model_type": "a table"}
+            phrase = f"must be {expected[kind]}, got {error['input']!r}"
+    return f"{path}: {phrase}" if path else phrase
+
+
+def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
+    table: type[BaseModel] = Experiment
+    for part in location[:-1]:
+        table = table.model_fields[str(part)].annotation
+    return list(table.model_fields)

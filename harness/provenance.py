@@ -1,0 +1,83 @@
+"""Where a result comes from: machine, versions, code. Never a host's name, a user's name or a path."""
+
+import hashlib
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_info
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MEASURED_WITH = ("numpy", "memray", "scikit-learn", "threadpoolctl")
+DRAWN_WITH = ("pandas", "scipy", "matplotlib", "seaborn")
+
+
+def machine() -> dict[str, Any]:
+    """What a measurement depends on beside the code and the settings, as seen from the process that measures.
+
+    BLAS libraries are described as they are loaded there: kernel architecture and number of threads included.
+    """
+    libraries = ({key: value for key, value in library.items() if key != "filepath"} for library in threadpool_info())
+    return {
+        "cpu": _cpu_model(),
+        "architecture": platform.machine(),
+        "os": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "libc": " ".join(platform.libc_ver()),
+        "python": platform.python_version(),
+        **versions(MEASURED_WITH),
+        "blas": [dict(sorted(library.items())) for library in libraries],
+    }
+
+
+def machine_id() -> str:
+    """A name for this installation of the operating system that tells nothing about it; empty where it has none.
+
+    It keeps two machines of one model apart in the keys of finished cells, and is not published.
+    """
+    try:
+        identity = Path("/etc/machine-id").read_bytes()
+    except OSError:
+        return ""
+    return hashlib.sha256(b"checkpointing-lab" + identity).hexdigest()
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """The installed version of each package, without importing it."""
+    return {package: version(package) for package in packages}
+
+
+def code_sha256() -> str:
+    """A hash of the code that is measured or measures: networks/, the worker and its probes."""
+    files = sorted(ROOT.glob("networks/**/*.py")) + [ROOT / "harness" / name for name in ("worker.py", "probes.py")]
+    code = hashlib.sha256()
+    for file in files:
+        code.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    return code.hexdigest()
+
+
+def commit() -> dict[str, Any]:
+    """The commit that is checked out and whether anything but results differs from it; None where that is unknown."""
+    if _git("rev-parse", "--show-toplevel") != str(ROOT):
+        return {"commit": None, "dirty": None}
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(changes)}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor()

@@ -1,0 +1,124 @@
+"""A run of an experiment: what is left to do, each job in a fresh process, and the tables when all are done."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import provenance
+from harness.cell import Cell, Job, digest
+from harness.executors import SETTINGS, Outcome, run_in_subprocess
+from harness.experiment import Experiment
+from harness.store import Row, Store
+from networks import Trace, dry_run
+
+Execute = Callable[[Job], Outcome]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that is done, now or by an earlier run; `error` is empty if it succeeded."""
+
+    job: Job
+    error: str
+    resumed: bool
+    path: Path
+
+
+class WorkerUnavailableError(RuntimeError):
+    """Not even a worker that only describes its machine gives an answer."""
+
+
+class Run:
+    """One run of `experiment`, its results under `store`.
+
+    Raises WorkerUnavailableError where no worker can be started.
+    """
+
+    def __init__(self, experiment: Experiment, store: Store, *, execute: Execute = run_in_subprocess):
+        described = execute(Job(measure="environment", cells=()))
+        if described.rows is None:
+            raise WorkerUnavailableError(described.error)
+        self._experiment = experiment
+        self._store = store
+        self._execute = execute
+        self._machine = described.rows[0][0]
+        self._code = provenance.code_sha256()
+        self._keys = {self._key(job): job for job in experiment.jobs()}
+        self._rows: dict[str, list[Row]] = {}
+
+    def _key(self, job: Job) -> str:
+        return digest([job.request(), SETTINGS[job.measure], self._code, self._machine, provenance.machine_id()])
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are to measure, a cell counted once for each measure."""
+        return sum(len(job.cells) for job in self._keys.values())
+
+    def execute(self) -> Iterator[Finished]:
+        """Yield every job once it is done, those of earlier runs first. Stopped at any moment, it loses at most one."""
+        for key, job in self._keys.items():
+            rows = self._store.rows(job.measure, key)
+            if rows is not None:
+                self._rows[key] = rows
+                yield self._finished(key, job, resumed=True)
+        for key, job in self._keys.items():
+            if key not in self._rows:
+                outcome = self._execute(job)
+                self._rows[key] = rows_of(job, outcome)
+                self._store.save(job.measure, key, rows=self._rows[key], log=outcome.log)
+                yield self._finished(key, job, resumed=False)
+
+    def _finished(self, key: str, job: Job, *, resumed: bool) -> Finished:
+        return Finished(job, self._rows[key][0]["error"], resumed, self._store.path(job.measure, key))
+
+    def publish(self) -> list[Path]:
+        """Write the tables, in the order of the grid, and environment.json, and return their paths.
+
+        Only after the last job of `execute`: a part of a grid is no result.
+        """
+        tables: dict[str, list[Row]] = {measure: [] for measure in self._experiment.measure}
+        for key, job in self._keys.items():
+            tables[job.measure] += self._rows[key]
+        return self._store.publish(tables, self._environment())
+
+    def _environment(self) -> dict[str, Any]:
+        experiment = self._experiment
+        settings = {job.measure: job.settings for job in self._keys.values() if job.settings}
+        return {
+            "experiment": {
+                "name": experiment.name,
+                "title": experiment.title,
+                "sha256": experiment.sha256,
+                "figures": experiment.figures,
+                **settings,
+            },
+            "code": {"sha256": self._code, **provenance.commit()},
+            "machine": self._machine,
+            "variables": {measure: SETTINGS[measure] for measure in experiment.measure},
+            "drawn_with": provenance.versions(provenance.DRAWN_WITH),
+        }
+
+
+def predict(cell: Cell) -> Trace:
+    """What one training step of `cell` would do, by dry run."""
+    return dry_run(cell.widths, batch=cell.batch, dtype=cell.dtype, **cell.checkpointing)
+
+
+def rows_of(job: Job, outcome: Outcome) -> list[Row]:
+    """The rows of a job's table: those measured, or one for each cell with the reason why there are none."""
+    status = "failed" if outcome.error else "ok"
+    measured = outcome.rows if outcome.rows is not None else [[{}] for _ in job.cells]
+    return [
+        {**cell.key_columns(status), **_against_prediction(job, cell, row), "error": outcome.error}
+        for cell, rows in zip(job.cells, measured, strict=True)
+        for row in rows
+    ]
+
+
+def _against_prediction(job: Job, cell: Cell, row: Row) -> Row:
+    if job.measure != "memory":
+        return row
+    predicted = predict(cell).peak_bytes
+    residual = {"residual_bytes": row["memray_peak_bytes"] - predicted} if row else {}
+    return {**row, "predicted_peak_bytes": predicted, **residual}

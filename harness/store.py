@@ -1,0 +1,119 @@
+"""The folder of an experiment's results: an atomic file for each finished job, and the tidy tables made from them.
+
+    results/<experiment>/
+        memory.csv, timeline.csv, time.csv, training.csv    those that the experiment measures
+        environment.json                                     where they come from; written last
+        cells/<measure>-<key>.json                           finished jobs
+
+A job's key is made from everything its result depends on: configuration, settings, measured code and machine. So a
+run takes up exactly the files that are its own, and a table never mixes machines or versions of the code.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.cell import KEY_COLUMNS
+
+SCHEMA_VERSION = 1
+
+Row = Mapping[str, Any]
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "memory": (
+        "forward_steps",
+        "forward_flops",
+        "hits",
+        "misses",
+        "peak_cached_layers",
+        "predicted_peak_bytes",
+        "tracker_peak_bytes",
+        "memray_peak_bytes",
+        "residual_bytes",
+        "memray_activation_buffers_bytes",
+        "memray_parameter_deltas_bytes",
+        "memray_workspace_bytes",
+        "memray_other_bytes",
+        "tracker_checkpoints_bytes",
+        "tracker_working_afters_bytes",
+        "tracker_deltas_bytes",
+        "tracker_parameter_deltas_bytes",
+        "tracker_workspace_bytes",
+    ),
+    "timeline": ("event", "phase", "action", "layer", "bytes", "live_bytes", "memray_live_bytes"),
+    "time": ("repeat", "position", "forward_seconds", "backward_seconds", "step_seconds"),
+    "training": ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "epoch_seconds"),
+}
+"""What each table holds between `KEY_COLUMNS` and `error`."""
+
+
+class Store:
+    """The results of one experiment in `folder`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._cells = folder / "cells"
+
+    def path(self, measure: str, key: str) -> Path:
+        """The file of a job."""
+        return self._cells / f"{measure}-{key}.json"
+
+    def rows(self, measure: str, key: str) -> list[Row] | None:
+        """The rows of a job that has succeeded; None where it has failed or has not been run."""
+        try:
+            record = json.loads(self.path(measure, key).read_bytes())
+        except FileNotFoundError:
+            return None
+        return record["rows"] if all(row["status"] == "ok" for row in record["rows"]) else None
+
+    def save(self, measure: str, key: str, *, rows: list[Row], log: str) -> None:
+        """Keep the rows of a job, and what its worker printed."""
+        write_atomically(self.path(measure, key), _json({"rows": rows, "log": log}))
+
+    def publish(self, tables: Mapping[str, Iterable[Row]], environment: Mapping[str, Any]) -> list[Path]:
+        """Replace the folder's tables and environment.json, and return their paths.
+
+        environment.json goes first and comes back last: where it is, the tables beside it are one complete set.
+        """
+        environment_path = self.folder / "environment.json"
+        environment_path.unlink(missing_ok=True)
+        paths = {measure: self.folder / f"{measure}.csv" for measure in COLUMNS}
+        for measure, path in paths.items():
+            if measure in tables:
+                write_atomically(path, _csv((*KEY_COLUMNS, *COLUMNS[measure], "error"), tables[measure]))
+            else:
+                path.unlink(missing_ok=True)
+        write_atomically(environment_path, _json({"schema_version": SCHEMA_VERSION, **environment}))
+        return [*(paths[measure] for measure in tables), environment_path]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader, or a crash at any moment, finds the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name is on the disk as well
+    finally:
+        os.close(folder)
+
+
+def _csv(columns: tuple[str, ...], rows: Iterable[Row]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,225 @@
+"""`python -m harness.worker`: measures one job in this process; the only place that runs a network.
+
+Reads a job as JSON on standard input and answers with one line of JSON: `{"rows": [[row, ..] for each cell]}` or
+`{"error": "one line"}`. The answer goes to what was standard output at the start, and everything printed
+afterwards, by whatever library, to standard error.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from harness import probes, provenance
+from harness.cell import Cell, Job
+from networks import Network, NetworkWithCheckpointing
+from networks.optimizers import SGD
+from networks.training import Epoch, train_epochs
+
+Row = dict[str, Any]
+
+WARM_UP_STEPS = 2
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+TEST_ROWS = 360  # of the 1797 digits: a fifth
+
+
+class Step:
+    """One training step of a cell's network on made-up data; a call runs it and returns what it made.
+
+    Attributes:
+        network: the cell's network; its weights stay as they were initialised.
+        x, y: inputs `(batch, layers[0])` in the network's dtype and labels `(batch,)`, from the cell's seed.
+    """
+
+    def __init__(self, cell: Cell):
+        generator = np.random.default_rng(cell.seed)
+        self.network = build_network(cell)
+        self.x = generator.standard_normal((cell.batch, cell.widths[0]), dtype=cell.dtype)
+        self.y = generator.integers(cell.widths[-1], size=cell.batch)
+
+    def __call__(self) -> tuple[Any, Any]:
+        outputs = self.network.forward(self.x)
+        deltas = self.network.backward(self.y)
+        return outputs, deltas
+
+    def warm_up(self) -> None:
+        """Make whatever is made only once: BLAS buffers, free lists, the interpreter's specialised code."""
+        for _ in range(WARM_UP_STEPS):
+            self()
+
+    def seconds(self) -> tuple[float, float]:
+        """Run the step once and return the seconds of its forward and of its backward pass."""
+        lap = probes.stopwatch()
+        outputs = self.network.forward(self.x)
+        forward_seconds = lap()
+        deltas = self.network.backward(self.y)
+        backward_seconds = lap()
+        del outputs, deltas  # named until here, so that freeing them is not timed
+        return forward_seconds, backward_seconds
+
+
+def build_network(cell: Cell) -> Network | NetworkWithCheckpointing:
+    """The network a cell describes."""
+    network = Network if cell.network == "Network" else NetworkWithCheckpointing
+    return network(cell.widths, activation=cell.activation, dtype=cell.dtype, seed=cell.seed, **cell.checkpointing)
+
+
+def measure_memory(job: Job) -> list[list[Row]]:
+    """The peak of one training step, by tracker and by memray."""
+    (cell,) = job.cells
+    step = Step(cell)
+    step.warm_up()
+    measured = probes.peak_memory(step)
+    tracker = step.network.tracker
+    row = {
+        "forward_steps": tracker.forward_steps,
+        "forward_flops": tracker.forward_flops,
+        "hits": tracker.hits,
+        "misses": tracker.misses,
+        "peak_cached_layers": tracker.peak_cached_layers,
+        "tracker_peak_bytes": tracker.peak_bytes,
+        **measured,
+        **{f"tracker_{kind}_bytes": nbytes for kind, nbytes in tracker.peak_bytes_by_kind.items()},
+    }
+    return [[row]]
+
+
+def measure_timeline(job: Job) -> list[list[Row]]:
+    """The bytes live after each event of one training step, by tracker and by memray."""
+    (cell,) = job.cells
+    step = Step(cell)
+    step.network.observer = probes.mark
+    step.warm_up()
+    measured = probes.live_bytes_at_marks(step)
+    tracker = step.network.tracker
+    rows = [
+        {"event": number, **event._asdict(), "live_bytes": live_bytes, "memray_live_bytes": memray_live_bytes}
+        for number, (event, live_bytes, memray_live_bytes) in enumerate(
+            zip(tracker.timeline, tracker.live_bytes_over_time(), measured, strict=True)
+        )
+    ]
+    return [rows]
+
+
+def measure_time(job: Job) -> list[list[Row]]:
+    """Seconds of the variants' training steps, interleaved in a shuffled order, after a warm-up."""
+    steps = [Step(cell) for cell in job.cells]
+    for step in steps:
+        step.warm_up()
+    rows: list[list[Row]] = [[] for _ in steps]
+    for repeat, position, variant in _interleaved(len(steps), job.settings["repeats"], job.settings["order_seed"]):
+        with probes.quiet_heap():
+            forward_seconds, backward_seconds = steps[variant].seconds()
+        rows[variant].append(
+            {
+                "repeat": repeat,
+                "position": position,
+                "forward_seconds": forward_seconds,
+                "backward_seconds": backward_seconds,
+                "step_seconds": forward_seconds + backward_seconds,
+            }
+        )
+    return rows
+
+
+def measure_training(job: Job) -> list[list[Row]]:
+    """Loss, accuracy and seconds of each epoch on the digits, the variants' epochs interleaved."""
+    trainings = [_digits_training(cell, job.settings) for cell in job.cells]
+    rows: list[list[Row]] = [[] for _ in trainings]
+    for _, _, variant in _interleaved(len(trainings), job.settings["epochs"], job.settings["order_seed"]):
+        with probes.quiet_heap():
+            epoch = next(trainings[variant])
+        rows[variant].append(
+            {
+                "epoch": epoch.number,
+                "train_loss": epoch.train_loss,
+                "train_accuracy": epoch.train_accuracy,
+                "test_loss": epoch.test_loss,
+                "test_accuracy": epoch.test_accuracy,
+                "epoch_seconds": epoch.seconds,
+            }
+        )
+    return rows
+
+
+def describe_environment(job: Job) -> list[list[Row]]:
+    """Not a measurement: what this process runs on, which only it can know."""
+    return [[provenance.machine()]]
+
+
+MEASURES = {
+    "memory": measure_memory,
+    "timeline": measure_timeline,
+    "time": measure_time,
+    "training": measure_training,
+    "environment": describe_environment,
+}
+
+
+def main() -> int:
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answer:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        _die_with_parent()
+        job = Job.from_request(json.load(sys.stdin))
+        try:
+            _require_one_thread()
+            result = {"rows": MEASURES[job.measure](job)}
+        except Exception as error:
+            traceback.print_exc()
+            result = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+        json.dump(result, answer)
+    return "error" in result
+
+
+def _interleaved(variants: int, rounds: int, order_seed: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (round, position in the whole order, variant): each variant once a round, each round shuffled anew."""
+    generator = np.random.default_rng(order_seed)
+    for number in range(rounds):
+        for place, variant in enumerate(generator.permutation(variants)):
+            yield number, number * variants + place, int(variant)
+
+
+def _digits_training(cell: Cell, settings: Mapping[str, Any]) -> Iterator[Epoch]:
+    """Train the cell's network on the digits, an epoch each time it is asked; the seed splits and shuffles them."""
+    from sklearn.datasets import load_digits  # takes a second, which the other measures do not wait for
+
+    digits = load_digits()
+    generator = np.random.default_rng(cell.seed)
+    order = generator.permutation(len(digits.target))
+    x, y = (digits.data[order] / digits.data.max()).astype(cell.dtype), digits.target[order]
+    network = build_network(cell)
+    network.forward(x[: cell.batch])
+    network.backward(y[: cell.batch])  # a warm-up: the weights stay as they are
+    return train_epochs(
+        network,
+        x[TEST_ROWS:],
+        y[TEST_ROWS:],
+        x_test=x[:TEST_ROWS],
+        y_test=y[:TEST_ROWS],
+        batch_size=cell.batch,
+        optimizer=SGD(learning_rate=settings["learning_rate"], momentum=settings["momentum"]),
+        generator=generator,
+    )
+
+
+def _require_one_thread() -> None:
+    threads = {pool["internal_api"]: pool["num_threads"] for pool in threadpool_info()}
+    if any(number != 1 for number in threads.values()):
+        raise RuntimeError(f"measurements need one thread, got {threads}")
+
+
+def _die_with_parent() -> None:
+    # An orphan would go on computing beside the run that is started next, and spoil its times.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
