@@ -72,6 +72,30 @@ class Chain:
         """Bytes of the workspace, allocated once in the forward pass and once in the backward pass."""
         return sum(self.workspace_items) * self.itemsize
 
+    @cached_property
+    def recompute_bytes(self) -> tuple[int, ...]:
+        """Bytes live beside all afters while afters for layer l's backward step are computed.
+
+        For the last layer that is the forward pass, which has nothing but its workspace; for the others the workspace,
+        the outputs, delta[l] and the parameter deltas of the layers above.
+        """
+        above = [self.workspace_bytes]
+        for layer in range(self.depth, 1, -1):
+            above.append(above[-1] + self.parameter_delta_bytes[layer])
+        outputs = self.after_bytes[-1]
+        waiting = (outputs + self.delta_bytes[layer] + above[self.depth - layer] for layer in range(1, self.depth))
+        return (0, *waiting, self.workspace_bytes)
+
+    @cached_property
+    def serve_bytes(self) -> tuple[int, ...]:
+        """Bytes live beside all afters when layer l's parameter deltas have been made; they are the most of its step."""
+        made = self.workspace_bytes + self.after_bytes[-1]
+        served = [0] * (self.depth + 1)
+        for layer in range(self.depth, 0, -1):
+            made += self.parameter_delta_bytes[layer]
+            served[layer] = made + self.delta_bytes[layer]
+        return tuple(served)
+
     def slides(self, layer: int) -> bool:
         """Whether after[layer] may be written over after[layer - 1] where that one is not kept."""
         return 1 < layer < self.depth and self.layers[layer - 1] == self.layers[layer]
