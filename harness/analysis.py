@@ -1,0 +1,242 @@
+"""What the tables say: savings, residuals, paired time ratios, fronts. Pure: a DataFrame in, a new one out.
+
+A *variant* is one way to train a configuration: store-all, or checkpointing with its options. Every
+comparison is with store-all of the same configuration, the columns `COMPARED`. All rows must be of finished
+cells.
+"""
+
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from harness.cell import KEY_COLUMNS
+from networks.chain import Chain
+from networks.layer_lists import parse_layers
+
+STORE_ALL = "Network"
+COMPARED = ["layers", "depth", "width", "batch", "dtype", "activation", "seed"]
+VARIANT = ["network", "checkpoint_frequency", "recompute"]
+KINDS = ["afters", "deltas", "parameter deltas", "workspace"]
+
+RESIDUAL_BOUND_SHARE = 0.005
+RESIDUAL_BOUND_BYTES = 32 * 2**10
+
+ENOUGH_PAIRS = 15
+UNSTEADY_SPREAD = 0.10
+CONFIDENCE = 0.95
+
+_INTEGER_COLUMNS = {
+    "depth", "width", "batch", "checkpoint_frequency", "seed", "forward_steps", "forward_flops", "hits",
+    "misses", "peak_cached_layers", "repeat", "position", "epoch", "event", "layer", "bytes",
+}  # fmt: skip
+_FLOAT_ENDINGS = ("_seconds", "_loss", "_accuracy")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one of the harness's CSV files with the types its column names promise.
+
+    Counts and bytes are `Int64`, because a failed cell leaves them empty and store-all has no
+    `checkpoint_frequency`; seconds, losses and accuracies are `float64`; the rest is text, however much a
+    `cell_id` looks like a number. An empty field is missing.
+
+    Raises:
+        ValueError: the file is not a table of the harness; names the file and the columns it lacks.
+    """
+    with path.open(encoding="utf-8") as lines:
+        columns = lines.readline().rstrip("\n").split(",")
+    lacking = [column for column in KEY_COLUMNS if column not in columns]
+    if lacking:
+        raise ValueError(f"{path}: not a results table, it has no column {', '.join(lacking)}")
+    dtypes = {column: _dtype(column) for column in columns}
+    return pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=[""])
+
+
+def _dtype(column: str) -> str:
+    if column in _INTEGER_COLUMNS or column.endswith("_bytes"):
+        return "Int64"
+    return "float64" if column.endswith(_FLOAT_ENDINGS) else "str"
+
+
+def variant_labels(table: pd.DataFrame) -> pd.Series:
+    """The name of each row's variant, for people: `store-all`, or `n = 4` where one after in four is saved.
+
+    Ordered categories: store-all first, then by frequency.
+    """
+    labels = "n = " + table["checkpoint_frequency"].astype("str")
+    labels = labels.where(table["recompute"] != "each", labels + ", each")
+    labels = labels.mask(table["network"] == STORE_ALL, "store-all")
+    in_order = table.assign(label=labels).sort_values(["network", "checkpoint_frequency", "label"])
+    return labels.astype(pd.CategoricalDtype(in_order["label"].unique(), ordered=True))
+
+
+def savings(memory: pd.DataFrame) -> pd.DataFrame:
+    """Add what each cell's measured peak saves against store-all's, and the most that any schedule could.
+
+    New columns: `store_all_peak_bytes`, `saved_bytes`, and as shares of store-all's peak `saved_share` and
+    `savable_share` (all above the `floor_bytes`). Missing where store-all's cell is.
+    """
+    table = _beside_store_all(memory, store_all_peak_bytes="memray_peak_bytes")
+    store_all = table["store_all_peak_bytes"].astype("Float64")
+    saved = table["store_all_peak_bytes"] - table["memray_peak_bytes"]
+    return table.assign(
+        saved_bytes=saved, saved_share=saved / store_all, savable_share=1 - floor_bytes(table) / store_all
+    )
+
+
+def floor_bytes(memory: pd.DataFrame) -> pd.Series:
+    """The peak below which no schedule can go: nothing cached beyond what one backward step works on.
+
+    That is, over all layers l, the most of: the parameter deltas of layers l and above, delta l and after l - 1,
+    and the workspace.
+    """
+
+    def floor(layers: str, batch: int, dtype: str) -> int:
+        chain = Chain(tuple(parse_layers(layers)), int(batch), np.dtype(dtype).itemsize)
+        produced = accumulate(reversed(chain.parameter_delta_bytes))
+        steps = zip(produced, reversed(chain.delta_bytes), reversed((0, *chain.after_bytes[:-1])), strict=True)
+        return max(map(sum, steps)) + chain.workspace_bytes
+
+    return pd.Series(list(map(floor, memory["layers"], memory["batch"], memory["dtype"])), index=memory.index)
+
+
+def dominant_kind(memory: pd.DataFrame) -> pd.DataFrame:
+    """Add `dominant_kind`, which of `KINDS` fills most of the tracker's peak, and its `dominant_share`.
+
+    Saved and working afters are both afters.
+    """
+    kinds = [
+        memory["tracker_checkpoints_bytes"] + memory["tracker_working_afters_bytes"],
+        memory["tracker_deltas_bytes"],
+        memory["tracker_parameter_deltas_bytes"],
+        memory["tracker_workspace_bytes"],
+    ]
+    shares = pd.concat(kinds, axis=1, keys=KINDS).div(memory["tracker_peak_bytes"], axis=0).astype("float64")
+    return memory.assign(dominant_kind=shares.idxmax(axis=1), dominant_share=shares.max(axis=1))
+
+
+def residual_bound(predicted_bytes: np.ndarray) -> np.ndarray:
+    """How far memray's peak may lie from a prediction, in bytes: 0.5 % of it, but no less than 32 KiB."""
+    return np.maximum(RESIDUAL_BOUND_SHARE * predicted_bytes, RESIDUAL_BOUND_BYTES)
+
+
+def residuals(memory: pd.DataFrame) -> pd.DataFrame:
+    """Add `bound_bytes`, the `residual_bound`, and `within_bound`, whether `residual_bytes` keeps to it."""
+    bound = residual_bound(memory["predicted_peak_bytes"].to_numpy(dtype="float64"))
+    return memory.assign(bound_bytes=bound, within_bound=memory["residual_bytes"].abs() <= bound)
+
+
+def work_ratios(memory: pd.DataFrame) -> pd.DataFrame:
+    """Add `work_ratio`: the operations of all matrix products of the step over those of store-all's.
+
+    Backward has two products of each layer's size, for its parameter deltas and for the delta below, which
+    layer 1 goes without.
+    """
+    table = _beside_store_all(memory, store_all_flops="forward_flops")
+    first, second = np.array([parse_layers(layers)[:2] for layers in table["layers"]]).T
+    backward = 2 * table["store_all_flops"] - 2 * table["batch"] * first * second
+    ratio = (table["forward_flops"] + backward) / (table["store_all_flops"] + backward)
+    return table.drop(columns="store_all_flops").assign(work_ratio=ratio)
+
+
+def time_ratios(table: pd.DataFrame, *, seconds: str, pair_on: list[str]) -> pd.DataFrame:
+    """Compare each variant's time with store-all's, pair by pair, a row a configuration and variant.
+
+    Two times make a pair when they agree in `COMPARED` and in `pair_on`: what was measured in the same round saw
+    the same machine. The columns of `pair_on` are pooled: `["repeat"]` for time.csv, `["seed", "epoch"]` for
+    training.csv.
+
+    New columns: `time_ratio` (median of the paired ratios), `ratio_low` and `ratio_high` (its
+    `median_interval`), `median_seconds`, `pairs`, and `instability`: what speaks against trusting the
+    interval, empty if nothing does. Store-all's own ratio is 1.
+
+    Known gap: pairs count as independent, which neighbouring rounds on a busy machine are not quite.
+    """
+    configuration = [column for column in COMPARED if column not in pair_on]
+    by = [*configuration, *VARIANT]
+    paired = _beside_store_all(table, on=[*configuration, *pair_on], store_all_seconds=seconds)
+    paired = paired.dropna(subset="store_all_seconds").sort_values(pair_on)
+    groups = paired.groupby(by, dropna=False, sort=False)[[seconds, "store_all_seconds"]]
+    rows = [dict(zip(by, key, strict=True)) | _compare(*group.to_numpy().T) for key, group in groups]
+    return pd.DataFrame(rows).astype({"checkpoint_frequency": "Int64"})
+
+
+def _compare(times: np.ndarray, store_all: np.ndarray) -> dict[str, object]:
+    ratios = times / store_all
+    low, high = median_interval(ratios)
+    doubts = {
+        f"fewer than {ENOUGH_PAIRS} pairs": len(ratios) < ENOUGH_PAIRS,
+        f"spread of {UNSTEADY_SPREAD:.0%} or more": np.std(ratios) >= UNSTEADY_SPREAD * np.mean(ratios),
+        "slow first run": times[0] == max(times) and times[0] >= (1 + UNSTEADY_SPREAD) * np.median(times),
+    }
+    return {
+        "time_ratio": np.median(ratios),
+        "ratio_low": low,
+        "ratio_high": high,
+        "median_seconds": np.median(times),
+        "pairs": len(ratios),
+        "instability": ", ".join(doubt for doubt, holds in doubts.items() if holds),
+    }
+
+
+def median_interval(values: np.ndarray) -> tuple[float, float]:
+    """The percentile bootstrap's 95 % interval of the median of `values`, shape `(n,)`, without resampling.
+
+    The median of a resample is at most the k-th smallest value when at least half of its n draws are, each with
+    probability k / n: the bootstrap's distribution is a binomial tail (Efron 1982, chapter 10). Drawing
+    resamples only adds noise to it. With 15 values, where 2.55 % of the medians reach no further than the fourth
+    value, that noise would decide between two ends. An even n has two middle values: the lower one gives the
+    low end, the upper one the high end.
+    """
+    n = len(values)
+    k = np.arange(1, n + 1)
+    tail = (1 - CONFIDENCE) / 2
+    low = np.searchsorted(stats.binom.sf((n + 1) // 2 - 1, n, k / n), tail)
+    high = np.searchsorted(stats.binom.sf(n // 2, n, k / n), 1 - tail)
+    ordered = np.sort(values)
+    return ordered[low], ordered[high]
+
+
+def pareto_front(table: pd.DataFrame, costs: list[str]) -> pd.Series:
+    """Which rows no other row beats by costing no more in all of `costs` and less in one; equal rows both stay."""
+    values = table[costs].to_numpy(dtype="float64")
+    no_worse = (values[:, None] <= values).all(axis=2)
+    better = (values[:, None] < values).any(axis=2)
+    return pd.Series(~(no_worse & better).any(axis=0), index=table.index)
+
+
+def accuracy_summary(training: pd.DataFrame) -> pd.DataFrame:
+    """How well each variant has learnt after its last epoch, over seeds, a row a configuration and variant.
+
+    New columns: `seeds`, `epochs`, `test_accuracy` (mean over seeds), `test_accuracy_low` and
+    `test_accuracy_high` (worst and best seed), and `largest_difference`: the largest absolute difference of
+    any loss or accuracy to store-all's, over every epoch and seed. Checkpointing computes the same
+    numbers, so it should be exactly 0.
+    """
+    curves = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
+    store_all = {f"store_all_{curve}": curve for curve in curves}
+    table = _beside_store_all(training, on=[*COMPARED, "epoch"], **store_all)
+    differences = np.abs(table[curves].to_numpy() - table[list(store_all)].to_numpy())
+    table = table.assign(difference=differences.max(axis=1))
+    by = [*(column for column in COMPARED if column != "seed"), *VARIANT]
+    last = table[table["epoch"] == table.groupby(by, dropna=False)["epoch"].transform("max")]
+    summary = last.groupby(by, dropna=False, sort=False).agg(
+        seeds=("seed", "nunique"),
+        epochs=("epoch", "max"),
+        test_accuracy=("test_accuracy", "mean"),
+        test_accuracy_low=("test_accuracy", "min"),
+        test_accuracy_high=("test_accuracy", "max"),
+    )
+    largest = table.groupby(by, dropna=False)["difference"].max().rename("largest_difference")
+    return summary.join(largest).reset_index()
+
+
+def _beside_store_all(table: pd.DataFrame, *, on: list[str] = COMPARED, **columns: str) -> pd.DataFrame:
+    """Add columns (new name = old name) of the store-all row that agrees in `on`, missing where there is none."""
+    store_all = table.loc[table["network"] == STORE_ALL, [*on, *columns.values()]]
+    if store_all.empty:
+        raise ValueError(f'no finished store-all cell to compare with: add network = "{STORE_ALL}" to the grid')
+    store_all = store_all.rename(columns={old: new for new, old in columns.items()})
+    return table.merge(store_all, on=on, how="left", validate="many_to_one")

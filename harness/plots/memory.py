@@ -1,0 +1,182 @@
+"""Figures of memory.csv: exact peaks, so points without intervals, beside what theory says."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import PercentFormatter
+
+from harness.analysis import KINDS, RESIDUAL_BOUND_BYTES, dominant_kind, residual_bound, residuals, savings
+from harness.plots.style import (
+    GREY,
+    INK,
+    KIB,
+    MIB,
+    PALE,
+    constants,
+    facets,
+    figure_from,
+    log2,
+    markers,
+    palette,
+    panels,
+    sizes,
+    variant_legend,
+)
+
+EXACT = "One measured step a cell: its peak is the same to the byte in every repeat."
+SETTING = ["width", "batch", "dtype", "activation", "seed"]
+SHARE_COLOURS = sns.color_palette("light:#0b5394", as_cmap=True)
+KIND_COLOURS = ListedColormap(sns.color_palette("colorblind", len(KINDS)))
+
+
+@figure_from("memory")
+def peak_by_depth(memory: pd.DataFrame) -> tuple[Figure, str]:
+    """Peak against depth: for each variant the dry run's line through the points that memray measured."""
+    memory = memory.assign(measured=memory["memray_peak_bytes"] / MIB, predicted=memory["predicted_peak_bytes"] / MIB)
+    parts = facets(memory, SETTING, marks=["depth", "variant"])
+    figure, axes = panels(len(parts), title="Peak memory by depth", columns=2, height=4.0, sharey=True)
+    variants = memory["variant"]
+    look = {"hue": "variant", "palette": palette(variants), "size": "variant", "legend": False}
+    lines = look | {"sizes": sizes(variants, others=1.2)}
+    points = look | {"sizes": sizes(variants, others=30), "style": "variant", "markers": markers(variants)}
+    for ax, (title, rows) in zip(axes, parts, strict=True):
+        sns.lineplot(rows, x="depth", y="predicted", errorbar=None, ax=ax, **lines)
+        sns.scatterplot(rows, x="depth", y="measured", zorder=3, ax=ax, **points)
+        log2(ax, "x", ticks=rows["depth"])
+        log2(ax, "y")
+        ax.set(title=title, xlabel="depth (layers)", ylabel="peak of one training step (MiB)")
+    variant_legend(figure, variants, linewidth=1.2)
+    return figure, (
+        "Points: measured by memray. Lines: predicted by the dry run. n = 4 saves one after in four, n = 1 all of "
+        f"them. {EXACT} {constants(memory, SETTING)}"
+    )
+
+
+@figure_from("memory")
+def saving_heatmap(memory: pd.DataFrame) -> tuple[Figure, str]:
+    """The part of store-all's measured peak that each variant saves at each depth."""
+    saved = savings(memory).query("variant != 'store-all'").dropna(subset="saved_share")
+    parts = facets(saved, SETTING, marks=["depth", "variant"])
+    height = 0.8 + 0.36 * saved["depth"].nunique()
+    figure, axes = panels(len(parts), title="Peak memory saved against store-all", columns=1, height=height)
+    for ax, (title, rows) in zip(axes, parts, strict=True):
+        grid = _grid(rows, "saved_share", index="depth", columns="variant").astype("float64")
+        _share_heatmap(ax, grid)
+        for row, best in enumerate(grid.fillna(-np.inf).to_numpy().argmax(axis=1)):
+            ax.add_patch(Rectangle((best, row), 1, 1, fill=False, edgecolor=INK, linewidth=1.6, clip_on=False))
+        ax.set(title=title, xlabel="n = 4 saves one after in four", ylabel="depth (layers)")
+    _share_colorbar(figure, axes)
+    return (
+        figure,
+        f"Measured by memray. Outlined: the best at each depth. {EXACT} {constants(saved, SETTING)}",
+    )
+
+
+@figure_from("memory")
+def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
+    """Over batch and width: what could be saved and what each variant saves; beneath, what fills that peak."""
+    memory = dominant_kind(savings(memory))
+    setting = ["depth", "dtype", "activation", "seed"]
+    parts = facets(memory, setting, marks=["batch", "width", "variant"])
+    variants = memory["variant"].cat.categories
+    figure, axes = panels(
+        2 * len(parts) * len(variants),
+        title="Where checkpointing saves memory, and why not elsewhere",
+        columns=len(variants),
+        height=0.8 + 0.28 * memory["batch"].nunique(),
+        sharex=True,
+        sharey=True,
+    )
+    for (title, rows), lines in zip(parts, np.reshape(axes, (len(parts), 2, -1)), strict=True):
+        for variant, (shares, kinds) in zip(variants, lines.T, strict=True):
+            cells = rows[rows["variant"] == variant]
+            column, words = ("savable_share", "any schedule: at most")
+            if variant != "store-all":
+                column, words = ("saved_share", f"{variant}: saved")
+            _share_heatmap(shares, _grid(cells, column, index="batch", columns="width"))
+            _kind_heatmap(kinds, cells)
+            shares.set(title=f"{title}\n{words}".strip(), ylabel="batch (rows)")
+            kinds.set(title=f"{variant}: fills the peak", xlabel="width", ylabel="batch (rows)")
+        _share_colorbar(figure, list(lines[0]))
+    letters = ", ".join(f"{kind[0].upper()} {kind}" for kind in KINDS)
+    return figure, (
+        "Above: shares of store-all's measured peak; at most: all but the parameter deltas and what one backward "
+        f"step works on. Below: the kind that fills most of the peak ({letters}) and how much of it, in percent. "
+        f"{EXACT} {constants(memory, setting)}"
+    )
+
+
+@figure_from("memory")
+def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
+    """Every cell's measured peak over its prediction; beneath, the rest against the stated bound."""
+    memory = residuals(memory).assign(
+        predicted=memory["predicted_peak_bytes"] / MIB,
+        measured=memory["memray_peak_bytes"] / MIB,
+        residual=memory["residual_bytes"] / KIB,
+    )
+    figure, (peaks, rest) = panels(
+        2, title="Measured peak against prediction", columns=1, height=2.4, sharex=True, height_ratios=[3, 2]
+    )
+    look = {"hue": "variant", "palette": palette(memory["variant"]), "style": "variant", "legend": False}
+    look |= {"markers": markers(memory["variant"]), "s": 36, "zorder": 3}
+    span = np.geomspace(memory["predicted"].min() / 1.2, memory["predicted"].max() * 1.2, 200)
+    bound = residual_bound(span * MIB) / KIB
+    worst = memory["residual"].abs().max()
+
+    peaks.plot(span, span, color=GREY, linewidth=1)
+    sns.scatterplot(memory, x="predicted", y="measured", ax=peaks, **look)
+    log2(peaks, "y")
+    peaks.set(ylabel="measured peak (MiB)")
+
+    rest.fill_between(span, -bound, bound, color=PALE, alpha=0.4, linewidth=0)
+    rest.axhline(0, color=GREY, linewidth=1)
+    sns.scatterplot(memory, x="predicted", y="residual", ax=rest, **look)
+    log2(rest, "x")
+    reach = 2 * max(worst, RESIDUAL_BOUND_BYTES / KIB)
+    rest.set(xlim=(span[0], span[-1]), ylim=(-reach, reach))
+    rest.set(xlabel="predicted peak (MiB)", ylabel="measured - predicted (KiB)")
+
+    equal = Line2D([], [], color=GREY, linewidth=1, label="equal")
+    within = Patch(color=PALE, alpha=0.4, linewidth=0, label="bound")
+    variant_legend(figure, memory["variant"], extra=[equal, within])
+    return figure, (
+        f"{memory['within_bound'].sum()} of {len(memory)} cells lie within the bound, 0.5 % of the prediction but no "
+        f"less than 32 KiB; the largest residual is {worst:.1f} KiB. {EXACT}"
+    )
+
+
+def _grid(table: pd.DataFrame, values: str, *, index: str, columns: str) -> pd.DataFrame:
+    """One column of the table as a matrix, small values of `index` at the bottom."""
+    return table.pivot(index=index, columns=columns, values=values).sort_index(ascending=False)
+
+
+def _share_heatmap(ax: Axes, grid: pd.DataFrame) -> None:
+    _heatmap(ax, grid.astype("float64"), vmax=1, cmap=SHARE_COLOURS, annot=True, fmt=".0%")
+
+
+def _kind_heatmap(ax: Axes, cells: pd.DataFrame) -> None:
+    """The dominant kind as a colour and a letter, with its share in percent."""
+    cells = cells.assign(
+        code=cells["dominant_kind"].map(KINDS.index),
+        words=cells["dominant_kind"].str[0].str.upper()
+        + cells["dominant_share"].map(lambda share: f" {100 * share:.0f}"),
+    )
+    codes, words = (_grid(cells, column, index="batch", columns="width") for column in ("code", "words"))
+    _heatmap(ax, codes, vmax=len(KINDS) - 1, cmap=KIND_COLOURS, annot=words, fmt="")
+
+
+def _heatmap(ax: Axes, grid: pd.DataFrame, **look: object) -> None:
+    sns.heatmap(grid, ax=ax, vmin=0, cbar=False, linewidths=0.5, annot_kws={"size": 8}, **look)
+    ax.tick_params(rotation=0)
+
+
+def _share_colorbar(figure: Figure, axes: list[Axes]) -> None:
+    bar = figure.colorbar(
+        axes[0].collections[0], ax=axes, pad=0.02, ticks=np.linspace(0, 1, 6), format=PercentFormatter(1)
+    )
+    bar.outline.set_visible(False)

@@ -1,0 +1,200 @@
+"""What all figures share: how one is built, its look, how a variant is shown, panels and scales."""
+
+import textwrap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.scale import LogScale
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from harness.analysis import variant_labels
+
+KIB = 2**10
+MIB = 2**20
+
+WIDTH_INCHES = 8.4  # a README's column at 100 dots an inch: 9 points stay 9 points there
+CAPTION_CHARACTERS = 136
+LEFT = {"x": 0.01, "ha": "left"}
+
+INK = "#222222"
+GREY = "#666666"
+SHADE = "#9a9a9a"
+PALE = "#c4c4c4"
+BLUE, ORANGE = sns.color_palette("colorblind")[:2]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]
+LOOK = {
+    **sns.axes_style("whitegrid"),
+    **sns.plotting_context("paper"),
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
+    "axes.titlesize": 9,
+    "axes.edgecolor": "#bbbbbb",
+    "axes.labelcolor": INK,
+    "grid.color": "#e6e6e6",
+    "figure.titlesize": 11,
+    "figure.titleweight": "bold",
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A figure: called with all tables there are, it draws those it `needs`.
+
+    `build` takes their finished rows, each with its `variant`, and returns the figure and its caption.
+    """
+
+    build: Callable[..., tuple[Figure, str]]
+    needs: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.build.__name__
+
+    def rows(self, tables: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
+        """What `build` takes.
+
+        Raises:
+            ValueError: a table is missing or has no finished cell.
+        """
+        for need in self.needs:
+            if need not in tables:
+                raise ValueError(f"figure {self.name} needs {need}.csv: add {need!r} to the experiment's measure")
+            if not (tables[need]["status"] == "ok").any():
+                raise ValueError(f"figure {self.name} has nothing to show: no row of {need}.csv has status ok")
+        finished = [tables[need].query("status == 'ok'") for need in self.needs]
+        return [table.assign(variant=variant_labels(table)) for table in finished]
+
+    def __call__(self, tables: dict[str, pd.DataFrame]) -> Figure:
+        failed = sum(tables[need].query("status != 'ok'")["cell_id"].nunique() for need in self.needs)
+        with mpl.rc_context(LOOK):
+            figure, caption = self.build(*self.rows(tables))
+            if failed:
+                caption += f" Not shown: {failed} failed {'cell' if failed == 1 else 'cells'}."
+            figure.supxlabel(_wrap(caption), **LEFT, size=8, color=GREY, linespacing=1.4)
+            _label_outer_panels(figure)
+            figure.draw_without_rendering()  # ticks are made at the first draw: let them have this look
+        return figure
+
+
+def figure_from(*needs: str) -> Callable[[Callable[..., tuple[Figure, str]]], Recipe]:
+    """Make a Recipe of a function that takes these tables."""
+    return lambda build: Recipe(build, needs)
+
+
+def panels(count: int, *, title: str, columns: int, height: float, **subplots: object) -> tuple[Figure, list[Axes]]:
+    """A titled figure with `count` panels, `height` inches each, in rows of at most `columns`.
+
+    A place left over in the last row is blank, for a legend.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH_INCHES, rows * height + 0.9), layout="constrained")
+    figure.suptitle(title, **LEFT)
+    axes = list(figure.subplots(rows, columns, squeeze=False, **subplots).flat)
+    for blank in axes[count:]:
+        blank.set_axis_off()
+    for ax in axes:
+        ax.tick_params(labelsize=LOOK["xtick.labelsize"])  # else the number of ticks follows the caller's settings
+    for ax in axes[max(count - columns, 0) : count]:
+        ax.tick_params(labelbottom=True)  # the lowest of its column, also where a blank is below
+    return figure, axes[:count]
+
+
+def _wrap(caption: str) -> str:
+    """In lines of about equal length, so that no single word is left over."""
+    lines = -(-len(caption) // CAPTION_CHARACTERS)
+    return textwrap.fill(caption, min(CAPTION_CHARACTERS, len(caption) // lines + 12))
+
+
+def _label_outer_panels(figure: Figure) -> None:
+    axes = [ax for ax in figure.axes if ax.axison and ax.get_subplotspec()]
+    columns = axes[0].get_gridspec().ncols
+    for position, ax in enumerate(axes):
+        if position % columns:
+            ax.set_ylabel("")
+        if position + columns < len(axes):
+            ax.set_xlabel("")
+
+
+def facets(table: pd.DataFrame, by: list[str], *, marks: list[str]) -> list[tuple[str, pd.DataFrame]]:
+    """A title and the rows for each panel: split by those columns of `by` that vary, untitled if none does.
+
+    Raises:
+        ValueError: a panel would draw two rows in one place, because they agree in `marks`.
+    """
+    varying = [column for column in by if table[column].nunique() > 1]
+    twins = table[table.duplicated([*varying, *marks], keep=False)]
+    if len(twins):
+        where = ", ".join(phrase(column, twins[column].iloc[0]) for column in [*varying, *marks])
+        networks = " and ".join(f"[{layers}]" for layers in twins["layers"].unique()[:2])
+        raise ValueError(f"one figure cannot show several networks at {where}: {networks}")
+    if not varying:
+        return [("", table)]
+    groups = table.groupby(varying, observed=True)
+    return [(", ".join(map(phrase, varying, values)), rows) for values, rows in groups]
+
+
+def constants(table: pd.DataFrame, columns: list[str]) -> str:
+    """What all rows have in common, as a caption's last sentence."""
+    common = [phrase(column, table[column].iloc[0]) for column in columns if table[column].nunique() == 1]
+    return f"All with {', '.join(common)}." if common else ""
+
+
+def phrase(column: str, value: object) -> str:
+    """A column's value as a reader says it."""
+    if column in ("variant", "dtype", "activation"):
+        return str(value)
+    return f"[{value}]" if column == "layers" else f"{column} {value}"
+
+
+def palette(variants: pd.Series) -> dict[str, object]:
+    """Each variant's colour: grey for store-all, for the others a scale whose order needs no colour vision."""
+    others = [name for name in variants.cat.categories if name != "store-all"]
+    scale = sns.color_palette("plasma", as_cmap=True)
+    return {"store-all": SHADE} | {name: scale(0.88 * i / max(len(others) - 1, 1)) for i, name in enumerate(others)}
+
+
+def markers(variants: pd.Series) -> dict[str, str]:
+    """Each variant's marker, so that nothing hangs on colour alone."""
+    return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(variants.cat.categories)}
+
+
+def sizes(variants: pd.Series, *, others: float) -> dict[str, float]:
+    """Each variant's size: store-all's is larger, so that it shows behind those that coincide with it."""
+    return {name: 3 * others if name == "store-all" else others for name in variants.cat.categories}
+
+
+def variant_legend(figure: Figure, variants: pd.Series, *, linewidth: float = 0, extra: Iterable[Artist] = ()) -> None:
+    """Name every variant shown, then whatever else is drawn: in a blank place, or beside the panels."""
+    colours, shapes, widths = palette(variants), markers(variants), sizes(variants, others=linewidth)
+    handles = [
+        Line2D([], [], color=colours[name], marker=shapes[name], linewidth=widths[name], label=name)
+        for name in variants.cat.categories
+    ]
+    blank = [ax for ax in figure.axes if not ax.axison]
+    if blank:
+        blank[0].legend(handles=[*handles, *extra], loc="center", ncols=2)
+    else:
+        figure.legend(handles=[*handles, *extra], loc="outside right center")
+
+
+def key_above(figure: Figure, handles: list[Artist]) -> None:
+    """Name a few things in the title's line."""
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+
+
+def log2(axes: Axes, which: str, *, ticks: Iterable[float] | None = None) -> None:
+    """Put the `x` or `y` axis on a log2 scale with plain numbers, at the grid's own values if given."""
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
+    axes.set(**{f"{which}scale": LogScale(axis, base=2)})
+    axis.set_major_locator(LogLocator(base=2, numticks=9) if ticks is None else FixedLocator(sorted(set(ticks))))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

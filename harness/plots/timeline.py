@@ -1,0 +1,51 @@
+"""The figure of timeline.csv: live bytes at every event of one training step."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from harness.plots.style import INK, KIB, MIB, ORANGE, PALE, constants, facets, figure_from, key_above, panels
+
+SETTING = ["layers", "batch", "dtype", "activation", "seed"]
+
+
+@figure_from("timeline")
+def timeline(timeline: pd.DataFrame) -> tuple[Figure, str]:
+    """Live bytes over one step, a panel a variant: the tracker's line over memray's own."""
+    timeline = timeline.assign(tracker=timeline["live_bytes"] / MIB, memray=timeline["memray_live_bytes"] / MIB)
+    parts = facets(timeline, ["variant", *SETTING], marks=["event"])
+    figure, axes = panels(
+        len(parts),
+        title="Live memory over one training step",
+        columns=2,
+        height=1.9,
+        sharex=True,
+        sharey=True,
+    )
+    memray = {"color": ORANGE, "linewidth": 4.5, "alpha": 0.6}
+    tracker = {"color": INK, "linewidth": 0.9}
+    backward = {"color": PALE, "alpha": 0.35, "linewidth": 0}
+    for ax, (title, rows) in zip(axes, parts, strict=True):
+        ax.plot(rows["event"], rows["memray"], drawstyle="steps-post", **memray)
+        ax.plot(rows["event"], rows["tracker"], drawstyle="steps-post", **tracker)
+        events = rows.loc[rows["phase"] == "backward", "event"]
+        ax.axvspan(events.min(), events.max(), **backward)
+        ax.grid(visible=False, axis="x")
+        peak = f"peak {rows['memray'].max():.1f} MiB"
+        ax.set(title=f"{title}: {peak}" if title else peak, xlabel="event of the step", ylabel="live (MiB)")
+    axes[0].set(ylim=(0, None))
+    key_above(
+        figure,
+        [
+            Line2D([], [], label="memray", **memray),
+            Line2D([], [], label="tracker", **tracker),
+            Patch(label="backward pass", **backward),
+        ],
+    )
+    apart = (timeline["memray_live_bytes"] - timeline["live_bytes"]).abs().max() / KIB
+    return figure, (
+        "An event is a layer computed, or a buffer kept, used again or freed: recomputation lengthens the backward "
+        f"pass. The two lines are at most {apart:.1f} KiB apart. One step a variant, the same to the byte in every "
+        f"repeat. {constants(timeline, SETTING)}"
+    )

@@ -1,0 +1,83 @@
+"""The learning curves of training.csv: the same with and without checkpointing."""
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from harness.analysis import accuracy_summary
+from harness.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    constants,
+    facets,
+    figure_from,
+    key_above,
+    markers,
+    panels,
+)
+
+SETTING = ["layers", "batch", "dtype", "activation"]
+SPLITS = {"train": BLUE, "test": ORANGE}
+BAND = {"linewidth": 6, "alpha": 0.35}
+
+
+@figure_from("training")
+def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
+    """Loss and accuracy by epoch: store-all as a broad band, the others as thin lines that run in it."""
+    parts = facets(training, SETTING, marks=["variant", "seed", "epoch"])
+    figure, axes = panels(
+        2 * len(parts), title="Learning curves", columns=len(parts), height=2.3, sharex=True, sharey="row"
+    )
+    looks = _looks(training["variant"])
+    upper, lower = axes[: len(parts)], axes[len(parts) :]
+    for (title, rows), losses, accuracies in zip(parts, upper, lower, strict=True):
+        _curves(losses, rows, "loss", looks)
+        _curves(accuracies, rows, "accuracy", looks)
+        losses.set(title=title, ylabel="cross-entropy")
+        accuracies.set(xlabel="epoch", ylabel="accuracy")
+        accuracies.xaxis.set_major_locator(MaxNLocator(integer=True))
+        accuracies.yaxis.set_major_formatter(PercentFormatter(1))
+        end = accuracy_summary(rows).iloc[0]
+        note = f"test, epoch {end['epochs']}: {end['test_accuracy']:.1%}"
+        accuracies.text(0.96, 0.05, note, transform=accuracies.transAxes, ha="right", color=INK, size=8)
+    upper[0].set(ylim=(0, None))
+    splits = [Line2D([], [], color=color, linewidth=3, label=split) for split, color in SPLITS.items()]
+    variants = [Line2D([], [], color=GREY, **(look | {"markevery": 1}), label=name) for name, look in looks.items()]
+    key_above(figure, [*splits, *variants])
+    summary = accuracy_summary(training)
+    apart = summary["largest_difference"].max()
+    agreement = f"stays within {apart:.2g} of store-all's" if apart else "equals store-all's exactly"
+    return figure, (
+        f"Means over {summary['seeds'].min()} seeds. The lines coincide: with checkpointing every loss and accuracy of "
+        f"every epoch and seed {agreement}. {constants(training, SETTING)}"
+    )
+
+
+def _looks(variants: pd.Series) -> dict[str, dict[str, object]]:
+    """How each variant is drawn; the others take turns with their markers, so that none hides another's."""
+    others = [name for name in variants.cat.categories if name != "store-all"]
+    shapes = markers(variants)
+    thin = {
+        name: {"linewidth": 1, "marker": shapes[name], "markersize": 5, "markevery": (turn, len(others))}
+        for turn, name in enumerate(others)
+    }
+    return {"store-all": BAND} | thin
+
+
+def _curves(ax: Axes, rows: pd.DataFrame, quantity: str, looks: dict[str, dict[str, object]]) -> None:
+    for name, look in looks.items():
+        for split, color in SPLITS.items():
+            sns.lineplot(
+                rows[rows["variant"] == name],
+                x="epoch",
+                y=f"{split}_{quantity}",
+                color=color,
+                errorbar=None,
+                ax=ax,
+                **look,
+            )

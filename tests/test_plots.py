@@ -1,0 +1,367 @@
+"""Every figure draws from tables such as the harness writes, shows their numbers, and no text lies on another.
+
+The tables are made here: memory and timelines by dry runs, with the few KiB that an interpreter adds, and times
+from the work, with noise.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, combinations, product
+from typing import Any, get_args
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from harness.cell import Cell
+from harness.experiment import FigureName
+from harness.plots import FIGURES, draw
+from networks import Trace, dry_run
+from networks.layer_lists import parse_layers
+
+Tables = dict[str, pd.DataFrame]
+
+
+def grid(
+    layers: Iterable[str], *, batches=(4096,), frequencies=(1, 2, 4, 8, 16), seeds=1, recompute="segment"
+) -> list[Cell]:
+    return [
+        Cell(
+            network="NetworkWithCheckpointing" if frequency else "Network",
+            layers=text, batch=batch, dtype="float32", activation="relu", checkpoint_frequency=frequency,
+            recompute=recompute if frequency else None, seed=seed,
+        )
+        for text, batch, seed, frequency in product(layers, batches, range(seeds), (None, *frequencies))
+    ]  # fmt: skip
+
+
+def trace(cell: Cell) -> Trace:
+    recompute = {"recompute": cell.recompute} if cell.recompute else {}
+    return dry_run(
+        parse_layers(cell.layers), batch=cell.batch, checkpoint_frequency=cell.checkpoint_frequency, **recompute
+    )
+
+
+def table(rows: Iterable[tuple[Cell, dict[str, Any]]]) -> pd.DataFrame:
+    frame = pd.DataFrame([cell.key_columns("ok") | measured for cell, measured in rows])
+    return frame.astype({"checkpoint_frequency": "Int64"})
+
+
+def memory_table(cells: list[Cell]) -> pd.DataFrame:
+    def measure(cell: Cell) -> dict[str, Any]:
+        step = trace(cell)
+        residual = 4_000 + 137 * cell.depth
+        kinds = {f"tracker_{kind}_bytes": value for kind, value in step.peak_bytes_by_kind.items()}
+        return kinds | {
+            "forward_flops": step.forward_flops,
+            "predicted_peak_bytes": step.peak_bytes,
+            "tracker_peak_bytes": step.peak_bytes,
+            "memray_peak_bytes": step.peak_bytes + residual,
+            "residual_bytes": residual,
+        }
+
+    return table((cell, measure(cell)) for cell in cells)
+
+
+def time_table(cells: list[Cell], *, repeats: int = 15) -> pd.DataFrame:
+    generator = np.random.default_rng(2)
+
+    def measure(cell: Cell) -> Iterator[dict[str, Any]]:
+        seconds = (trace(cell).forward_flops + 2 * trace(cell.store_all).forward_flops) / 1e11
+        for repeat in range(repeats):
+            yield {"repeat": repeat, "step_seconds": seconds * generator.lognormal(sigma=0.03)}
+
+    return table((cell, row) for cell in cells for row in measure(cell))
+
+
+def training_table(cells: list[Cell], *, epochs: int = 12) -> pd.DataFrame:
+    generator = np.random.default_rng(3)
+
+    def measure(cell: Cell) -> Iterator[dict[str, Any]]:
+        for epoch in range(1, epochs + 1):
+            loss = 2.3 * np.exp(-epoch / (2 + cell.depth / 4)) + 0.03 * cell.seed
+            seconds = 1.0 if cell.network == "Network" else 1.2
+            yield {
+                "epoch": epoch,
+                "train_loss": loss,
+                "train_accuracy": 1 - loss / 3,
+                "test_loss": loss + 0.1,
+                "test_accuracy": 0.97 - loss / 3,
+                "epoch_seconds": seconds * generator.lognormal(sigma=0.04),
+            }
+
+    return table((cell, row) for cell in cells for row in measure(cell))
+
+
+def timeline_table(cells: list[Cell]) -> pd.DataFrame:
+    def measure(cell: Cell) -> Iterator[dict[str, Any]]:
+        events = trace(cell).timeline
+        for i, (event, live) in enumerate(zip(events, accumulate(event.bytes for event in events), strict=True)):
+            yield {"event": i, **event._asdict(), "live_bytes": live, "memray_live_bytes": live + 900 + 30 * i}
+
+    return table((cell, row) for cell in cells for row in measure(cell))
+
+
+DEPTHS = [f"64,128x{depth - 1},10" for depth in (8, 16, 32, 64, 128)]
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return {
+        "memory": memory_table(grid(DEPTHS)),
+        "time": time_table(grid(DEPTHS)),
+        "timeline": timeline_table(grid(DEPTHS[2:3])),
+        "training": training_table(
+            grid(["64,128,64,10", "64,128x7,10", "64,64x15,10"], batches=(64,), frequencies=(2, 4), seeds=3)
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def batch_by_width() -> Tables:
+    layers = [f"64,{width}x31,10" for width in (64, 128, 256, 512, 1024)]
+    return {"memory": memory_table(grid(layers, batches=(64, 256, 1024, 4096), frequencies=(2, 6)))}
+
+
+@pytest.fixture
+def tables_of(tables: Tables, batch_by_width: Tables):
+    return lambda name: batch_by_width if name == "where_it_saves" else tables
+
+
+def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """Each text as it lands on the canvas, with its box: what is hidden or out of view is not drawn."""
+    drawn = []
+
+    def record(text: Text, renderer: Any, original: Any = Text.draw) -> None:
+        original(text, renderer)
+        if text.get_visible() and text.get_text():
+            drawn.append((text.get_text(), text.get_window_extent(renderer)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Text, "draw", record)
+        FigureCanvasAgg(figure).draw()
+    return drawn
+
+
+def words(figure: Figure) -> str:
+    """All words of a figure in one line, as a caption may break anywhere."""
+    return " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
+
+
+def rgba(figure: Figure) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
+# All figures
+
+
+def test_an_experiment_may_name_exactly_the_figures_there_are():
+    assert list(FIGURES) == list(get_args(FigureName))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_lies_on_another_or_outside(name: str, tables_of, monkeypatch: pytest.MonkeyPatch):
+    figure = FIGURES[name](tables_of(name))
+    drawn = drawn_texts(figure, monkeypatch)
+    page = figure.bbox.padded(1)
+    assert len(drawn) > 10
+    assert [
+        text
+        for text, box in drawn
+        if not (page.x0 <= box.x0 and page.y0 <= box.y0 and box.x1 <= page.x1 and box.y1 <= page.y1)
+    ] == []
+    assert [
+        (a, b) for (a, one), (b, other) in combinations(drawn, 2) if one.padded(-1).overlaps(other.padded(-1))
+    ] == []
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_drawing_leaves_the_tables_and_the_callers_matplotlib_alone(name: str, tables_of):
+    given = tables_of(name)
+    copies = {key: value.copy() for key, value in given.items()}
+    settings = dict(mpl.rcParams)
+    FIGURES[name](given)
+    for key, value in given.items():
+        pd.testing.assert_frame_equal(value, copies[key])
+    assert dict(mpl.rcParams) == settings
+    assert pyplot.get_fignums() == []
+
+
+@pytest.mark.parametrize("name", ["time_ratio", "saving_heatmap"])
+def test_the_look_does_not_depend_on_the_callers_settings(name: str, tables: Tables):
+    figure = FIGURES[name](tables)
+    plain = rgba(FIGURES[name](tables))
+    with mpl.rc_context({"axes.facecolor": "black", "xtick.labelsize": 30, "font.size": 30, "grid.linewidth": 9}):
+        assert np.array_equal(rgba(figure), plain)
+
+
+def test_draw_gives_the_named_figures_in_order(tables: Tables):
+    drawn = list(draw(tables, ["timeline", "peak_by_depth"]))
+    assert [name for name, _ in drawn] == ["timeline", "peak_by_depth"]
+    assert all(isinstance(figure, Figure) for _, figure in drawn)
+
+
+def test_an_unknown_figure_is_refused_before_anything_is_drawn(tables: Tables):
+    with pytest.raises(ValueError, match="unknown figure 'peaks', there are: peak_by_depth, "):
+        draw(tables, ["timeline", "peaks"])
+
+
+def test_a_missing_table_is_named_with_the_way_out(tables: Tables):
+    only_memory = {"memory": tables["memory"]}
+    with pytest.raises(ValueError, match=r"^figure tradeoff needs time\.csv: add 'time' to the experiment's measure$"):
+        draw(only_memory, ["peak_by_depth", "tradeoff"])
+
+
+def test_a_table_of_failed_cells_alone_is_refused(tables: Tables):
+    with pytest.raises(ValueError, match=r"no row of memory\.csv has status ok"):
+        draw({"memory": tables["memory"].assign(status="failed")}, ["peak_by_depth"])
+
+
+@pytest.mark.parametrize("name", ["saving_heatmap", "tradeoff", "training_time", "training_curves"])
+def test_a_comparison_needs_store_all(name: str, tables: Tables):
+    without = {key: value.query("network != 'Network'") for key, value in tables.items()}
+    with pytest.raises(ValueError, match='no finished store-all cell to compare with: add network = "Network"'):
+        FIGURES[name](without)
+
+
+def test_failed_cells_are_left_out_and_counted(tables: Tables):
+    memory = tables["memory"].copy()
+    memory.loc[memory["depth"] == 64, "status"] = "failed"
+    memory.loc[memory["depth"] == 64, "memray_peak_bytes"] = 10**12
+    figure = FIGURES["peak_by_depth"]({"memory": memory})
+    assert "Not shown: 6 failed cells." in words(figure)
+    assert max(y for line in figure.axes[0].lines for y in line.get_ydata()) < 1000
+
+
+def test_what_varies_beside_the_axes_gets_a_panel_of_its_own():
+    figure = FIGURES["peak_by_depth"]({"memory": memory_table(grid(DEPTHS[:2], batches=(256, 4096)))})
+    assert [ax.get_title() for ax in figure.axes] == ["batch 256", "batch 4096"]
+    assert "All with width 128, float32, relu, seed 0." in words(figure)
+
+
+@pytest.mark.parametrize("name", ["peak_by_depth", "saving_heatmap"])
+def test_networks_that_would_share_a_place_are_refused(name: str):
+    memory = memory_table(grid(["64,128x3,10", "64,128,64x2,10"], frequencies=(2,)))
+    with pytest.raises(ValueError, match=r"several networks at depth 4, .*: \[64,128x3,10\] and \[64,128,64x2,10\]"):
+        FIGURES[name]({"memory": memory})
+
+
+# One by one
+
+
+def test_peak_by_depth_shows_measured_points_on_predicted_lines(tables: Tables):
+    axes = FIGURES["peak_by_depth"](tables).axes[0]
+    cell = tables["memory"].query("depth == 128 and checkpoint_frequency == 8").iloc[0]
+    points = np.concatenate([points.get_offsets() for points in axes.collections])
+    lines = np.concatenate([line.get_xydata() for line in axes.lines if len(line.get_xdata())])
+    assert (128, cell["memray_peak_bytes"] / 2**20) in set(map(tuple, points))
+    assert (128, cell["predicted_peak_bytes"] / 2**20) in set(map(tuple, lines))
+    assert len(points) == len(tables["memory"])
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+def test_variants_differ_in_colour_and_in_marker(tables: Tables):
+    legend = FIGURES["peak_by_depth"](tables).legends[0].get_lines()
+    assert [line.get_label() for line in legend] == ["store-all", "n = 1", "n = 2", "n = 4", "n = 8", "n = 16"]
+    assert len({line.get_marker() for line in legend}) == len({to_hex(line.get_color()) for line in legend}) == 6
+
+
+def test_saving_heatmap_writes_each_saving_and_outlines_the_best(tables: Tables):
+    axes = FIGURES["saving_heatmap"](tables).axes[0]
+    memory = tables["memory"].query("depth == 128").set_index("checkpoint_frequency")["memray_peak_bytes"]
+    saved = [f"{1 - memory[n] / memory[pd.NA]:.0%}" for n in (1, 2, 4, 8, 16)]
+    assert [text.get_text() for text in axes.texts[:5]] == saved
+    best = int(np.argmin([memory[n] for n in (1, 2, 4, 8, 16)]))
+    assert axes.patches[0].get_xy() == (best, 0)
+
+
+def test_time_ratio_draws_each_median_and_its_interval(tables: Tables):
+    time = (
+        tables["time"].query("depth == 8").pivot(index="repeat", columns="checkpoint_frequency", values="step_seconds")
+    )
+    ratios = np.sort(time[4] / time[pd.NA])
+    axes = FIGURES["time_ratio"](tables).axes[0]
+    assert axes.get_title() == "depth 8"
+    bars = {int(bar.lines[0].get_xdata()[0]): bar for bar in axes.containers}
+    assert bars[4].lines[0].get_ydata()[0] == pytest.approx(np.median(ratios))
+    ends = bars[4].lines[2][0].get_segments()[0][:, 1]
+    assert ends == pytest.approx((ratios[3], ratios[11]))  # the fourth and the twelfth of 15
+
+
+def test_unsteady_times_are_hollow_and_explained(tables: Tables):
+    time = tables["time"].copy()
+    noisy = (time["checkpoint_frequency"] == 4) & (time["depth"] == 8) & (time["repeat"] % 2 == 0)
+    time.loc[noisy, "step_seconds"] *= 1.5
+    figure = FIGURES["time_ratio"](tables | {"time": time})
+    fills = {int(bar.lines[0].get_xdata()[0]): bar.lines[0].get_markerfacecolor() for bar in figure.axes[0].containers}
+    assert [n for n, fill in fills.items() if fill == "white"] == [4]
+    assert "Hollow: unsteady (spread of 10% or more)." in words(figure)
+    assert "unsteady" not in words(FIGURES["time_ratio"](tables))
+
+
+def test_tradeoff_joins_the_variants_on_the_front(tables: Tables):
+    cells = grid(["64,128x15,10"], frequencies=(2, 4, 16))
+    time = time_table(cells, repeats=15)
+    seconds = {2: 1.1, 4: 1.2, 16: 1.3}  # n = 16 is slower than n = 4 and needs more memory
+    time["step_seconds"] = time["checkpoint_frequency"].map(seconds).astype("float64").fillna(1.0)
+    figure = FIGURES["tradeoff"]({"memory": memory_table(cells), "time": time})
+    front = figure.axes[0].lines[0]
+    assert front.get_xdata() == pytest.approx([1.0, 1.1, 1.2])
+
+
+def test_timeline_draws_every_event_of_both_lines_and_shades_the_backward_pass(tables: Tables):
+    axes = FIGURES["timeline"](tables).axes[0]
+    events = tables["timeline"].query("network == 'Network'")
+    memray, tracker = axes.lines
+    assert axes.get_title() == f"store-all: peak {events['memray_live_bytes'].max() / 2**20:.1f} MiB"
+    assert memray.get_ydata() == pytest.approx(events["memray_live_bytes"] / 2**20)
+    assert tracker.get_ydata() == pytest.approx(events["live_bytes"] / 2**20)
+    backward = events.query("phase == 'backward'")["event"]
+    assert axes.patches[0].get_x() == backward.min()
+    assert axes.patches[0].get_width() == backward.max() - backward.min()
+
+
+def test_predicted_vs_measured_counts_the_cells_within_the_bound(tables: Tables):
+    memory = tables["memory"].copy()
+    memory.loc[3, "residual_bytes"] = 2**20
+    figure = FIGURES["predicted_vs_measured"]({"memory": memory})
+    assert f"{len(memory) - 1} of {len(memory)} cells lie within the bound" in words(figure)
+    assert "the largest residual is 1024.0 KiB" in words(figure)
+    low, high = figure.axes[1].get_ylim()
+    assert low < -1024 < 1024 < high
+
+
+def test_where_it_saves_says_what_could_be_saved_and_what_fills_the_peak(batch_by_width: Tables):
+    figure = FIGURES["where_it_saves"](batch_by_width)
+    titles = [ax.get_title() for ax in figure.axes[:6]]
+    assert titles[:3] == ["any schedule: at most", "n = 2: saved", "n = 6: saved"]
+    assert titles[3:] == [f"{variant}: fills the peak" for variant in ("store-all", "n = 2", "n = 6")]
+    narrow, wide = (figure.axes[3].texts[i].get_text() for i in (0, -1))  # batch 4096, width 64; batch 64, width 1024
+    assert (narrow[0], wide[0]) == ("A", "P")
+
+
+def test_training_curves_say_whether_they_coincide(tables: Tables):
+    assert "equals store-all's exactly" in words(FIGURES["training_curves"](tables))
+    training = tables["training"].copy()
+    training.loc[training.index[-1], "test_loss"] += 0.25
+    assert "stays within 0.25 of store-all's" in words(FIGURES["training_curves"]({"training": training}))
+
+
+def test_training_curves_show_every_variant_where_all_coincide(tables: Tables):
+    axes = FIGURES["training_curves"](tables).axes[0]
+    band, *thin = (line for line in axes.lines if line.get_ydata()[0] == axes.lines[0].get_ydata()[0])
+    assert all(band.get_linewidth() > line.get_linewidth() for line in thin)
+    assert [line.get_markevery() for line in thin] == [(0, 2), (1, 2)]  # markers take turns
+
+
+def test_training_time_pools_epochs_and_seeds(tables: Tables):
+    figure = FIGURES["training_time"](tables)
+    assert "median of 36 ratios" in words(figure)  # 12 epochs, 3 seeds
+    assert [ax.get_title() for ax in figure.axes] == ["[64,128,64,10]", "[64,128x7,10]", "[64,64x15,10]"]
