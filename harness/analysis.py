@@ -5,7 +5,6 @@ comparison is with store-all of the same configuration, the columns `COMPARED`. 
 cells.
 """
 
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -87,17 +86,11 @@ def savings(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def floor_bytes(memory: pd.DataFrame) -> pd.Series:
-    """The peak below which no schedule can go: nothing cached beyond what one backward step works on.
-
-    That is, over all layers l, the most of: the parameter deltas of layers l and above, delta l and after l - 1,
-    and the workspace.
-    """
+    """The peak below which no schedule can go: the dearest backward step with no after but the one it works on."""
 
     def floor(layers: str, batch: int, dtype: str) -> int:
         chain = Chain(tuple(parse_layers(layers)), int(batch), np.dtype(dtype).itemsize)
-        produced = accumulate(reversed(chain.parameter_delta_bytes))
-        steps = zip(produced, reversed(chain.delta_bytes), reversed((0, *chain.after_bytes[:-1])), strict=True)
-        return max(map(sum, steps)) + chain.workspace_bytes
+        return max(beside + below for beside, below in zip(chain.serve_bytes[1:], chain.after_bytes[:-1], strict=True))
 
     return pd.Series(list(map(floor, memory["layers"], memory["batch"], memory["dtype"])), index=memory.index)
 

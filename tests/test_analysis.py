@@ -125,12 +125,13 @@ def test_savings_without_their_store_all_are_missing():
 
 
 def test_the_floor_is_the_dearest_backward_step_alone():
-    # [2, 3, 2], batch 5, 8 bytes. Layer 2: its parameter deltas 4 x 2, delta 5 x 2, after below 5 x 3, 33 values.
-    # Layer 1: all parameter deltas, 8 + 3 x 3, and delta 5 x 3, 32 values; the input is the caller's.
+    # [2, 3, 2], batch 5, 8 bytes; the outputs are 5 x 2 values all the time, the input is the caller's.
+    # Layer 2: its parameter deltas 4 x 2, delta 5 x 2, after below 5 x 3: with the outputs 43 values.
+    # Layer 1: all parameter deltas, 4 x 2 + 3 x 3, and delta 5 x 3: with the outputs 42 values.
     configuration = {"layers": "2,3,2", "batch": 5, "dtype": "float64"}
     floor = analysis.floor_bytes(table(STORE_ALL | configuration))
     workspace = Chain((2, 3, 2), 5, 8).workspace_bytes
-    assert floor.tolist() == [8 * 33 + workspace]
+    assert floor.tolist() == [8 * 43 + workspace]
 
 
 @pytest.mark.parametrize("frequency", [None, 1, 2, 3, 5, 40])
