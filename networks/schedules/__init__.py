@@ -1,19 +1,5 @@
-"""Schedules: which afters to hold, as pure functions over integers.
+"""Schedules: which afters to hold, as pure functions over integers; see `signature` for what one is."""
 
-    schedule(chain)            -> keep
-    keep(cached, start, stop)  -> the positions to hold from now on
+from networks.schedules.signature import Keep, Schedule
 
-A schedule is bound to a `Chain` (sizes and work of every layer) at each forward pass and gives `keep`. The
-network asks it once for each stretch it is about to run: layers start+1..stop, from after[start], which is the
-nearest one that is cached. `cached` maps every cached position to the forward operations executed since its
-last use. The answer names the positions, out of `cached` and start+1..stop, to hold from now on; all others
-go as soon as they have served. Position 0, the input, must be among them. The forward pass is the stretch 0..L,
-and a recomputation is any later one, so one function covers both. The same arguments give the same answer.
-"""
-
-from collections.abc import Callable, Collection, Mapping
-
-from networks.chain import Chain
-
-Keep = Callable[[Mapping[int, int], int, int], Collection[int]]
-Schedule = Callable[[Chain], Keep]
+__all__ = ["Keep", "Schedule"]

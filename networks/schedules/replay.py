@@ -1,6 +1,6 @@
 """A training step replayed over integers: what a schedule costs, without a network.
 
-Schedules that search, and the planner, ask this thousands of times, and a dry run takes twenty times as long. It
+Schedules that search, and the planner, ask this thousands of times, and a dry run takes ten times as long. It
 states the step's order of events a second time; a test holds it equal to the dry run for any schedule.
 """
 
@@ -21,36 +21,33 @@ class Cost(NamedTuple):
 
 def replay(chain: Chain, keep: Keep) -> Cost:
     """Return the cost of one step of `chain` by `keep`, whose answers are taken as valid."""
-    depth, after_bytes, flops = chain.depth, chain.after_bytes, chain.forward_flops
+    depth, after_bytes = chain.depth, chain.after_bytes
     cache = ActivationCache(None, depth)
-    live = peak = chain.workspace_bytes
-    executed = steps = 0
-
-    for layer in range(depth + 1, 0, -1):
-        # Above the last layer stands the forward pass, which asks for the outputs.
-        wanted = layer - 1
-        if wanted not in cache:
-            start = cache.nearest(wanted)
-            kept = frozenset(keep(cache.costs(executed), start, wanted))
+    afters = peak = flops = steps = 0
+    for layer in range(depth, 0, -1):
+        stop = depth if layer == depth else layer - 1
+        if stop not in cache:
+            start = cache.nearest(stop)
+            kept = set(keep(cache.costs(flops), start, stop))
+            cache.use(start, flops)
             for position in [position for position in cache if position not in kept]:
                 cache.take(position)
-                live -= after_bytes[position] if position != start else 0
-            for number in range(start + 1, wanted + 1):
-                alone = number - 1 not in cache
-                if not (alone and chain.slides(number)):
-                    live += after_bytes[number]
-                    peak = max(peak, live)
-                    live -= after_bytes[number - 1] if alone else 0
-                executed += flops[number]
-                if number < depth and (number in kept or number in (wanted, depth - 1)):
-                    cache.put(number, None, executed)
-            steps += wanted - start
-        if layer > depth:
-            live += chain.delta_bytes[depth]
-            peak = max(peak, live)
-        else:
-            cache.take(wanted)
-            live += chain.parameter_delta_bytes[layer]
-            peak = max(peak, live)
-            live -= chain.delta_bytes[layer]
-    return Cost(peak, executed, steps)
+                afters -= after_bytes[position] if position != start else 0
+            # What is asked for first stays until it is, kept or not; the outputs are never the cache's.
+            kept = (kept | {layer - 1}) - {depth}
+            for number in range(start + 1, stop + 1):
+                free = number - 1 not in cache
+                if not (free and chain.slides(number)):
+                    afters += after_bytes[number]
+                    peak = max(peak, afters + chain.recompute_bytes[layer])
+                    afters -= after_bytes[number - 1] if free else 0
+                flops += chain.forward_flops[number]
+                if number in kept:
+                    cache.put(number, None, flops)
+            steps += stop - start
+            if layer == depth:
+                afters -= after_bytes[depth]  # from here on `serve_bytes` and `recompute_bytes` count the outputs
+        peak = max(peak, afters + chain.serve_bytes[layer])
+        cache.take(layer - 1)
+        afters -= after_bytes[layer - 1]
+    return Cost(peak, flops, steps)
