@@ -1,0 +1,69 @@
+"""What the dynamic programmes of `optimal` share: a budget counted in units, and the cost of advancing.
+
+Notation: layer j's backward step asks for after[j-1]. To *advance* from i to k is to run layers i+1..k and keep
+after[k] only; the advances made for layer L are the forward pass. `below` is the number of units that the positions
+below a given one hold. A table holds, for every `below`, the fewest forward operations, or infinity where the budget
+does not allow it.
+"""
+
+import math
+
+import numpy as np
+
+from networks.chain import Chain
+
+
+class Memory:
+    """A budget in units of bytes: exact where the after sizes' common divisor allows, rounded otherwise.
+
+    Attributes:
+        units: of each after, from position 0 (the input, 0 units) to L-1.
+        exact: whether `units` times the unit are the bytes. Otherwise they are rounded to the nearest, or down.
+        slots: length of a table, one more than the largest `below` that can be feasible.
+    """
+
+    def __init__(self, chain: Chain, budget_bytes: int, *, slots: int, round_down: bool = False):
+        after_bytes = chain.after_bytes[: chain.depth]
+        divisor = math.gcd(*after_bytes) or 1
+        most = min(max(budget_bytes - min(chain.serve_bytes[1:]), 0), sum(after_bytes))
+        self.exact = most // divisor < slots
+        # An exact unit is divided further, as far as the slots go: the peak is minimised to one unit.
+        self._parts = max(1, slots // (most // divisor + 1)) if self.exact else 1
+        self._unit = divisor if self.exact else -(-most // slots)
+        self._budget = budget_bytes
+        rounding = 0 if self.exact or round_down else self._unit // 2
+        self.units = [(size * self._parts + rounding) // self._unit for size in after_bytes]
+        self.slots = min(most * self._parts // self._unit, sum(self.units)) + 1
+
+    def cap(self, other_bytes: int | np.ndarray) -> int | np.ndarray:
+        """The most units that fit into the budget beside `other_bytes`; negative if not even those fit."""
+        return (self._budget - other_bytes) * self._parts // self._unit
+
+
+class Advances:
+    """Work and transient bytes of every advance in a chain."""
+
+    def __init__(self, chain: Chain):
+        depth = chain.depth
+        after_bytes = chain.after_bytes
+        self._work = np.cumsum(chain.forward_flops, dtype=np.float64)
+        # Bytes of the transition into a position while the after before it is not held otherwise.
+        self._moving = np.zeros(depth, dtype=np.int64)
+        for position in range(1, depth):
+            slides = chain.slides(position)
+            self._moving[position] = after_bytes[position] + (0 if slides else after_bytes[position - 1])
+        self._after_bytes = after_bytes
+
+    def work(self, start: int, stop: int) -> np.ndarray:
+        """Forward operations of the advances from `start` to each of start+1..stop."""
+        return self._work[start + 1 : stop + 1] - self._work[start]
+
+    def transient_bytes(self, start: int, stop: int, *, drop: bool = False) -> np.ndarray:
+        """Most bytes of working afters in the advances from `start` to each of start+1..stop.
+
+        `start` itself is counted by whoever holds it, unless it is dropped on the way.
+        """
+        moving = self._moving[start + 1 : stop + 1].copy()
+        if not drop and len(moving):
+            moving[0] = self._after_bytes[start + 1]
+        return np.maximum.accumulate(moving)

@@ -1,0 +1,120 @@
+"""Optimal checkpointing in bytes: the least work that keeps a step's whole peak within a budget.
+
+Also known as rematerialisation under a memory budget; compare Beaumont et al. 2019 ("rotor"). The budget bounds
+everything a step holds: afters of unequal sizes, working afters, the delta, parameter deltas that grow as backward
+descends, outputs and workspace, as `Chain` counts them. Work is `forward_flops`; among schedules of least work one with
+a least peak is taken, to within one unit.
+
+Two dynamic programmes answer, by depth:
+
+- up to `FLOATING_DEPTH` layers, *floating*: an after kept for some requests may be given up before it is served;
+- beyond, *persistent*: an after that is kept stays until it is served. O(L^3) vector operations. A floating schedule
+  of a chain of unequal layers can be cheaper, or fit a smaller budget; how often and by how much is measured by
+  `make optimality`.
+
+Held bytes are counted in units. Where the sizes have a large common divisor, as equal widths do, the count is exact.
+Otherwise sizes are rounded to the nearest of `SLOTS` units, and the plan is replayed in bytes: units are left unused
+until its true peak is within the budget. `work_bound` solves the same programme with sizes rounded down; no schedule of
+the class does less work than that.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+
+import numpy as np
+
+from networks.chain import Chain
+from networks.layer_lists import check_count
+from networks.schedules import Keep, Schedule
+from networks.schedules._floating import FloatingLeastPeak, FloatingProgramme
+from networks.schedules._memory import Memory
+from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
+from networks.schedules.replay import replay
+
+Programme = FloatingProgramme | PersistentProgramme | FloatingLeastPeak | PersistentLeastPeak
+
+FLOATING_DEPTH = 16
+"""Most layers for the floating programme: its time grows with the fifth power of the depth."""
+
+SLOTS = {FLOATING_DEPTH: 400, 300: 500, 1000: 100}
+"""Units a budget is divided into, by the depth up to which that many take acceptable time and memory."""
+
+
+def optimal(*, budget_bytes: int) -> Schedule:
+    """Do the least forward work with a peak of at most `budget_bytes`, everything a step holds included.
+
+    Binding it to a chain raises ValueError where no schedule of the class fits, naming the smallest budget that does.
+    """
+    check_count("budget_bytes", budget_bytes)
+
+    def schedule(chain: Chain) -> Keep:
+        return solve(chain, budget_bytes)
+
+    schedule.__name__ = f"optimal(budget_bytes={budget_bytes})"
+    return schedule
+
+
+@lru_cache(maxsize=4)
+def solve(chain: Chain, budget_bytes: int) -> Keep:
+    """Return `optimal`'s answer for one chain; the last ones are remembered, for every step of a training asks."""
+    least = _least_peak(chain)
+    if budget_bytes < least.peak_bytes:
+        raise ValueError(
+            f"budget_bytes={budget_bytes} is too small for {chain.depth} layers with a batch of {chain.batch}: "
+            f"the smallest budget that a schedule can meet is {least.peak_bytes}"
+        )
+    memory = _memory(chain, budget_bytes)
+    programme = _programme(chain, memory)
+    for spare in range(memory.slots):
+        keep = _keep(chain, programme, spare)
+        if np.isinf(programme.work(spare)):
+            break
+        if replay(chain, keep).peak_bytes <= budget_bytes:
+            return _with_least_peak(chain, programme, keep, range(spare + 1, memory.slots))
+    return _keep(chain, least, 0)
+
+
+def work_bound(chain: Chain, budget_bytes: int) -> int:
+    """Forward operations that no schedule of `optimal`'s class can go below; its own where units are exact.
+
+    Raises ValueError where even that bound finds the budget too small.
+    """
+    work = _programme(chain, _memory(chain, budget_bytes, round_down=True)).work(0)
+    if np.isinf(work):
+        raise ValueError(f"no schedule fits budget_bytes={budget_bytes}")
+    return int(work)
+
+
+def smallest_budget(chain: Chain) -> int:
+    """The smallest `budget_bytes` that `optimal` can meet, whatever the work."""
+    return _least_peak(chain).peak_bytes
+
+
+def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, spares: range) -> Keep:
+    """Of the schedules that do the work of `keep`, one that leaves the most units unused, if its peak is lower."""
+    replayed = replay(chain, keep)
+    same = [spare for spare in spares if programme.work(spare) <= replayed.forward_flops]
+    if not same:
+        return keep
+    candidate = _keep(chain, programme, same[-1])
+    return candidate if replay(chain, candidate).peak_bytes < replayed.peak_bytes else keep
+
+
+def _keep(chain: Chain, programme: Programme, spare: int) -> Keep:
+    def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
+        return programme.keep(sorted(cached), stop if stop == chain.depth else stop + 1, spare)
+
+    return keep
+
+
+def _least_peak(chain: Chain) -> FloatingLeastPeak | PersistentLeastPeak:
+    return FloatingLeastPeak(chain) if chain.depth <= FLOATING_DEPTH else PersistentLeastPeak(chain)
+
+
+def _memory(chain: Chain, budget_bytes: int, *, round_down: bool = False) -> Memory:
+    slots = next((slots for depth, slots in SLOTS.items() if chain.depth <= depth), min(SLOTS.values()))
+    return Memory(chain, budget_bytes, slots=slots, round_down=round_down)
+
+
+def _programme(chain: Chain, memory: Memory) -> Programme:
+    return FloatingProgramme(chain, memory) if chain.depth <= FLOATING_DEPTH else PersistentProgramme(chain, memory)
