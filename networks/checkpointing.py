@@ -69,7 +69,7 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
                 released = delta.nbytes
                 delta = self._delta_before(layer, before, delta)
                 self.tracker.release_delta(layer.number, released)
-        self._end_step()
+            self._end_step()
         return deltas[::-1]
 
     def get_cached_after_or_calculate(self, layer: int) -> np.ndarray:
@@ -88,19 +88,20 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         return self.forward_up_to_layer(layer)
 
     def forward_up_to_layer(self, layer: int) -> np.ndarray:
-        """Compute after[layer] from the nearest cached after below it, and return it.
+        """Compute after[layer] from the nearest cached after at or below it, and return it.
 
         Within a pass the schedule says which afters of the stretch are cached, and which cached ones go. Between the
         passes nothing is cached and nothing goes. Valid until `backward`; raises as `get_cached_after_or_calculate`.
         """
         self._check_layer(layer)
+        start = self._cache.nearest(layer)
+        if start == layer:
+            return self._cache[layer]
         if self._workspace is None:
             with self._pass("query"):
-                start = self._cache.nearest(layer)
                 after = self._run_stretch(start, layer, kept=frozenset(self._cache), last=None)
                 self.tracker.release(layer, self._chain.after_bytes[layer])
             return after
-        start = self._cache.nearest(layer)
         kept, dropped = self._ask_schedule(start, layer)
         for position in dropped:
             self.tracker.drop(position, self._chain.after_bytes[position])

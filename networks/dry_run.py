@@ -89,7 +89,9 @@ class Trace:
     misses: int
     forward_steps: int
     forward_flops: int
+    cached_layers: tuple[int, ...]
     peak_cached_layers: int
+    live_bytes: int
     peak_bytes: int
     peak_bytes_by_kind: dict[str, int]
     timeline: list[Event]
@@ -128,7 +130,9 @@ def _trace(chain: Chain, tracker: CacheTracker) -> Trace:
         misses=tracker.misses,
         forward_steps=tracker.forward_steps,
         forward_flops=tracker.forward_flops,
+        cached_layers=tracker.cached_layers,
         peak_cached_layers=tracker.peak_cached_layers,
+        live_bytes=tracker.live_bytes,
         peak_bytes=tracker.peak_bytes,
         peak_bytes_by_kind=tracker.peak_bytes_by_kind,
         timeline=tracker.timeline,

@@ -42,7 +42,7 @@ class Network(MultiLayerPerceptron):
                 released = delta.nbytes
                 delta = self._delta_before(layer, before, delta)
                 self.tracker.release_delta(layer.number, released)
-        self._end_step()
+            self._end_step()
         return deltas[::-1]
 
     def _discard_afters(self) -> None:

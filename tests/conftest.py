@@ -1,0 +1,13 @@
+"""Settings of every test."""
+
+import os
+
+from hypothesis import settings
+
+# Tests run in several processes at once, in which the threads of a matrix product would wait for each other. Numpy
+# reads this when it is imported.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+# Property tests draw the same examples in every run, and no slow machine fails them.
+settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=100)
+settings.load_profile("reproducible")
