@@ -1,0 +1,99 @@
+"""A dry run says what a training step does, to the byte, without doing it."""
+
+from dataclasses import fields, replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from strategies import Configuration, configurations
+
+from networks import CacheTracker, Network, NetworkWithCheckpointing, Trace, dry_run
+
+
+def executed(network: Network | NetworkWithCheckpointing, configuration: Configuration) -> CacheTracker:
+    x, y = configuration.data()
+    network.forward(x)
+    network.backward(y)
+    return network.tracker
+
+
+def numbers_of_trace(trace: Trace) -> dict[str, object]:
+    """Every number of a trace by its name; the chain is what it was computed for."""
+    return {field.name: getattr(trace, field.name) for field in fields(trace) if field.name != "chain"}
+
+
+def numbers_of_tracker(tracker: CacheTracker) -> dict[str, object]:
+    """Every number of a tracker by its name, of which the running sum of its timeline is computed on demand."""
+    public = [name for name, value in vars(CacheTracker).items() if isinstance(value, property)]
+    counted = [name for name in vars(tracker) if not name.startswith("_") and name != "phase"]
+    return {
+        "live_bytes_over_time": tracker.live_bytes_over_time(),
+        **{name: getattr(tracker, name) for name in public + counted},
+    }
+
+
+@given(configurations())
+def test_a_trace_equals_the_tracker_of_an_executed_step(configuration: Configuration):
+    """All of its numbers, for both networks, and every event of the timeline."""
+    options = {"batch": configuration.batch, "dtype": configuration.dtype}
+    store_all = executed(configuration.store_all(), configuration)
+    assert numbers_of_trace(dry_run(configuration.layers, **options)) == numbers_of_tracker(store_all)
+
+    options |= {"checkpoint_frequency": configuration.checkpoint_frequency, "recompute": configuration.recompute}
+    checkpointed = executed(configuration.checkpointed(), configuration)
+    assert numbers_of_trace(dry_run(configuration.layers, **options)) == numbers_of_tracker(checkpointed)
+
+
+@given(configurations())
+def test_a_step_depends_on_nothing_but_its_configuration(configuration: Configuration):
+    """The tracker starts afresh with each forward pass, whatever the network did before, be it with another batch."""
+    network = configuration.checkpointed()
+    other = replace(configuration, batch=3)
+    first = numbers_of_tracker(executed(network, configuration))
+    executed(network, other)
+    x, _ = other.data()
+    network.forward(x)  # left without its backward pass
+    assert numbers_of_tracker(executed(network, configuration)) == first
+
+
+@given(configurations())
+def test_live_bytes_add_up(configuration: Configuration):
+    """The timeline's running sum, the peak, its parts, and what a step leaves: the parameter deltas it returns."""
+    tracker = executed(configuration.checkpointed(), configuration)
+    over_time = tracker.live_bytes_over_time()
+    assert len(over_time) == len(tracker.timeline)
+    assert min(over_time) >= 0
+    assert max(over_time) == tracker.peak_bytes == sum(tracker.peak_bytes_by_kind.values())
+    returned = (inputs * outputs + outputs for inputs, outputs in pairwise(configuration.layers))
+    assert over_time[-1] == tracker.live_bytes == sum(returned) * {"float32": 4, "float64": 8}[configuration.dtype]
+
+
+@pytest.mark.parametrize("frequency", [None, 2, 100, 10_000])
+def test_ten_thousand_layers_are_no_obstacle(frequency: int | None):
+    depth = 10_000
+    step = dry_run([64] * (depth + 1), batch=256, checkpoint_frequency=frequency)
+    not_saved = 0 if frequency is None else sum(layer % frequency != 0 for layer in range(1, depth - 1))
+    assert step.forward_steps == depth + not_saved
+    assert step.hits + step.misses == depth
+
+
+def test_a_dry_run_makes_no_array():
+    """A step of 16 TiB."""
+    assert dry_run([2**20] * 17, batch=2**18).peak_bytes > 2**44
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": [4]}, r"layers needs at least two widths, .* got \[4\]"),
+        ({"layers": [4, 0]}, r"layers\[1\] must be an integer of at least 1, got 0"),
+        ({"batch": 0}, "batch must be an integer of at least 1, got 0"),
+        ({"batch": 2.0}, "batch must be an integer of at least 1, got 2.0"),
+        ({"checkpoint_frequency": 0}, "checkpoint_frequency must be an integer of at least 1, got 0"),
+        ({"checkpoint_frequency": 2, "recompute": "all"}, "recompute must be 'segment' or 'each', got 'all'"),
+        ({"dtype": "float16"}, "dtype must be float32 or float64, got 'float16'"),
+    ],
+)
+def test_a_wrong_argument_is_an_error_that_names_it(options: dict[str, object], message: str):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        dry_run(**{"layers": [4, 3, 2], "batch": 8} | options)
