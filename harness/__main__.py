@@ -22,7 +22,7 @@ from rich.table import Table
 
 from harness.cell import Cell, Job
 from harness.experiment import Experiment
-from harness.runner import Run, WorkerUnavailableError, predict
+from harness.runner import Run, RunAbortedError, predict
 from harness.store import Store
 
 COSTS = ("forward_steps", "predicted_peak_bytes")
@@ -32,6 +32,7 @@ app = typer.Typer(
     help="Measure what activation checkpointing saves and what it costs: experiments in, CSVs and figures out.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -47,7 +48,7 @@ def run(
     experiment: ExperimentFile,
     results: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results are kept.")] = Path("results"),
 ) -> None:
-    """Measure every cell of an experiment and write its CSVs to FOLDER/<experiment>/.
+    """Measure every cell of an experiment and write its CSVs to FOLDER/EXPERIMENT/.
 
     Interrupted at any moment, the same command goes on where it stopped. What is finished is measured again only
     if its configuration, the measured code or the machine has changed; cells that failed are tried again. The CSVs are
@@ -127,7 +128,7 @@ def _complaints() -> Iterator[None]:
     """Turn what is wrong with the input, the folder or the machine into its message and an exit code."""
     try:
         yield
-    except (ValueError, OSError, WorkerUnavailableError) as error:
+    except (ValueError, OSError, RunAbortedError) as error:
         errors.print(str(error))
         raise typer.Exit(BAD_INPUT) from None
 
@@ -143,7 +144,7 @@ def _execute(current: Run) -> Counter[str]:
         TimeRemainingColumn(),
     )
     counts: Counter[str] = Counter()
-    with Progress(*columns, console=errors) as progress:
+    with Progress(*columns, console=errors, refresh_per_second=2) as progress:  # the machine is measuring
         bar = progress.add_task("measuring", total=current.cells, failed=0)
         for finished in current.execute():
             cells = len(finished.job.cells)

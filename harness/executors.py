@@ -27,7 +27,7 @@ _FOR_TIME = {
     **_ONE_THREAD,
     "PYTHONHASHSEED": "0",
     # Freed memory stays with the process: otherwise glibc gives large buffers back and the next step faults them in
-    # again, which costs up to a fifth of its products. glibc before 2.35 refuses a mmap threshold above 32 MiB.
+    # again, which costs up to a fifth of its products. An older glibc accepts no mmap threshold above 32 MiB.
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
     "MALLOC_TRIM_THRESHOLD_": str(4 * 2**30),
 }
@@ -73,7 +73,7 @@ def run_in_subprocess(job: Job, command: Sequence[str] = WORKER) -> Outcome:
         return Outcome(None, f"the worker was killed by signal {number} ({signal.strsignal(number)})", log)
     try:
         answer = json.loads(done.stdout)
-        return Outcome(answer.get("rows"), answer.get("error", ""), log)
-    except (ValueError, AttributeError):
+        return Outcome(None, answer["error"], log) if "error" in answer else Outcome(answer["rows"], "", log)
+    except (ValueError, TypeError, KeyError):
         last_line = log.strip().rpartition("\n")[2]
         return Outcome(None, f"the worker exited with {done.returncode} without an answer: {last_line}", log)

@@ -25,20 +25,20 @@ class Finished:
     path: Path
 
 
-class WorkerUnavailableError(RuntimeError):
-    """Not even a worker that only describes its machine gives an answer."""
+class RunAbortedError(RuntimeError):
+    """The run cannot start or go on; what is finished is kept."""
 
 
 class Run:
     """One run of `experiment`, its results under `store`.
 
-    Raises WorkerUnavailableError where no worker can be started.
+    Raises RunAbortedError where no worker can be started.
     """
 
     def __init__(self, experiment: Experiment, store: Store, *, execute: Execute = run_in_subprocess):
         described = execute(Job(measure="environment", cells=()))
         if described.rows is None:
-            raise WorkerUnavailableError(described.error)
+            raise RunAbortedError(f"no worker can be started: {described.error}")
         self._experiment = experiment
         self._store = store
         self._execute = execute
@@ -56,7 +56,10 @@ class Run:
         return sum(len(job.cells) for job in self._keys.values())
 
     def execute(self) -> Iterator[Finished]:
-        """Yield every job once it is done, those of earlier runs first. Stopped at any moment, it loses at most one."""
+        """Yield every job once it is done, those of earlier runs first. Stopped at any moment, it loses at most one.
+
+        Raises RunAbortedError where the measured code is edited meanwhile.
+        """
         for key, job in self._keys.items():
             rows = self._store.rows(job.measure, key)
             if rows is not None:
@@ -65,6 +68,8 @@ class Run:
         for key, job in self._keys.items():
             if key not in self._rows:
                 outcome = self._execute(job)
+                if provenance.code_sha256() != self._code:
+                    raise RunAbortedError("the measured code has changed during the run; start it again")
                 self._rows[key] = rows_of(job, outcome)
                 self._store.save(job.measure, key, rows=self._rows[key], log=outcome.log)
                 yield self._finished(key, job, resumed=False)
@@ -107,8 +112,8 @@ def predict(cell: Cell) -> Trace:
 
 def rows_of(job: Job, outcome: Outcome) -> list[Row]:
     """The rows of a job's table: those measured, or one for each cell with the reason why there are none."""
-    status = "failed" if outcome.error else "ok"
-    measured = outcome.rows if outcome.rows is not None else [[{}] for _ in job.cells]
+    failed = outcome.rows is None
+    status, measured = ("failed", [[{}] for _ in job.cells]) if failed else ("ok", outcome.rows)
     return [
         {**cell.key_columns(status), **_against_prediction(job, cell, row), "error": outcome.error}
         for cell, rows in zip(job.cells, measured, strict=True)

@@ -64,10 +64,13 @@ class Store:
 
     def rows(self, measure: str, key: str) -> list[Row] | None:
         """The rows of a job that has succeeded; None where it has failed or has not been run."""
+        path = self.path(measure, key)
         try:
-            record = json.loads(self.path(measure, key).read_bytes())
+            record = json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
+        except ValueError:
+            raise ValueError(f"{path}: is damaged; delete it, and it is measured again") from None
         return record["rows"] if all(row["status"] == "ok" for row in record["rows"]) else None
 
     def save(self, measure: str, key: str, *, rows: list[Row], log: str) -> None:

@@ -1,0 +1,56 @@
+"""Cells and jobs: names made from content, and nothing lost on the way to a worker."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from harness.cell import KEY_COLUMNS, Cell, Job
+
+CELL = Cell(
+    network="NetworkWithCheckpointing",
+    layers="64,128x3,32,10",
+    batch=256,
+    dtype="float32",
+    activation="relu",
+    checkpoint_frequency=2,
+    recompute="segment",
+    seed=0,
+)
+OTHER_VALUES = {
+    "network": "Network",
+    "layers": "64,128x2,10",
+    "batch": 257,
+    "dtype": "float64",
+    "activation": "tanh",
+    "checkpoint_frequency": 3,
+    "recompute": "each",
+    "seed": 1,
+}
+
+
+def test_depth_is_the_number_of_layers_and_width_the_widest_hidden_one():
+    assert (CELL.depth, CELL.width) == (5, 128)
+    assert (replace(CELL, layers="64,10").depth, replace(CELL, layers="64,10").width) == (1, 0)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Cell)])
+def test_every_parameter_is_part_of_the_id(name):
+    assert replace(CELL).cell_id == CELL.cell_id
+    assert replace(CELL, **{name: OTHER_VALUES[name]}).cell_id != CELL.cell_id
+
+
+def test_key_columns_are_complete_and_in_order():
+    assert tuple(CELL.key_columns("ok")) == KEY_COLUMNS
+    assert CELL.key_columns("failed")["status"] == "failed"
+
+
+def test_variants_of_one_configuration_share_their_store_all_cell():
+    assert CELL.store_all == replace(CELL, checkpoint_frequency=4, recompute="each").store_all
+    assert CELL.store_all.checkpointing == {}
+    assert replace(CELL, seed=1).store_all != CELL.store_all
+
+
+def test_a_job_survives_the_way_to_a_worker():
+    job = Job(measure="time", cells=(CELL, CELL.store_all), settings={"repeats": 15, "order_seed": 0})
+    assert Job.from_request(json.loads(json.dumps(job.request()))) == job

@@ -1,0 +1,112 @@
+"""Experiment files: what is accepted becomes jobs, what is not becomes one clear line."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from harness import plots
+from harness.experiment import Experiment, FigureName
+
+PROJECT = Path(__file__).parent.parent
+HEAD = 'title = "t"\nmeasure = ["memory"]\n'
+GRID = '[grid]\nlayers = ["64,128,10"]\nbatch = [4]\n'
+TIME, TRAINING = HEAD.replace("memory", "time"), HEAD.replace("memory", "training")
+
+
+def load(tmp_path, text):
+    path = tmp_path / "experiment.toml"
+    path.write_text(text)
+    return Experiment.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (HEAD + GRID + "batches = [4]", "grid.batches: is not a key here; the keys are layers, batch, "),
+        (HEAD + 'colour = "red"\n' + GRID, "colour: is not a key here; the keys are title, "),
+        (GRID + "[time]\nrepeat = 20", "time.repeat: is not a key here; the keys are repeats, order_seed"),
+        (HEAD + GRID.replace("[4]", "[0]"), "grid.batch[0]: must be an integer of at least 1, got 0"),
+        (HEAD + GRID.replace("[4]", "[4, true]"), "grid.batch[1]: must be an integer of at least 1, got True"),
+        (HEAD + GRID.replace("[4]", "[4.0]"), "grid.batch[0]: must be an integer of at least 1, got 4.0"),
+        (HEAD + GRID.replace("[4]", "4"), "grid.batch: must be a list, got 4"),
+        (HEAD + GRID.replace("[4]", "[]"), "grid.batch: must not be empty"),
+        (HEAD + GRID.replace("64,128,10", "64,128y2,10"), "grid.layers[0]: layers '64,128y2,10': '128y2' is not"),
+        (HEAD + GRID.replace("64,128,10", "64"), "grid.layers[0]: layers needs at least two widths"),
+        (HEAD + GRID.replace('"64,128,10"', "64"), "grid.layers[0]: must be a string, got 64"),
+        (HEAD + GRID + 'dtype = ["int8"]', "grid.dtype[0]: must be 'float32' or 'float64', got 'int8'"),
+        (HEAD + GRID + "checkpoint_frequency = [-1]", "grid.checkpoint_frequency[0]: must be an integer of at least 1"),
+        (HEAD + 'grid = "all"', "grid: must be a table, got 'all'"),
+        (HEAD, "grid: is missing"),
+        (HEAD.replace('"t"', "3") + GRID, "title: must be a string, got 3"),
+        (HEAD.replace("memory", "speed") + GRID, "measure[0]: must be 'memory', 'timeline', 'time' or 'training', got"),
+        (HEAD + 'figures = ["pie"]\n' + GRID, "figures[0]: must be 'peak_by_depth', "),
+        (HEAD + GRID + "[time]\nrepeats = 20", 'time: has no effect, because measure does not list "time"'),
+        (
+            TIME + GRID + "[time]\nrepeats = 7",
+            "time.repeats: must be an integer of at least 15",
+        ),
+        (TRAINING + GRID.replace("64,", "32,"), "grid.layers[0]: must start with 64 and end with 10 to be trained"),
+        (
+            TRAINING + GRID + "[training]\nlearning_rate = nan",
+            "training.learning_rate: must be a number above 0, got nan",
+        ),
+        (TRAINING + GRID + "[training]\nmomentum = 1", "training.momentum: must be a number from 0 to below 1, got 1"),
+        ("title = ", "is not TOML: "),
+    ],
+)
+def test_a_problem_is_one_line_with_file_key_and_value(tmp_path, text, problem):
+    with pytest.raises(ValueError, match=r"experiment\.toml") as caught:
+        load(tmp_path, text)
+    lines = str(caught.value).splitlines()
+    assert any(line.startswith(f"{tmp_path / 'experiment.toml'}: {problem}") for line in lines)
+    assert len([line for line in lines if problem in line]) == 1
+
+
+def test_every_problem_of_a_file_is_told_at_once(tmp_path):
+    with pytest.raises(ValueError, match="batch") as caught:
+        load(tmp_path, HEAD + GRID.replace("[4]", "[0, -3]") + "seed = [-1]")
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: None, lambda path: path.write_bytes(b"\xff")])
+def test_what_is_no_text_file_is_one_line(tmp_path, make):
+    path = tmp_path / "experiment.toml"
+    make(path)
+    with pytest.raises(ValueError, match=r"cannot be read|is not TOML") as caught:
+        Experiment.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_grid_is_every_combination_once_store_all_beside_its_variants(tmp_path):
+    grid = '[grid]\nlayers = ["4,3,3,2", "4,3x2,2"]\nbatch = [5, 6]\ncheckpoint_frequency = [1, 2, 1]\n'
+    cells = load(tmp_path, HEAD + grid + 'recompute = ["each"]').grid.cells()
+    assert [(cell.layers, cell.batch, cell.checkpoint_frequency, cell.recompute) for cell in cells] == [
+        ("4,3x2,2", 5, None, None),
+        ("4,3x2,2", 5, 1, "each"),
+        ("4,3x2,2", 5, 2, "each"),
+        ("4,3x2,2", 6, None, None),
+        ("4,3x2,2", 6, 1, "each"),
+        ("4,3x2,2", 6, 2, "each"),
+    ]
+
+
+def test_what_is_compared_is_measured_in_one_job_and_memory_cell_by_cell(tmp_path):
+    text = HEAD.replace('"memory"', '"time", "memory"') + GRID + "checkpoint_frequency = [1, 2]\nseed = [0, 1]"
+    experiment = load(tmp_path, text + "\n[time]\nrepeats = 21")
+    jobs = [(job.measure, len(job.cells), dict(job.settings)) for job in experiment.jobs()]
+    assert jobs == [("memory", 1, {})] * 6 + [("time", 3, {"repeats": 21, "order_seed": 0})] * 2
+
+
+def test_the_figures_an_experiment_may_name_are_those_that_can_be_drawn():
+    assert set(get_args(FigureName)) == set(plots.FIGURES)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parent.parent.glob("experiments/*.toml")), ids=lambda path: path.stem
+)
+def test_the_projects_own_experiments_are_valid(path):
+    experiment = Experiment.load(path)
+    assert experiment.name == path.stem
+    assert experiment.jobs()

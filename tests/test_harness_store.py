@@ -1,0 +1,93 @@
+"""The store: whole files or none, finished jobs found again, tables that are one set."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import store as store_module
+from harness.cell import KEY_COLUMNS
+from harness.store import COLUMNS, Store, write_atomically
+
+OK = {"cell_id": "a", "status": "ok", "layers": "64,128x2,10", "error": ""}
+FAILED = {"cell_id": "b", "status": "failed", "error": "killed"}
+
+
+def stop_at(monkeypatch, name, call):
+    """Let `call` (from 0) of the function `name` that writes a file fail, as on a full disk."""
+    calls = []
+    real = getattr(store_module.os, name)
+
+    def failing(*arguments):
+        calls.append(name)
+        if len(calls) == call + 1:
+            raise OSError(28, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(store_module.os, name, failing)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "table.csv"
+    write_atomically(path, b"old")
+    stop_at(monkeypatch, "fsync", 0)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    write_atomically(path, b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table.csv"]
+    assert path.read_bytes() == b"new"
+
+
+def test_a_job_is_finished_when_all_its_rows_are_ok(tmp_path):
+    store = Store(tmp_path)
+    assert store.rows("memory", "key") is None
+    store.save("memory", "key", rows=[OK, FAILED], log="trace")
+    assert store.rows("memory", "key") is None
+    assert json.loads(store.path("memory", "key").read_text())["log"] == "trace"
+    store.save("memory", "key", rows=[OK], log="")
+    assert store.rows("memory", "key") == [OK]
+    assert store.rows("time", "key") is None
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    store = Store(tmp_path)
+    store.save("memory", "key", rows=[OK], log="")
+    path = store.path("memory", "key")
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match=f"{path}: is damaged"):
+        store.rows("memory", "key")
+
+
+def test_a_table_has_all_its_columns_and_plain_line_ends(tmp_path):
+    memory, environment = Store(tmp_path).publish({"memory": [{**OK, "memray_peak_bytes": 7}, FAILED]}, {"code": "c"})
+    header, first, second, end = memory.read_bytes().decode().split("\n")
+    columns = header.split(",")
+    assert tuple(columns) == (*KEY_COLUMNS, *COLUMNS["memory"], "error")
+    assert first == 'a,,"64,128x2,10",,,,,,,,,ok' + "," * columns[12:].index("memray_peak_bytes") + ",7" + "," * 11
+    assert second == "b" + "," * 11 + "failed" + "," * 19 + "killed"
+    assert end == ""
+    assert json.loads(environment.read_text()) == {"schema_version": 1, "code": "c"}
+
+
+def test_publishing_replaces_the_whole_set(tmp_path):
+    store = Store(tmp_path)
+    store.publish({"memory": [OK], "time": [OK]}, {})
+    store.publish({"memory": [FAILED]}, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["environment.json", "memory.csv"]
+    assert "killed" in (tmp_path / "memory.csv").read_text()
+
+
+@pytest.mark.parametrize("call", range(6))
+def test_a_set_that_was_not_completed_has_no_environment(tmp_path, monkeypatch, call):
+    store = Store(tmp_path)
+    old = {"memory": [OK], "time": [OK]}
+    store.publish(old, {"machine": "old"})
+    stop_at(monkeypatch, "fsync", call)
+    with pytest.raises(OSError, match="No space"):
+        store.publish({"memory": [FAILED], "time": [FAILED]}, {"machine": "new"})
+    environment = Path(tmp_path / "environment.json")
+    assert not environment.exists() or json.loads(environment.read_text())["machine"] == "new"
+    monkeypatch.undo()
+    store.publish(old, {"machine": "old"})
+    assert json.loads(environment.read_text())["machine"] == "old"
