@@ -1,0 +1,145 @@
+"""The command line as a person meets it: exit codes, one clear line for a mistake, and runs that survive a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.__main__ import app
+from harness.provenance import ROOT
+
+TEXT = """
+title = "Tiny"
+measure = ["memory"]
+figures = ["predicted_vs_measured"]
+[grid]
+layers = ["8,4x3,3", "8,4x4,3"]
+batch = [5]
+checkpoint_frequency = [2, 3]
+"""
+CELLS = 6
+COMMAND = [sys.executable, "-m", "harness"]
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def harness(*arguments, **options):
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["plot"], ["show"], ["list"]])
+def test_help_tells_what_a_command_does_and_takes(command):
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+    assert len(result.stdout.splitlines()) > 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
+        (["show", "."], ".: cannot be read: Is a directory"),
+        (["show", "LICENSE"], "LICENSE: is not TOML: "),
+        (["plot", "nowhere"], "nowhere: holds no results: "),
+        (["list", "harness"], "harness: holds no experiment (*.toml)"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, arguments, line):
+    monkeypatch.chdir(ROOT)
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(line)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_results_folder_that_is_a_file_is_one_line(experiment):
+    result = invoke("run", experiment, "--results", experiment)
+    assert result.exit_code == 2
+    assert "Not a directory" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_show_predicts_every_cell_and_measures_none(experiment, monkeypatch):
+    monkeypatch.chdir(experiment.parent)
+    result = invoke("show", experiment)
+    assert result.exit_code == 0
+    assert "all cells: batch 5, dtype float32, activation relu, seed 0" in result.stdout
+    assert result.stdout.count("store-all") == 2
+    assert result.stdout.count("segment") == 4
+    assert f"memory: {CELLS} cells in {CELLS} processes" in result.stdout
+    assert [path.name for path in experiment.parent.iterdir()] == ["tiny.toml"]
+
+
+def test_list_names_every_experiment_of_a_folder(experiment):
+    result = invoke("list", experiment.parent)
+    assert result.exit_code == 0
+    for word in ("tiny", "Tiny", str(CELLS), "memory"):
+        assert word in result.stdout
+
+
+def test_a_run_measures_draws_and_resumes(experiment, tmp_path):
+    result = invoke("run", experiment, "--results", tmp_path / "results")
+    assert (result.exit_code, f"{CELLS} cells, 0 failed, 0 measured earlier" in result.stdout) == (0, True)
+    memory = (tmp_path / "results/tiny/memory.csv").read_bytes()
+    result = invoke("run", experiment, "--results", tmp_path / "results")
+    assert f"{CELLS} cells, 0 failed, {CELLS} measured earlier" in result.stdout
+    assert (tmp_path / "results/tiny/memory.csv").read_bytes() == memory
+    figures = []
+    for _ in range(2):
+        assert invoke("plot", tmp_path / "results/tiny").exit_code == 0
+        figures.append({path.name: path.read_bytes() for path in (tmp_path / "results/tiny/figures").iterdir()})
+    assert figures[0].keys() == {"predicted_vs_measured.svg", "predicted_vs_measured.png"}
+    assert figures[0] == figures[1]
+
+
+def test_a_failed_cell_is_a_row_and_exit_code_1(tmp_path):
+    path = tmp_path / "huge.toml"
+    path.write_text(TEXT.replace("batch = [5]", "batch = [5, 1_000_000_000_000]"))
+    result = invoke("run", path, "--results", tmp_path)
+    assert result.exit_code == 1
+    assert f"{2 * CELLS} cells, {CELLS} failed" in result.stdout
+    assert "Unable to allocate" in result.stderr
+    rows = (tmp_path / "huge/memory.csv").read_text().splitlines()[1:]
+    assert sum(",failed," in row and "Unable to allocate" in row for row in rows) == CELLS
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_was_stopped_goes_on_and_ends_as_if_nothing_had_happened(experiment, tmp_path, sign):
+    undisturbed = invoke("run", experiment, "--results", tmp_path / "undisturbed")
+    assert undisturbed.exit_code == 0
+    cells = tmp_path / "results/tiny/cells"
+    with harness("run", experiment, "--results", tmp_path / "results") as first:
+        deadline = time.monotonic() + 20
+        while len(list(cells.glob("*.json"))) < 2:
+            assert time.monotonic() < deadline, "waited 20 seconds in vain"
+            time.sleep(0.01)
+        os.kill(first.pid, sign)
+        _, errors = first.communicate()
+    assert first.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL)
+    assert ("interrupted: what is finished is kept" in errors) == (sign == signal.SIGINT)
+    assert "Traceback" not in errors
+    kept = len(list(cells.glob("*.json")))
+    assert 2 <= kept < CELLS
+    with harness("run", experiment, "--results", tmp_path / "results") as second:
+        output, _ = second.communicate()
+    assert second.returncode == 0
+    assert f"{CELLS} cells, 0 failed, {kept} measured earlier" in output
+    memory = [tmp_path / folder / "tiny/memory.csv" for folder in ("undisturbed", "results")]
+    assert memory[0].read_bytes() == memory[1].read_bytes()

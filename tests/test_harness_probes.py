@@ -1,0 +1,67 @@
+"""The instruments, held against allocations of known size."""
+
+import numpy as np
+import pytest
+
+from harness import probes
+from networks.buffers import activation_buffer, parameter_delta_buffers, workspace_buffer
+
+F4 = np.dtype("float32")
+MARGIN = 16 * 1024  # small objects of the interpreter, and of the profile hook
+
+
+def test_a_peak_is_split_by_where_its_bytes_were_allocated():
+    def step():
+        gone = activation_buffer(1000, 1000, F4)
+        del gone
+        after = activation_buffer(500, 500, F4)
+        deltas = parameter_delta_buffers(400, 300, F4)
+        workspace = workspace_buffer(700_000, F4)
+        other = np.empty(50_000, F4)
+        return after, deltas, workspace, other
+
+    peak = probes.peak_memory(step)
+    assert peak["memray_activation_buffers_bytes"] == 500 * 500 * 4
+    assert peak["memray_parameter_deltas_bytes"] == (400 * 300 + 300) * 4
+    assert peak["memray_workspace_bytes"] == 700_000 * 4
+    assert 50_000 * 4 <= peak["memray_other_bytes"] < 50_000 * 4 + MARGIN
+    assert sum(peak.values()) == 2 * peak["memray_peak_bytes"]
+
+
+def test_what_existed_before_is_not_counted():
+    before = np.ones(1_000_000, F4)
+    assert probes.peak_memory(lambda: before + np.float32(1))["memray_peak_bytes"] == pytest.approx(4e6, abs=MARGIN)
+    assert probes.peak_memory(lambda: None)["memray_peak_bytes"] < MARGIN
+
+
+def test_live_bytes_are_read_at_each_mark():
+    def step():
+        probes.mark()
+        first = np.empty(300_000, F4)
+        probes.mark()
+        second = np.empty(200_000, F4)
+        probes.mark()
+        del first
+        probes.mark()
+        probes.mark()
+        del second
+
+    live = probes.live_bytes_at_marks(step)
+    assert live == pytest.approx([0, 1_200_000, 2_000_000, 800_000, 800_000], abs=MARGIN)
+    assert live[3] == live[4]
+
+
+def test_no_array_of_numbers_has_the_size_of_a_mark():
+    def step():
+        arrays = [np.empty(items, F4) for items in range(24_990, 25_050)]
+        probes.mark()
+        return arrays
+
+    assert len(probes.live_bytes_at_marks(step)) == 1
+
+
+def test_a_stopwatch_tells_the_seconds_of_each_lap(monkeypatch):
+    ticks = iter([5, 5 + 2_000_000_000, 5 + 2_500_000_000])
+    monkeypatch.setattr(probes.time, "perf_counter_ns", lambda: next(ticks))
+    lap = probes.stopwatch()
+    assert (lap(), lap()) == (2.0, 0.5)

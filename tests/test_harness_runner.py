@@ -1,0 +1,179 @@
+"""A run: what it measures again, what it takes up, and what it never mixes."""
+
+import csv
+import json
+
+import pytest
+
+from harness import provenance
+from harness.executors import Outcome
+from harness.experiment import Experiment
+from harness.runner import Run, RunAbortedError, predict
+from harness.store import Store
+
+TEXT = """
+title = "t"
+measure = ["memory", "time"]
+[grid]
+layers = ["8,4x3,3", "8,4x4,3"]
+batch = [5]
+checkpoint_frequency = [2]
+"""
+
+
+class Workers:
+    """Stands in for worker processes: answers at once, and keeps the jobs it was given."""
+
+    def __init__(self):
+        self.jobs = []
+        self.machine = {"cpu": "one"}
+        self.broken = set()
+
+    def __call__(self, job):
+        if job.measure == "environment":
+            error = "the worker exited with 1 without an answer: No module named 'numpy'"
+            return Outcome([[self.machine]]) if self.machine else Outcome(None, error)
+        self.jobs.append(job)
+        if job.measure in self.broken:
+            return Outcome(None, "the worker was killed by signal 9 (Killed)", "its last words")
+        row = {"memray_peak_bytes": 10_000} if job.measure == "memory" else {"repeat": 0, "step_seconds": 0.5}
+        return Outcome([[row] for _ in job.cells])
+
+
+@pytest.fixture
+def workers():
+    return Workers()
+
+
+@pytest.fixture
+def start(tmp_path, workers):
+    """Start a run of an experiment file's text; its results are always under the same folder."""
+
+    def start(text=TEXT):
+        path = tmp_path / "experiment.toml"
+        path.write_text(text)
+        return Run(Experiment.load(path), Store(tmp_path / "results"), execute=workers)
+
+    return start
+
+
+def table(paths, name):
+    (path,) = (path for path in paths if path.name == name)
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_a_run_measures_every_job_and_publishes_the_tables_in_grid_order(start, workers):
+    run = start()
+    finished = list(run.execute())
+    assert run.cells == sum(len(one.job.cells) for one in finished) == 8
+    paths = run.publish()
+    assert [path.name for path in paths] == ["memory.csv", "time.csv", "environment.json"]
+    rows = table(paths, "memory.csv")
+    assert [(row["layers"], row["checkpoint_frequency"]) for row in rows] == [
+        ("8,4x3,3", ""),
+        ("8,4x3,3", "2"),
+        ("8,4x4,3", ""),
+        ("8,4x4,3", "2"),
+    ]
+    for row, cell in zip(rows, [cell for job in workers.jobs[:4] for cell in job.cells], strict=True):
+        predicted = predict(cell).peak_bytes
+        assert (int(row["predicted_peak_bytes"]), int(row["residual_bytes"])) == (predicted, 10_000 - predicted)
+    assert [row["cell_id"] for row in table(paths, "time.csv")] == [row["cell_id"] for row in rows]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(start, workers, tmp_path):
+    steps = start().execute()
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    assert not (tmp_path / "results" / "memory.csv").exists()
+    before = list(workers.jobs)
+    finished = list(start().execute())
+    assert [one.resumed for one in finished] == [True] * 3 + [False] * 3
+    assert [job for job in workers.jobs if job in before] == before  # none of them twice
+
+
+def test_tables_after_an_interruption_equal_those_of_an_undisturbed_run(start, tmp_path):
+    run = start()
+    list(run.execute())
+    undisturbed = [path.read_bytes() for path in run.publish()]
+    for path in sorted(tmp_path.glob("results/cells/*"))[::2]:
+        path.unlink()
+    run = start()
+    list(run.execute())
+    assert [path.read_bytes() for path in run.publish()] == undisturbed
+
+
+def test_a_failed_job_is_a_row_a_cell_and_is_tried_again(start, workers):
+    workers.broken = {"memory", "time"}
+    run = start()
+    assert {one.error for one in run.execute()} == {"the worker was killed by signal 9 (Killed)"}
+    paths = run.publish()
+    for name in ("memory.csv", "time.csv"):
+        assert [row["status"] for row in table(paths, name)] == ["failed"] * 4
+        assert {row["error"] for row in table(paths, name)} == {"the worker was killed by signal 9 (Killed)"}
+    row = table(paths, "memory.csv")[0]
+    assert int(row["predicted_peak_bytes"]) > 0
+    assert row["memray_peak_bytes"] == row["residual_bytes"] == ""
+    workers.broken = {"time"}
+    run = start()
+    finished = list(run.execute())
+    assert not any(one.resumed for one in finished)
+    assert [one.error != "" for one in finished] == [False] * 4 + [True] * 2
+    assert json.loads(finished[-1].path.read_text())["log"] == "its last words"
+
+
+def test_a_change_of_settings_measures_again_only_what_depends_on_them(start, workers):
+    list(start().execute())
+    workers.jobs.clear()
+    list(start(TEXT.replace('"t"', '"another title"') + "seed = [0, 1]\n[time]\nrepeats = 21").execute())
+    assert [(job.measure, job.cells[0].seed) for job in workers.jobs] == [
+        *[("memory", 1)] * 4,
+        *[("time", 0), ("time", 1)] * 2,
+    ]
+
+
+@pytest.mark.parametrize("change", ["machine", "code", "machine id"])
+def test_another_machine_or_another_code_makes_a_complete_new_set(start, workers, monkeypatch, change):
+    run = start()
+    list(run.execute())
+    run.publish()
+    workers.jobs.clear()
+    if change == "machine":
+        workers.machine = {"cpu": "another"}
+    elif change == "code":
+        monkeypatch.setattr(provenance, "code_sha256", lambda: "another")
+    else:
+        monkeypatch.setattr(provenance, "machine_id", lambda: "another")
+    run = start()
+    assert not any(one.resumed for one in run.execute())
+    assert len(workers.jobs) == 6
+    environment = json.loads(run.publish()[-1].read_text())
+    assert environment["machine"] == workers.machine
+    assert environment["code"]["sha256"] == provenance.code_sha256()
+
+
+def test_a_run_stops_where_the_measured_code_is_edited_under_it(start, monkeypatch):
+    steps = start().execute()
+    next(steps)
+    monkeypatch.setattr(provenance, "code_sha256", lambda: "edited")
+    with pytest.raises(RunAbortedError, match="the measured code has changed"):
+        next(steps)
+    monkeypatch.undo()
+    assert [one.resumed for one in start().execute()] == [True] + [False] * 5
+
+
+def test_a_run_without_workers_says_why(start, workers):
+    workers.machine = None
+    with pytest.raises(RunAbortedError, match=r"no worker can be started: .* No module named 'numpy'"):
+        start()
+
+
+def test_the_environment_names_no_host_no_user_and_no_path(start):
+    run = start()
+    list(run.execute())
+    environment = run.publish()[-1].read_text()
+    loaded = json.loads(environment)
+    assert loaded.keys() == {"schema_version", "experiment", "code", "machine", "variables", "drawn_with"}
+    assert loaded["experiment"]["time"] == {"repeats": 15, "order_seed": 0}
+    assert "/" not in environment
