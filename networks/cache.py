@@ -8,6 +8,8 @@ from array import array
 from collections.abc import Callable, Iterator, KeysView, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from networks.chain import Chain
+
 PHASES = ("forward", "query", "backward")
 """`query` is everything asked of the cache between the forward and the backward pass."""
 
@@ -29,6 +31,7 @@ KINDS = ("checkpoints", "working_afters", "deltas", "parameter_deltas", "workspa
 """Checkpoints are afters a schedule keeps; working afters are all others that are live, outputs included."""
 
 _CHECKPOINTS, _WORKING, _DELTAS, _PARAMETER_DELTAS, _WORKSPACE = range(len(KINDS))
+_SIGNS = (0, 1, -1)
 _CODES = {action: code for code, action in enumerate(ACTIONS)}
 
 
@@ -55,17 +58,16 @@ class CacheTracker:
     step holds them. `observer`, if given, is called without arguments after every event.
     """
 
-    def __init__(self, observer: Callable[[], None] | None = None):
+    def __init__(self, chain: Chain, observer: Callable[[], None] | None = None):
         self.phase = "forward"
         self.hits = self.misses = self.forward_steps = self.forward_flops = 0
         self.live_bytes = self.peak_bytes = self.peak_cached_layers = 0
         self._cached: dict[int, None] = {}
         self._live = [0] * len(KINDS)
         self._peak = tuple(self._live)
-        # As Python objects a timeline would itself take 50 KB at depth 128. A label is 4 bytes; an event that changes
-        # the live bytes, which less than half of them do, takes 8 more.
+        # One word for each event: as Python objects a timeline would itself take 50 KB at depth 128.
         self._labels = array("I")
-        self._changes = array("q")
+        self._chain = chain
         self._observer = observer
 
     @property
@@ -84,12 +86,19 @@ class CacheTracker:
         return list(self._events())
 
     def _events(self) -> Iterator[Event]:
-        changes = iter(self._changes)
         for label in self._labels:
-            code, changed = divmod(label, 2)
+            code, sign = divmod(label, len(_SIGNS))
             code, phase = divmod(code, len(PHASES))
             layer, action = divmod(code, len(ACTIONS))
-            yield Event(PHASES[phase], ACTIONS[action], layer, next(changes) if changed else 0)
+            nbytes = _SIGNS[sign] * self._bytes(ACTIONS[action], layer) if sign else 0
+            yield Event(PHASES[phase], ACTIONS[action], layer, nbytes)
+
+    def _bytes(self, action: str, layer: int) -> int:
+        if action == "workspace":
+            return self._chain.workspace_bytes
+        if action == "parameter_deltas":
+            return self._chain.parameter_delta_bytes[layer]
+        return self._chain.after_bytes[layer]
 
     def live_bytes_over_time(self) -> list[int]:
         """Live bytes after each event of the timeline."""
@@ -153,9 +162,8 @@ class CacheTracker:
 
     def _record(self, action: str, layer: int, change: int) -> None:
         code = (layer * len(ACTIONS) + _CODES[action]) * len(PHASES) + PHASES.index(self.phase)
-        self._labels.append(2 * code + (change != 0))
-        if change:
-            self._changes.append(change)
+        sign = 0 if change == 0 else 1 if change > 0 else 2
+        self._labels.append(code * len(_SIGNS) + sign)
         self.live_bytes += change
         if self.live_bytes > self.peak_bytes:
             self.peak_bytes = self.live_bytes

@@ -88,7 +88,7 @@ class Chain:
 
     @cached_property
     def serve_bytes(self) -> tuple[int, ...]:
-        """Bytes live beside all afters when layer l's parameter deltas have been made; they are the most of its step."""
+        """Bytes live beside all afters when layer l's parameter deltas have just been made: the most of its step."""
         made = self.workspace_bytes + self.after_bytes[-1]
         served = [0] * (self.depth + 1)
         for layer in range(self.depth, 0, -1):

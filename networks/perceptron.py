@@ -42,9 +42,9 @@ class MultiLayerPerceptron:
         self.activation = activation
         self.dtype = check_dtype(dtype)
         self.observer = None
-        self.tracker = CacheTracker()
         self._layers = self._build_layers(seed)
         self._chain = Chain(self.layers, 1, self.dtype.itemsize)
+        self.tracker = CacheTracker(self._chain)
         self._discard()
 
     @property
@@ -56,7 +56,7 @@ class MultiLayerPerceptron:
         """Return the class probabilities of `x`, keeping nothing; bit for bit those of `forward`."""
         after = self._check_inputs(x)
         chain = Chain(self.layers, len(after), self.dtype.itemsize)
-        tracker = CacheTracker()
+        tracker = CacheTracker(chain)
         workspace = self._new_workspace(chain)
         with small_ufunc_buffers():
             for layer in self._layers:
@@ -75,7 +75,7 @@ class MultiLayerPerceptron:
         self._discard()
         if self._chain.batch != len(x):
             self._chain = Chain(self.layers, len(x), self.dtype.itemsize)
-        self.tracker = CacheTracker(self.observer)
+        self.tracker = CacheTracker(self._chain, self.observer)
         return x
 
     @contextmanager

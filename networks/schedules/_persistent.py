@@ -27,7 +27,7 @@ class PersistentProgramme:
         work = self._advances.work(start, depth - 1)
         transient = self._advances.transient_bytes(start, depth - 1)
         lower = np.full((depth + 1, memory.slots), np.inf)  # row k: the advance to k, and layers k..start+1 after it
-        fits = memory.slots
+        fits = memory.slots - units
         for layer in range(start + 1, depth + 1):
             fits = min(fits, memory.cap(self._chain.serve_bytes[layer]) + 1 - units)
             if fits <= 0:
