@@ -11,7 +11,7 @@ def check_dtype(dtype: object) -> np.dtype:
         checked = np.dtype(dtype)
     except TypeError:
         checked = None
-    if checked is None or dtype is None or checked.name not in DTYPES:
+    if checked is None or dtype is None or checked.name not in DTYPES or not checked.isnative:
         raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
     return checked
 
@@ -44,7 +44,7 @@ def check_labels(y: object, batch: int, classes: int) -> np.ndarray:
     if len(values) != batch:
         raise ValueError(f"y must have {batch} labels, one for each row of x, got {len(values)}")
     if values.dtype.kind not in "iu":
-        raise ValueError(f"y must hold integer labels, got dtype {values.dtype}, first {values.flat[0]!r}")
+        raise ValueError(f"y must hold integer labels, got dtype {values.dtype}, first {values[:1].tolist()[0]!r}")
     for extreme in (values.min(), values.max()):
         if not 0 <= extreme < classes:
             raise ValueError(f"y must hold labels from 0 to {classes - 1}, got {extreme}")
@@ -59,7 +59,9 @@ def _labels_from_one_hot(values: np.ndarray, batch: int, classes: int) -> np.nda
     ones = values == 1
     wrong = np.flatnonzero((ones.sum(axis=1) != 1) | ((values != 0) & ~ones).any(axis=1))
     if len(wrong):
-        raise ValueError(f"one-hot y must have a single 1 in every row, got {values[wrong[0]]} in row {wrong[0]}")
+        row = wrong[0]
+        found = values[row][values[row] != 0][:5].tolist()
+        raise ValueError(f"one-hot y must have a 1 and zeros in every row, got {found} and zeros in row {row}")
     return ones.argmax(axis=1)
 
 
