@@ -62,7 +62,8 @@ class CacheTracker:
         self.phase = "forward"
         self.hits = self.misses = self.forward_steps = self.forward_flops = 0
         self.live_bytes = self.peak_bytes = self.peak_cached_layers = 0
-        self._cached: dict[int, None] = {}
+        self._cached = bytearray(chain.depth)
+        self._cached_count = 0
         self._live = [0] * len(KINDS)
         self._peak = tuple(self._live)
         # One word for each event: as Python objects a timeline would itself take 50 KB at depth 128.
@@ -73,7 +74,7 @@ class CacheTracker:
     @property
     def cached_layers(self) -> tuple[int, ...]:
         """Layers whose afters the schedule holds now, in ascending order; the input is not one of them."""
-        return tuple(sorted(self._cached))
+        return tuple(itertools.compress(range(len(self._cached)), self._cached))
 
     @property
     def peak_bytes_by_kind(self) -> dict[str, int]:
@@ -112,13 +113,14 @@ class CacheTracker:
 
     def keep(self, layer: int, nbytes: int) -> None:
         self._move(_WORKING, _CHECKPOINTS, nbytes)
-        self._cached[layer] = None
-        self.peak_cached_layers = max(self.peak_cached_layers, len(self._cached))
+        self._cached[layer] = True
+        self._cached_count += 1
+        self.peak_cached_layers = max(self.peak_cached_layers, self._cached_count)
         self._record("keep", layer, 0)
 
     def drop(self, layer: int, nbytes: int) -> None:
         self._move(_CHECKPOINTS, _WORKING, nbytes)
-        del self._cached[layer]
+        self._forget(layer)
         self._record("drop", layer, 0)
 
     def release(self, layer: int, nbytes: int) -> None:
@@ -138,9 +140,11 @@ class CacheTracker:
         self._record("delta", layer, nbytes)
 
     def overwrite(self, layer: int, nbytes: int) -> None:
-        kept = layer in self._cached
-        self._move(_CHECKPOINTS if kept else _WORKING, _DELTAS, nbytes)
-        self._cached.pop(layer, None)
+        if self._cached[layer]:
+            self._move(_CHECKPOINTS, _DELTAS, nbytes)
+            self._forget(layer)
+        else:
+            self._move(_WORKING, _DELTAS, nbytes)
         self._record("overwrite", layer, 0)
 
     def release_delta(self, layer: int, nbytes: int) -> None:
@@ -155,6 +159,10 @@ class CacheTracker:
         """`nbytes` of scratch allocated, or freed where negative; it belongs to the pass, so its layer is 0."""
         self._live[_WORKSPACE] += nbytes
         self._record("workspace", 0, nbytes)
+
+    def _forget(self, layer: int) -> None:
+        self._cached[layer] = False
+        self._cached_count -= 1
 
     def _move(self, source: int, target: int, nbytes: int) -> None:
         self._live[source] -= nbytes
@@ -221,7 +229,7 @@ class ActivationCache:
         self._last_used[position] = now
 
     def use(self, position: int, now: int) -> None:
-        """Note that the after at `position` was asked for."""
+        """Note that the after at `position` was asked for, or that a stretch started from it."""
         self._last_used[position] = now
 
     def take(self, position: int) -> Any:

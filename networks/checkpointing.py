@@ -14,16 +14,34 @@ from networks.schedules.periodic import periodic
 class NetworkWithCheckpointing(MultiLayerPerceptron):
     """A multi-layer perceptron that saves every `checkpoint_frequency`-th after and recalculates the others.
 
-    Takes `recompute`, `"segment"` or `"each"` (see `networks.schedules.periodic`), and the options of `Network`.
-    Same seed, same weights; same inputs, the same outputs and gradients, bit for bit.
+    Takes `recompute`, `"segment"` or `"each"` (see `networks.schedules.periodic`), or instead of both a `schedule`, one
+    of `networks.schedules` or a function of one's own; and the options of `Network`. Same seed, same weights; same
+    inputs, the same outputs and gradients, bit for bit.
 
     Between `forward` and `backward` any after can be asked for with `get_cached_after_or_calculate`.
     """
 
-    def __init__(self, layers: Iterable[int], *, checkpoint_frequency: int, recompute: str = "segment", **options):
-        self.schedule: Schedule = periodic(checkpoint_frequency, recompute=recompute)
-        self.checkpoint_frequency = checkpoint_frequency
-        self.recompute = recompute
+    def __init__(
+        self,
+        layers: Iterable[int],
+        *,
+        checkpoint_frequency: int | None = None,
+        recompute: str = "segment",
+        schedule: Schedule | None = None,
+        **options,
+    ):
+        if (checkpoint_frequency is None) == (schedule is None):
+            raise ValueError(
+                "one of checkpoint_frequency and schedule must be given, "
+                f"got checkpoint_frequency={checkpoint_frequency!r} and schedule={_name(schedule)}"
+            )
+        if schedule is None:
+            schedule = periodic(checkpoint_frequency, recompute=recompute)
+        elif recompute != "segment":
+            raise ValueError(f"recompute={recompute!r} goes with checkpoint_frequency, not with a schedule")
+        if not callable(schedule):
+            raise ValueError(f"schedule must be a function of a chain, such as revolve(slots=4), got {schedule!r}")
+        self.schedule = schedule
         super().__init__(layers, **options)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -103,6 +121,7 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
                 self.tracker.release(layer, self._chain.after_bytes[layer])
             return after
         kept, dropped = self._ask_schedule(start, layer)
+        self._cache.use(start, self.tracker.forward_flops)
         for position in dropped:
             self.tracker.drop(position, self._chain.after_bytes[position])
             if position != start:
@@ -137,10 +156,9 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         if len(kept) != known or 0 not in kept:
             strangers = sorted(kept - cached.keys() - set(range(start + 1, stop + 1)), key=str)
             fault = f"holds {strangers}, neither cached nor in the stretch" if strangers else "drops 0, the input"
-            name = getattr(self.schedule, "__name__", repr(self.schedule))
             raise ValueError(
-                f"schedule {name} {fault}: asked for layers {start + 1}..{stop} with {sorted(cached)} cached, "
-                f"it answered {sorted(kept, key=str)}"
+                f"schedule {_name(self.schedule)} {fault}: asked for layers {start + 1}..{stop} "
+                f"with {sorted(cached)} cached, it answered {sorted(kept, key=str)}"
             )
         return kept, dropped
 
@@ -154,3 +172,7 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
     def _discard_afters(self) -> None:
         self._cache: ActivationCache | None = None
         self._keep: Keep | None = None
+
+
+def _name(schedule: Schedule | None) -> str:
+    return getattr(schedule, "__name__", repr(schedule))

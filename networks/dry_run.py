@@ -13,6 +13,7 @@ from networks.checkpointing import NetworkWithCheckpointing
 from networks.layer_lists import check_count, check_layers
 from networks.layers import DenseLayer
 from networks.network import Network
+from networks.schedules import Schedule
 from networks.validation import check_dtype
 
 
@@ -104,20 +105,21 @@ def dry_run(
     batch: int,
     checkpoint_frequency: int | None = None,
     recompute: str = "segment",
+    schedule: Schedule | None = None,
     dtype: str = "float32",
 ) -> Trace:
     """Return what one training step of these `layers` and this `batch` would do, to the byte.
 
-    Without `checkpoint_frequency` the step is `Network`'s (store-all), with it `NetworkWithCheckpointing`'s. No
-    array is made, so thousands of layers take a second or two. Raises ValueError as the networks do.
+    With neither `checkpoint_frequency` nor `schedule` the step is `Network`'s (store-all), with one of them
+    `NetworkWithCheckpointing`'s. No array is made, so thousands of layers take a second or two. Raises ValueError as
+    the networks do.
     """
     chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
-    if checkpoint_frequency is None:
+    if checkpoint_frequency is None and schedule is None:
         network = _DryNetwork(chain.layers, dtype=dtype)
     else:
-        network = _DryNetworkWithCheckpointing(
-            chain.layers, dtype=dtype, checkpoint_frequency=checkpoint_frequency, recompute=recompute
-        )
+        options = {"checkpoint_frequency": checkpoint_frequency, "recompute": recompute, "schedule": schedule}
+        network = _DryNetworkWithCheckpointing(chain.layers, dtype=dtype, **options)
     network.forward(_Shape(chain.batch, chain.layers[0], chain.itemsize))
     network.backward(None)
     return _trace(chain, network.tracker)

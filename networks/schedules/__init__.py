@@ -1,5 +1,34 @@
-"""Schedules: which afters to hold, as pure functions over integers; see `signature` for what one is."""
+"""Schedules: which afters to hold, as pure functions over integers; see `signature` for what one is.
 
+A factory makes a schedule, as in `revolve(slots=4)`. A factory's module imports the types from `signature`.
+"""
+
+from collections.abc import Callable
+
+from networks.schedules.adapter import from_checkpoint_schedules
+from networks.schedules.evicting import evicting
+from networks.schedules.greedy import greedy
+from networks.schedules.periodic import periodic
+from networks.schedules.revolve import revolve, revolve_forward_steps
 from networks.schedules.signature import Keep, Schedule
+from networks.schedules.sqrt import sqrt
+from networks.schedules.store_all import store_all
 
-__all__ = ["Keep", "Schedule"]
+FACTORIES: dict[str, Callable[..., Schedule]] = {
+    factory.__name__: factory for factory in (store_all, periodic, sqrt, greedy, revolve, evicting)
+}
+"""The registry: every factory that makes a schedule from numbers, by name."""
+
+__all__ = [
+    "FACTORIES",
+    "Keep",
+    "Schedule",
+    "evicting",
+    "from_checkpoint_schedules",
+    "greedy",
+    "periodic",
+    "revolve",
+    "revolve_forward_steps",
+    "sqrt",
+    "store_all",
+]

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from networks.chain import Chain
 from networks.layer_lists import check_count
-from networks.schedules import Keep, Schedule
+from networks.schedules.signature import Keep, Schedule
 
 RECOMPUTE = ("segment", "each")
 """What is kept of a recomputed segment: all its afters until they are used, or nothing."""

@@ -1,0 +1,143 @@
+"""Online eviction: keep every after until the budget is hit, then give up the one that is worth least (DTR).
+
+M. Kirisame et al., "Dynamic Tensor Rematerialization", ICLR 2021, whose heuristic on a chain is
+
+    h = cost / (bytes * staleness)
+
+with the cost of computing the after together with its evicted neighbourhood, the runs of given-up afters right below
+and right above it, and staleness counted in the forward operations executed since its last use.
+
+DTR evicts in the moment of an allocation. A schedule is asked once a stretch, so it walks ahead, as far as the next
+request that will miss, evicts where DTR would, and answers with what is left. What was evicted on the way is
+dropped at the start of the stretch, so a step holds no more than the walk has counted.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
+from itertools import accumulate
+
+from networks.chain import Chain
+from networks.layer_lists import check_count
+from networks.schedules.replay import replay
+from networks.schedules.signature import Keep, Schedule
+
+Heuristic = Callable[[int, int, int], float]
+
+HEURISTICS: dict[str, Heuristic] = {
+    "dtr": lambda cost, nbytes, staleness: cost / (nbytes * staleness) if staleness else float("inf"),
+    "lru": lambda cost, nbytes, staleness: -staleness,
+    "largest": lambda cost, nbytes, staleness: -nbytes,
+}
+"""What an after is worth by its cost, bytes and staleness: the published heuristic, least recently used, largest first.
+Of equals the lowest position is evicted."""
+
+
+def evicting(*, budget_bytes: int, heuristic: str = "dtr") -> Schedule:
+    """Hold whatever fits into `budget_bytes`, and evict by `heuristic`: `"dtr"`, `"lru"` or `"largest"`.
+
+    The budget bounds the peak of the whole training step as a dry run predicts it: afters, deltas, parameter deltas,
+    outputs and workspace. Evictions look no further ahead than the next recomputation and may lead into a corner:
+    binding the schedule to a chain replays the step, and raises ValueError where its peak passes the budget. An
+    after that is asked for between the passes counts as used, and the evictions that follow were not foreseen.
+    """
+    check_count("budget_bytes", budget_bytes)
+    if not isinstance(heuristic, str) or heuristic not in HEURISTICS:
+        raise ValueError(f"heuristic must be one of {', '.join(HEURISTICS)}, got {heuristic!r}")
+
+    @lru_cache(maxsize=4)
+    def schedule(chain: Chain) -> Keep:
+        keep = _evict(chain, budget_bytes, HEURISTICS[heuristic])
+        if replay(chain, keep).peak_bytes > budget_bytes:
+            raise ValueError(
+                f"budget_bytes={budget_bytes} is too small for evicting by {heuristic} with {chain.depth} layers and a "
+                f"batch of {chain.batch}: it can meet {_budget_met(chain, budget_bytes, HEURISTICS[heuristic])}"
+            )
+        return keep
+
+    schedule.__name__ = f"evicting(budget_bytes={budget_bytes}, heuristic={heuristic!r})"
+    return schedule
+
+
+def _budget_met(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> int:
+    """A budget above `budget_bytes` that is met: the first that is not passed by the peak it leads to."""
+    while (peak := replay(chain, _evict(chain, budget_bytes, heuristic)).peak_bytes) > budget_bytes:
+        budget_bytes = peak
+    return budget_bytes
+
+
+def _evict(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> Keep:
+    flops_up_to = list(accumulate(chain.forward_flops))
+
+    def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
+        walk = _Walk(chain, flops_up_to, budget_bytes, heuristic, {**cached, start: 0})
+        walk.run(start, stop)
+        walk.serve()
+        return (cached.keys() | range(start + 1, stop + 1)) - walk.evicted
+
+    return keep
+
+
+class _Walk:
+    """What is held on the way from one request that misses to the next; `cached` are positions and their staleness."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        flops_up_to: list[int],
+        budget_bytes: int,
+        heuristic: Heuristic,
+        cached: Mapping[int, int],
+    ):
+        self.evicted: set[int] = set()
+        self._chain = chain
+        self._flops_up_to = flops_up_to
+        self._budget_bytes = budget_bytes
+        self._heuristic = heuristic
+        self._held = sorted(cached)
+        self._held_bytes = sum(chain.after_bytes[position] for position in cached)
+        self._last_used = {position: -staleness for position, staleness in cached.items()}
+        self._now = 0
+
+    def run(self, start: int, stop: int) -> None:
+        """Run layers start+1..stop and hold their afters."""
+        chain = self._chain
+        beside = chain.recompute_bytes[min(stop + 1, chain.depth)]
+        for number in range(start + 1, stop + 1):
+            # The after that the layer reads can go if the new one is written over it.
+            self._make_room(beside + chain.after_bytes[number], below=number if chain.slides(number) else number - 1)
+            self._now += chain.forward_flops[number]
+            if number < chain.depth:
+                self._held.append(number)
+                self._held_bytes += chain.after_bytes[number]
+                self._last_used[number] = self._now
+
+    def serve(self) -> None:
+        """Serve the backward steps that find their after held."""
+        chain = self._chain
+        layer = self._held[-1] + 1
+        while layer > 0 and self._held[-1] == layer - 1:
+            self._make_room(chain.serve_bytes[layer], below=layer - 1)
+            self._held_bytes -= chain.after_bytes[self._held.pop()]
+            layer -= 1
+
+    def _make_room(self, others_bytes: int, *, below: int) -> None:
+        """Evict positions under `below`, the input excepted, until what is held fits beside `others_bytes`."""
+        while self._held_bytes + others_bytes > self._budget_bytes:
+            candidates = range(1, bisect_left(self._held, below))
+            if not candidates:
+                return
+            position = self._held.pop(min(candidates, key=self._worth(below)))
+            self._held_bytes -= self._chain.after_bytes[position]
+            self.evicted.add(position)
+
+    def _worth(self, below: int) -> Callable[[int], float]:
+        """The heuristic's value of the i-th held position; `below` ends the evicted run above the last one."""
+        bounds = [*self._held, below]
+
+        def worth(i: int) -> float:
+            position = bounds[i]
+            cost = self._flops_up_to[bounds[i + 1] - 1] - self._flops_up_to[bounds[i - 1]]
+            return self._heuristic(cost, self._chain.after_bytes[position], self._now - self._last_used[position])
+
+        return worth

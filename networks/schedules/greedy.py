@@ -1,0 +1,84 @@
+"""Greedy checkpoints: segments of about equal bytes (Chen et al. 2016, algorithm 3).
+
+Walk forward and add up the bytes of the afters; keep the after at which the sum passes b, and start again from 0.
+The paper leaves b to a search. Here every b that makes a difference is tried, and of those whose step stays within
+a byte budget, one with the least forward work is taken.
+"""
+
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
+from itertools import accumulate, pairwise
+
+from networks.chain import Chain
+from networks.layer_lists import check_count
+from networks.schedules.signature import Keep, Schedule
+
+
+def greedy(*, budget_bytes: int) -> Schedule:
+    """Keep afters by the greedy walk with the b that costs the least work within `budget_bytes`.
+
+    The budget bounds the peak of the whole training step as a dry run predicts it: afters, deltas, parameter deltas,
+    outputs and workspace. A recomputed segment is kept until it is used. Binding the schedule to a chain raises
+    ValueError where no b meets the budget, and names the smallest budget that one meets.
+    """
+    check_count("budget_bytes", budget_bytes)
+
+    @lru_cache(maxsize=4)
+    def schedule(chain: Chain) -> Keep:
+        plans = list(_plans(chain))
+        fitting = [plan for plan in plans if plan[1] <= budget_bytes]
+        if not fitting:
+            raise ValueError(
+                f"budget_bytes={budget_bytes} is too small for greedy checkpoints of {chain.depth} layers with a batch "
+                f"of {chain.batch}: the smallest budget they can meet is {min(peak for _, peak, _ in plans)}"
+            )
+        _, _, kept = min(fitting)
+        checkpoints = frozenset((0, *kept))
+
+        def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
+            return checkpoints if stop == chain.depth else cached.keys() | range(start + 1, stop + 1)
+
+        return keep
+
+    schedule.__name__ = f"greedy(budget_bytes={budget_bytes})"
+    return schedule
+
+
+def _plans(chain: Chain) -> Iterator[tuple[int, int, list[int]]]:
+    """For every b that makes a difference: forward operations run again, the step's peak, the positions kept.
+
+    The peak is the most, over layers l, of what stands beside the afters and the afters held: the checkpoints below
+    l and the segment up to l-1. The forward pass is never above that: at layer l it holds the same checkpoints,
+    after[l-1] and after[l], and backward delta[l] in place of the last.
+    """
+    depth, after_bytes = chain.depth, chain.after_bytes
+    total = list(accumulate(after_bytes[:-1]))
+    at_layer = [serve + below for serve, below in zip(chain.serve_bytes[1:-1], total, strict=False)]
+    # after[L-1] is still resident when it is asked for, and layer L's step needs nothing else of its segment.
+    again = chain.forward_flops[: depth - 1]
+
+    for kept in _walks(total):
+        checkpoints = peak = 0
+        for start, stop in pairwise([0, *kept, depth - 1]):
+            checkpoints += after_bytes[start]
+            peak = max(peak, checkpoints - total[start] + max(at_layer[start:stop], default=0))
+        last = 0 if depth - 1 in kept else after_bytes[depth - 1]
+        peak = max(peak, checkpoints + last + chain.serve_bytes[depth])
+        yield sum(again) - sum(again[position] for position in kept if position < depth - 1), peak, kept
+
+
+def _walks(total: list[int]) -> Iterator[list[int]]:
+    """The positions that the walk keeps, for b from 0, which keeps all of them, to where it keeps none.
+
+    `total` holds the bytes of all afters up to each position.
+    """
+    b = 0
+    while b < total[-1]:
+        kept, position = [], 0
+        while (position := bisect_right(total, total[position] + b)) < len(total):
+            kept.append(position)
+        yield kept
+        # The walk stays the same until b reaches the smallest of the sums that passed it.
+        b = min(total[stop] - total[start] for start, stop in pairwise([0, *kept]))
+    yield []
