@@ -5,7 +5,7 @@ import numbers
 import re
 from collections.abc import Iterable
 
-_TERM = re.compile(r"(\d+)(?:x(\d+))?")
+_TERM = re.compile(r"([1-9][0-9]*)(?:x([1-9][0-9]{0,6}))?")  # a list of ten million widths still fits in memory
 
 
 def check_count(name: str, value: object) -> int:
@@ -33,7 +33,7 @@ def parse_layers(text: str) -> list[int]:
     widths: list[int] = []
     for term in text.split(","):
         match = _TERM.fullmatch(term.strip())
-        if not match or match[2] == "0":
+        if not match:
             raise ValueError(f"layers {text!r}: {term.strip()!r} is not a width such as 128 or a run such as 128x32")
         widths += [int(match[1])] * int(match[2] or 1)
     return list(check_layers(widths))
