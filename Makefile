@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 # The stamp's name holds the interpreter's version and its age the lock's: either change makes .venv anew.
 READY := $(VENV)/ready-$(PYTHON_VERSION)
 HARNESS := $(VENV)/bin/python -m harness
@@ -42,7 +42,7 @@ clean: ## remove what can be made again: the environment, caches, the smoke resu
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "make: $(PYTHON) is not Python 3.11 or newer; choose one with PYTHON=python3.12" >&2; exit 2; }
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
