@@ -101,8 +101,16 @@ def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, spares: ran
 
 
 def _keep(chain: Chain, programme: Programme, spare: int) -> Keep:
+    # A training asks the same at every step: what was answered is looked up, and no table is searched again.
+    answers: dict[tuple[tuple[int, ...], int], tuple[set[int], set[int]]] = {}
+
     def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
-        return programme.keep(sorted(cached), stop if stop == chain.depth else stop + 1, spare)
+        held = tuple(cached)
+        if (held, stop) not in answers:
+            kept = programme.keep(sorted(held), stop if stop == chain.depth else stop + 1, spare)
+            answers[held, stop] = set(held) - kept, kept - set(held)
+        dropped, added = answers[held, stop]
+        return (cached.keys() - dropped) | added
 
     return keep
 
