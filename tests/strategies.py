@@ -75,7 +75,7 @@ def whimsical(seed: int) -> Schedule:
 
     def schedule(chain: Chain) -> Keep:
         def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
-            choice = random.Random(f"{seed}: {sorted(cached)}, {start}, {stop}")
+            choice = random.Random(f"{seed}: {sorted(cached.items())}, {start}, {stop}")
             positions = [*sorted(cached.keys() - {0}), *range(start + 1, stop + 1)]
             return [0, *choice.sample(positions, choice.randint(0, len(positions)))]
 

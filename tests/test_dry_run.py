@@ -5,9 +5,11 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import given
-from strategies import Configuration, configurations
+from hypothesis import strategies as st
+from strategies import Configuration, configurations, whimsical
 
 from networks import CacheTracker, Network, NetworkWithCheckpointing, Trace, dry_run
+from networks.schedules import store_all
 
 
 def executed(network: Network | NetworkWithCheckpointing, configuration: Configuration) -> CacheTracker:
@@ -33,15 +35,32 @@ def numbers_of_tracker(tracker: CacheTracker) -> dict[str, object]:
 
 
 @given(configurations())
-def test_a_trace_equals_the_tracker_of_an_executed_step(configuration: Configuration):
-    """All of its numbers, for both networks, and every event of the timeline."""
-    options = {"batch": configuration.batch, "dtype": configuration.dtype}
-    store_all = executed(configuration.store_all(), configuration)
-    assert numbers_of_trace(dry_run(configuration.layers, **options)) == numbers_of_tracker(store_all)
+def test_a_trace_equals_the_tracker_of_a_step_that_stores_all(configuration: Configuration):
+    """All of its numbers, and every event of the timeline."""
+    trace = dry_run(configuration.layers, batch=configuration.batch, dtype=configuration.dtype)
+    assert numbers_of_trace(trace) == numbers_of_tracker(executed(configuration.store_all(), configuration))
 
-    options |= {"checkpoint_frequency": configuration.checkpoint_frequency, "recompute": configuration.recompute}
-    checkpointed = executed(configuration.checkpointed(), configuration)
-    assert numbers_of_trace(dry_run(configuration.layers, **options)) == numbers_of_tracker(checkpointed)
+
+@given(configurations())
+def test_a_trace_equals_the_tracker_of_a_step_with_checkpoints(configuration: Configuration):
+    trace = dry_run(
+        configuration.layers,
+        batch=configuration.batch,
+        dtype=configuration.dtype,
+        checkpoint_frequency=configuration.checkpoint_frequency,
+        recompute=configuration.recompute,
+    )
+    assert numbers_of_trace(trace) == numbers_of_tracker(executed(configuration.checkpointed(), configuration))
+
+
+@given(configurations(), st.integers(0, 2**32))
+def test_a_trace_equals_the_tracker_of_a_step_by_any_schedule(configuration: Configuration, seed: int):
+    network = configuration.checkpointed()
+    network.schedule = whimsical(seed)
+    trace = dry_run(
+        configuration.layers, batch=configuration.batch, dtype=configuration.dtype, schedule=whimsical(seed)
+    )
+    assert numbers_of_trace(trace) == numbers_of_tracker(executed(network, configuration))
 
 
 @given(configurations())
@@ -91,6 +110,10 @@ def test_a_dry_run_makes_no_array():
         ({"batch": 2.0}, "batch must be an integer of at least 1, got 2.0"),
         ({"checkpoint_frequency": 0}, "checkpoint_frequency must be an integer of at least 1, got 0"),
         ({"checkpoint_frequency": 2, "recompute": "all"}, "recompute must be 'segment' or 'each', got 'all'"),
+        (
+            {"checkpoint_frequency": 2, "schedule": store_all()},
+            r"one of checkpoint_frequency and schedule must be given, got .*=2 and schedule=store_all\(\)",
+        ),
         ({"dtype": "float16"}, "dtype must be float32 or float64, got 'float16'"),
     ],
 )

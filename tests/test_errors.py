@@ -8,7 +8,7 @@ import pytest
 from strategies import random_data
 
 from networks import Network, NetworkWithCheckpointing
-from networks.schedules.periodic import periodic
+from networks.schedules import periodic, store_all
 
 LAYERS, BATCH = [4, 6, 6, 5, 3], 5
 X, Y = random_data(LAYERS, BATCH)
@@ -93,7 +93,7 @@ def test_options_are_known_ones(build: Build, options: dict[str, object], messag
     expect_error(message, build, LAYERS, **options)
 
 
-@pytest.mark.parametrize("frequency", [0, -1, 2.0, 1.5, "2", None, True, float("inf")])
+@pytest.mark.parametrize("frequency", [0, -1, 2.0, 1.5, "2", True, float("inf"), []])
 def test_a_frequency_is_an_integer_of_at_least_1(frequency: object):
     message = f"checkpoint_frequency must be an integer of at least 1, got {frequency!r}"
     expect_error(message, NetworkWithCheckpointing, LAYERS, checkpoint_frequency=frequency)
@@ -103,6 +103,26 @@ def test_a_frequency_is_an_integer_of_at_least_1(frequency: object):
 def test_recompute_is_segment_or_each(recompute: object):
     message = f"recompute must be 'segment' or 'each', got {recompute!r}"
     expect_error(message, NetworkWithCheckpointing, LAYERS, checkpoint_frequency=2, recompute=recompute)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "got checkpoint_frequency=None and schedule=None"),
+        ({"checkpoint_frequency": 2, "schedule": store_all()}, "got checkpoint_frequency=2 and schedule=store_all()"),
+    ],
+)
+def test_either_a_frequency_or_a_schedule_is_given(options: dict[str, object], message: str):
+    expected = f"one of checkpoint_frequency and schedule must be given, {message}"
+    expect_error(expected, NetworkWithCheckpointing, LAYERS, **options)
+
+
+def test_a_schedule_is_a_function_and_says_itself_what_is_kept_again():
+    make = partial(NetworkWithCheckpointing, LAYERS)
+    message = "schedule must be a function of a chain, such as revolve(slots=4), got 'revolve'"
+    expect_error(message, make, schedule="revolve")
+    message = "recompute='each' goes with checkpoint_frequency, not with a schedule"
+    expect_error(message, make, schedule=store_all(), recompute="each")
 
 
 @both_networks
