@@ -63,7 +63,7 @@ def _library() -> ModuleType:
     try:
         import checkpoint_schedules
     except ImportError as error:
-        raise ImportError("checkpoint_schedules is not installed: pip install checkpoint-schedules") from error
+        raise ImportError("from_checkpoint_schedules needs that library: pip install checkpoint-schedules") from error
     return checkpoint_schedules
 
 
