@@ -161,7 +161,7 @@ def _compare(times: np.ndarray, store_all: np.ndarray) -> dict[str, object]:
     low, high = median_interval(ratios)
     doubts = {
         f"fewer than {ENOUGH_PAIRS} pairs": len(ratios) < ENOUGH_PAIRS,
-        f"spread of {UNSTEADY_SPREAD:.0%} or more": np.std(ratios) >= UNSTEADY_SPREAD * np.mean(ratios),
+        f"spread of {100 * UNSTEADY_SPREAD:.0f} % or more": np.std(ratios) >= UNSTEADY_SPREAD * np.mean(ratios),
         "slow first run": times[0] == max(times) and times[0] >= (1 + UNSTEADY_SPREAD) * np.median(times),
     }
     return {

@@ -236,7 +236,7 @@ def test_the_interval_covers_the_true_ratio_on_a_drifting_machine(repeats: int):
     ("ratios", "reason"),
     [
         ([1.2] * 15, ""),
-        ([1.0, 1.3] * 8, "spread of 10% or more"),
+        ([1.0, 1.3] * 8, "spread of 10 % or more"),
         ([1.2] * 5, "fewer than 15 pairs"),
         ([1.4, *[1.2] * 20], "slow first run"),
         ([1.2, 1.4, *[1.2] * 20], ""),

@@ -88,7 +88,7 @@ def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
         2 * len(parts) * len(variants),
         title="Where checkpointing saves memory, and why not elsewhere",
         columns=len(variants),
-        height=0.8 + 0.28 * memory["batch"].nunique(),
+        height=1.1 + 0.24 * memory["batch"].nunique(),
         sharex=True,
         sharey=True,
     )
@@ -156,7 +156,9 @@ def _grid(table: pd.DataFrame, values: str, *, index: str, columns: str) -> pd.D
 
 
 def _share_heatmap(ax: Axes, grid: pd.DataFrame) -> None:
-    _heatmap(ax, grid.astype("float64"), vmax=1, cmap=SHARE_COLOURS, annot=True, fmt=".0%")
+    shares = grid.astype("float64")
+    words = shares.round(2) + 0  # turns -0 % into 0 %
+    _heatmap(ax, shares, vmax=1, cmap=SHARE_COLOURS, annot=words, fmt=".0%")
 
 
 def _kind_heatmap(ax: Axes, cells: pd.DataFrame) -> None:

@@ -34,6 +34,7 @@ LOOK = {
     **sns.plotting_context("paper"),
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
     "axes.titlesize": 9,
+    "axes.labelsize": 9,
     "axes.edgecolor": "#bbbbbb",
     "axes.labelcolor": INK,
     "grid.color": "#e6e6e6",
@@ -109,9 +110,10 @@ def panels(count: int, *, title: str, columns: int, height: float, **subplots: o
 
 
 def _wrap(caption: str) -> str:
-    """In lines of about equal length, so that no single word is left over."""
-    lines = -(-len(caption) // CAPTION_CHARACTERS)
-    return textwrap.fill(caption, min(CAPTION_CHARACTERS, len(caption) // lines + 12))
+    """In as few lines as it needs, of about equal length, so that no single word is left over."""
+    fewest = len(textwrap.wrap(caption, CAPTION_CHARACTERS))
+    widths = range(len(caption) // fewest, CAPTION_CHARACTERS + 1)
+    return next(text for text in (textwrap.fill(caption, width) for width in widths) if text.count("\n") < fewest)
 
 
 def _label_outer_panels(figure: Figure) -> None:
@@ -138,7 +140,8 @@ def facets(table: pd.DataFrame, by: list[str], *, marks: list[str]) -> list[tupl
         raise ValueError(f"one figure cannot show several networks at {where}: {networks}")
     if not varying:
         return [("", table)]
-    groups = table.groupby(varying, observed=True)
+    order = ["depth" if column == "layers" else column for column in varying]
+    groups = table.sort_values(order, kind="stable").groupby(varying, sort=False, observed=True)
     return [(", ".join(map(phrase, varying, values)), rows) for values, rows in groups]
 
 
