@@ -128,9 +128,14 @@ def _complaints() -> Iterator[None]:
     """Turn what is wrong with the input, the folder or the machine into its message and an exit code."""
     try:
         yield
-    except (ValueError, OSError, RunAbortedError) as error:
-        errors.print(str(error))
-        raise typer.Exit(BAD_INPUT) from None
+    except (ValueError, RunAbortedError) as error:
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename or 'results'}: {error.strerror}"
+    else:
+        return
+    errors.print(message)
+    raise typer.Exit(BAD_INPUT)
 
 
 def _execute(current: Run) -> Counter[str]:

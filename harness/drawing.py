@@ -26,10 +26,7 @@ def draw(folder: Path) -> Iterator[Path]:
     Raises:
         ValueError: the folder holds no complete results, or not what a figure needs.
     """
-    environment = folder / "environment.json"
-    if not environment.is_file():
-        raise ValueError(f"{folder}: holds no results: there is no environment.json; run its experiment first")
-    names = json.loads(environment.read_bytes())["experiment"]["figures"]
+    names = _names(folder / "environment.json")
     paths = {measure: folder / f"{measure}.csv" for measure in COLUMNS}
     tables = {measure: read_table(path) for measure, path in paths.items() if path.is_file()}
     for name, figure in plots.draw(tables, names):
@@ -37,6 +34,15 @@ def draw(folder: Path) -> Iterator[Path]:
             path = folder / "figures" / f"{name}.{file_format}"
             write_atomically(path, _rendered(figure, file_format))
             yield path
+
+
+def _names(environment: Path) -> list[str]:
+    try:
+        return json.loads(environment.read_bytes())["experiment"]["figures"]
+    except OSError:
+        raise ValueError(f"{environment}: cannot be read; run the experiment first") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{environment}: does not name the experiment's figures; run the experiment again") from None
 
 
 def _rendered(figure: Figure, file_format: str) -> bytes:

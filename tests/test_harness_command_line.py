@@ -56,7 +56,7 @@ def test_help_tells_what_a_command_does_and_takes(command):
         (["run", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
         (["show", "."], ".: cannot be read: Is a directory"),
         (["show", "LICENSE"], "LICENSE: is not TOML: "),
-        (["plot", "nowhere"], "nowhere: holds no results: "),
+        (["plot", "nowhere"], "nowhere/environment.json: cannot be read; run the experiment first"),
         (["list", "harness"], "harness: holds no experiment (*.toml)"),
     ],
 )
@@ -72,8 +72,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, arguments, line):
 def test_a_results_folder_that_is_a_file_is_one_line(experiment):
     result = invoke("run", experiment, "--results", experiment)
     assert result.exit_code == 2
-    assert "Not a directory" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith(f"{experiment}/tiny/cells/memory-")
+    assert result.stderr.splitlines()[-1].endswith(".json: Not a directory")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"experiment": {}}'])
+def test_a_damaged_environment_is_one_line(tmp_path, content):
+    (tmp_path / "environment.json").write_text(content)
+    result = invoke("plot", tmp_path)
+    assert result.exit_code == 2
+    assert (
+        result.stderr
+        == f"{tmp_path}/environment.json: does not name the experiment's figures; run the experiment again\n"
+    )
 
 
 def test_show_predicts_every_cell_and_measures_none(experiment, monkeypatch):
@@ -123,7 +134,7 @@ def test_a_failed_cell_is_a_row_and_exit_code_1(tmp_path):
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_stopped_goes_on_and_ends_as_if_nothing_had_happened(experiment, tmp_path, sign):
     undisturbed = invoke("run", experiment, "--results", tmp_path / "undisturbed")
-    assert undisturbed.exit_code == 0
+    assert undisturbed.exit_code == 0, undisturbed.output
     cells = tmp_path / "results/tiny/cells"
     with harness("run", experiment, "--results", tmp_path / "results") as first:
         deadline = time.monotonic() + 20
