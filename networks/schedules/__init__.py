@@ -8,6 +8,7 @@ from collections.abc import Callable
 from networks.schedules.adapter import from_checkpoint_schedules
 from networks.schedules.evicting import evicting
 from networks.schedules.greedy import greedy
+from networks.schedules.optimal import optimal
 from networks.schedules.periodic import periodic
 from networks.schedules.revolve import revolve, revolve_forward_steps
 from networks.schedules.signature import Keep, Schedule
@@ -15,7 +16,7 @@ from networks.schedules.sqrt import sqrt
 from networks.schedules.store_all import store_all
 
 FACTORIES: dict[str, Callable[..., Schedule]] = {
-    factory.__name__: factory for factory in (store_all, periodic, sqrt, greedy, revolve, evicting)
+    factory.__name__: factory for factory in (store_all, periodic, sqrt, greedy, revolve, evicting, optimal)
 }
 """The registry: every factory that makes a schedule from numbers, by name."""
 
@@ -26,6 +27,7 @@ __all__ = [
     "evicting",
     "from_checkpoint_schedules",
     "greedy",
+    "optimal",
     "periodic",
     "revolve",
     "revolve_forward_steps",

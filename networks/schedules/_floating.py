@@ -26,7 +26,7 @@ class FloatingProgramme:
     def _fill(self, chain: Chain, *, units: list[int], slots: int) -> None:
         self._chain = chain
         self._units = units
-        self._slots = slots
+        self.slots = slots
         self._advances = Advances(chain)
         shape = (chain.depth, chain.depth + 1, chain.depth + 1, slots)
         self._runs = np.full(shape, np.inf)
@@ -38,7 +38,7 @@ class FloatingProgramme:
                 self._solve_levels(level, layer)
 
     def _solve_runs(self, level: int, layer: int) -> None:
-        slots = self._slots - self._units[level]
+        slots = self.slots - self._units[level]
         if slots <= 0:
             return
         self._runs[level, layer, layer, :slots] = 0
@@ -60,12 +60,12 @@ class FloatingProgramme:
     def _solve_levels(self, level: int, layer: int) -> None:
         self._levels[level, layer, level] = self._served(level, layer)
         for end in range(level + 1, layer):
-            replaced = self._replacements(level, layer, end, np.arange(self._slots))
+            replaced = self._replacements(level, layer, end, np.arange(self.slots))
             self._levels[level, layer, end] = replaced.min(axis=(0, 1))
 
     def _served(self, level: int, layer: int) -> np.ndarray:
         """Work of `levels[level, layer, level]`: `level` is held until it is served."""
-        held = np.arange(self._slots) + self._units[level]
+        held = np.arange(self.slots) + self._units[level]
         fits = held <= self._memory.cap(self._chain.serve_bytes[level + 1])
         return np.where(fits, self._runs[level, layer, level + 1], np.inf)
 

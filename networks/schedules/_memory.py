@@ -16,6 +16,8 @@ from networks.chain import Chain
 class Memory:
     """A budget in units of bytes: exact where the after sizes' common divisor allows, rounded otherwise.
 
+    The unit depends on the chain alone, so that a larger budget never makes for more work.
+
     Attributes:
         units: of each after, from position 0 (the input, 0 units) to L-1.
         exact: whether `units` times the unit are the bytes. Otherwise they are rounded to the nearest, or down.
@@ -24,16 +26,16 @@ class Memory:
 
     def __init__(self, chain: Chain, budget_bytes: int, *, slots: int, round_down: bool = False):
         after_bytes = chain.after_bytes[: chain.depth]
+        total = sum(after_bytes)
         divisor = math.gcd(*after_bytes) or 1
-        most = min(max(budget_bytes - min(chain.serve_bytes[1:]), 0), sum(after_bytes))
-        self.exact = most // divisor < slots
+        self.exact = total // divisor <= slots
+        self._unit = divisor if self.exact else -(-total // slots)
         # An exact unit is divided further, as far as the slots go: the peak is minimised to one unit.
-        self._parts = max(1, slots // (most // divisor + 1)) if self.exact else 1
-        self._unit = divisor if self.exact else -(-most // slots)
-        self._budget = budget_bytes
+        self._parts = max(1, slots * divisor // max(total, 1)) if self.exact else 1
+        self._budget = budget_bytes if self.exact or round_down else budget_bytes // self._unit * self._unit
         rounding = 0 if self.exact or round_down else self._unit // 2
         self.units = [(size * self._parts + rounding) // self._unit for size in after_bytes]
-        self.slots = min(most * self._parts // self._unit, sum(self.units)) + 1
+        self.slots = max(0, min(self.cap(min(chain.serve_bytes[1:])), sum(self.units)) + 1)
 
     def cap(self, other_bytes: int | np.ndarray) -> int | np.ndarray:
         """The most units that fit into the budget beside `other_bytes`; negative if not even those fit."""

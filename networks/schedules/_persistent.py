@@ -1,5 +1,8 @@
 """The persistent programme: an after that is kept stays until it is served."""
 
+from collections.abc import Sequence
+from functools import cached_property
+
 import numpy as np
 
 from networks.chain import Chain
@@ -9,62 +12,99 @@ from networks.schedules._memory import Advances, Memory
 class PersistentProgramme:
     """Fewest forward operations over persistent schedules.
 
-    `table[i, j, below]` is the work of the backward steps of layers j..i+1 with after[i] held: advance to some k,
-    run layers j..k+1 above it, then layers k..i+1 without it.
+    `positions` are the places of checkpoints, in ascending order from 0: all of 0..L-1, or fewer in chains too deep for
+    that. The layers between two neighbours are a *segment*, whose afters are all kept once it is run.
+
+    `table[i, j, below]` is the work of running the segments j-1, .., i backward with the i-th position held: advance to
+    some k-th position, run segments j-1..k above it, then k-1..i without it.
     """
 
-    def __init__(self, chain: Chain, memory: Memory):
+    def __init__(self, chain: Chain, memory: Memory, positions: Sequence[int]):
+        self.slots = memory.slots
         self._chain = chain
         self._memory = memory
         self._advances = Advances(chain)
-        self._table = np.full((chain.depth, chain.depth + 1, memory.slots), np.inf)
-        for start in range(chain.depth - 1, -1, -1):
+        self._positions = np.array(positions)
+        self._ends = np.array([*positions[1:], chain.depth])  # the layer that asks first in each segment
+        self._table = np.full((len(positions), len(positions) + 1, memory.slots), np.inf)
+        for start in range(len(positions) - 1, -1, -1):
             self._solve(start)
 
     def _solve(self, start: int) -> None:
-        depth, memory, table = self._chain.depth, self._memory, self._table
-        units = memory.units[start]
-        work = self._advances.work(start, depth - 1)
-        transient = self._advances.transient_bytes(start, depth - 1)
-        lower = np.full((depth + 1, memory.slots), np.inf)  # row k: the advance to k, and layers k..start+1 after it
-        fits = memory.slots - units
-        for layer in range(start + 1, depth + 1):
-            fits = min(fits, memory.cap(self._chain.serve_bytes[layer]) + 1 - units)
+        table = self._table
+        units = self._units[start]
+        work, transient = self._advance(start)
+        lower = np.full((len(self._ends) + 1, self.slots), np.inf)  # row k: to k, and segments k-1..start
+        fits = self.slots - units
+        for stop in range(start + 1, len(self._ends) + 1):
+            fits = min(fits, self._memory.cap(self._segment_bytes[stop - 1]) + 1 - units)
             if fits <= 0:
                 break
-            if layer == start + 1:
-                table[start, layer, :fits] = 0
+            if stop == start + 1:
+                table[start, stop, :fits] = self._segment_work[start]
             else:
-                between = slice(start + 1, layer)
-                total = table[between, layer, units : units + fits] + lower[between, :fits]
-                caps = memory.cap(self._chain.recompute_bytes[layer] + transient[: layer - start - 1]) - units
+                between = slice(start + 1, stop)
+                total = table[between, stop, units : units + fits] + lower[between, :fits]
+                caps = self._caps(stop, transient[: stop - start - 1]) - units
                 if caps[-1] < fits - 1:  # the transient bytes grow with the advance, so the last cap is the least
                     total[np.arange(fits) > caps[:, None]] = np.inf
-                np.min(total, axis=0, out=table[start, layer, :fits])
-            if layer < depth:
-                lower[layer, :fits] = table[start, layer, :fits] + work[layer - start - 1]
+                np.min(total, axis=0, out=table[start, stop, :fits])
+            if stop < len(self._ends):
+                lower[stop, :fits] = table[start, stop, :fits] + work[stop - start - 1]
+
+    @cached_property
+    def _units(self) -> list[int]:
+        return [self._memory.units[position] for position in self._positions]
+
+    @cached_property
+    def _segment_work(self) -> list[float]:
+        """Forward operations of the afters inside each segment."""
+        inside = (self._chain.forward_flops[start + 1 : end] for start, end in self._segments())
+        return [float(sum(flops)) for flops in inside]
+
+    @cached_property
+    def _segment_bytes(self) -> list[int]:
+        """Most bytes that running each segment, forward and backward, takes beside what is held up to its start."""
+        return [self._run_segment(start, end) for start, end in self._segments()]
+
+    def _run_segment(self, start: int, end: int) -> int:
+        chain = self._chain
+        inside = np.cumsum([0, *chain.after_bytes[start + 1 : end]])
+        served = inside + np.array(chain.serve_bytes[start + 1 : end + 1])
+        return max(int(served.max()), chain.recompute_bytes[end] + int(inside[-1]))
+
+    def _segments(self) -> zip:
+        return zip(self._positions.tolist(), self._ends.tolist(), strict=True)
+
+    def _advance(self, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """Work and transient bytes of the advances from the `start`-th position to each one above it."""
+        first, last = int(self._positions[start]), int(self._positions[-1])
+        above = self._positions[start + 1 :] - first - 1
+        return self._advances.work(first, last)[above], self._advances.transient_bytes(first, last)[above]
+
+    def _caps(self, stop: int, transient: np.ndarray) -> np.ndarray:
+        return self._memory.cap(self._chain.recompute_bytes[self._ends[stop - 1]] + transient)
 
     def work(self, spare: int) -> float:
         """Forward operations of a whole step, the outputs' included, with `spare` units of the budget left unused."""
-        return self._table[0, self._chain.depth, spare] + self._chain.forward_flops[-1]
+        return self._table[0, len(self._ends), spare] + self._chain.forward_flops[-1]
 
     def keep(self, cached: list[int], layer: int, spare: int) -> set[int]:
         """The positions to hold when layer `layer` asks and `cached`, in ascending order, are held."""
-        units = self._memory.units
-        start = cached[-1]
-        below = spare + sum(units[position] for position in cached[:-1])
+        start = int(np.searchsorted(self._positions, cached[-1]))
+        stop = int(np.searchsorted(self._ends, layer)) + 1
+        below = spare + sum(self._memory.units[position] for position in cached[:-1])
         kept = set(cached)
-        while layer > start + 1:
-            start, below = self._next(start, layer, below), below + units[start]
-            kept.add(start)
-        return kept
+        while stop > start + 1:
+            start, below = self._next(start, stop, below), below + self._units[start]
+            kept.add(int(self._positions[start]))
+        return kept | set(range(int(self._positions[start]) + 1, layer))
 
-    def _next(self, start: int, layer: int, below: int) -> int:
-        held = below + self._memory.units[start]
-        total = self._table[start + 1 : layer, layer, held] + self._table[start, start + 1 : layer, below]
-        total += self._advances.work(start, layer - 1)
-        transient = self._advances.transient_bytes(start, layer - 1)
-        total[held > self._memory.cap(self._chain.recompute_bytes[layer] + transient)] = np.inf
+    def _next(self, start: int, stop: int, below: int) -> int:
+        held = below + self._units[start]
+        work, transient = (values[: stop - start - 1] for values in self._advance(start))
+        total = self._table[start + 1 : stop, stop, held] + self._table[start, start + 1 : stop, below] + work
+        total[held > self._caps(stop, transient)] = np.inf
         return start + 1 + int(np.argmin(total))
 
 

@@ -25,19 +25,23 @@ import numpy as np
 
 from networks.chain import Chain
 from networks.layer_lists import check_count
-from networks.schedules import Keep, Schedule
+from networks.schedules.signature import Keep, Schedule
 from networks.schedules._floating import FloatingLeastPeak, FloatingProgramme
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
 from networks.schedules.replay import replay
 
-Programme = FloatingProgramme | PersistentProgramme | FloatingLeastPeak | PersistentLeastPeak
-
 FLOATING_DEPTH = 16
 """Most layers for the floating programme: its time grows with the fifth power of the depth."""
 
-SLOTS = {FLOATING_DEPTH: 400, 300: 500, 1000: 100}
-"""Units a budget is divided into, by the depth up to which that many take acceptable time and memory."""
+POSITIONS = 300
+"""Most places of checkpoints in the persistent programme, whose time grows with their third power. Of a deeper chain's
+layers, groups share one: the smallest after of each."""
+
+SLOTS = {"floating": 400, "persistent": 1000}
+"""Units that the sum of all afters is divided into."""
+
+Programme = FloatingProgramme | PersistentProgramme | FloatingLeastPeak | PersistentLeastPeak
 
 
 def optimal(*, budget_bytes: int) -> Schedule:
@@ -63,14 +67,13 @@ def solve(chain: Chain, budget_bytes: int) -> Keep:
             f"budget_bytes={budget_bytes} is too small for {chain.depth} layers with a batch of {chain.batch}: "
             f"the smallest budget that a schedule can meet is {least.peak_bytes}"
         )
-    memory = _memory(chain, budget_bytes)
-    programme = _programme(chain, memory)
-    for spare in range(memory.slots):
+    programme = _programme(chain, budget_bytes)
+    for spare in range(programme.slots):
         keep = _keep(chain, programme, spare)
         if np.isinf(programme.work(spare)):
             break
         if replay(chain, keep).peak_bytes <= budget_bytes:
-            return _with_least_peak(chain, programme, keep, range(spare + 1, memory.slots))
+            return _with_least_peak(chain, programme, keep, range(spare + 1, programme.slots))
     return _keep(chain, least, 0)
 
 
@@ -79,7 +82,7 @@ def work_bound(chain: Chain, budget_bytes: int) -> int:
 
     Raises ValueError where even that bound finds the budget too small.
     """
-    work = _programme(chain, _memory(chain, budget_bytes, round_down=True)).work(0)
+    work = _programme(chain, budget_bytes, round_down=True).work(0)
     if np.isinf(work):
         raise ValueError(f"no schedule fits budget_bytes={budget_bytes}")
     return int(work)
@@ -119,10 +122,15 @@ def _least_peak(chain: Chain) -> FloatingLeastPeak | PersistentLeastPeak:
     return FloatingLeastPeak(chain) if chain.depth <= FLOATING_DEPTH else PersistentLeastPeak(chain)
 
 
-def _memory(chain: Chain, budget_bytes: int, *, round_down: bool = False) -> Memory:
-    slots = next((slots for depth, slots in SLOTS.items() if chain.depth <= depth), min(SLOTS.values()))
-    return Memory(chain, budget_bytes, slots=slots, round_down=round_down)
+def _programme(chain: Chain, budget_bytes: int, *, round_down: bool = False) -> FloatingProgramme | PersistentProgramme:
+    if chain.depth <= FLOATING_DEPTH:
+        return FloatingProgramme(chain, Memory(chain, budget_bytes, slots=SLOTS["floating"], round_down=round_down))
+    memory = Memory(chain, budget_bytes, slots=SLOTS["persistent"], round_down=round_down)
+    return PersistentProgramme(chain, memory, _positions(chain))
 
 
-def _programme(chain: Chain, memory: Memory) -> Programme:
-    return FloatingProgramme(chain, memory) if chain.depth <= FLOATING_DEPTH else PersistentProgramme(chain, memory)
+def _positions(chain: Chain) -> list[int]:
+    group = -(-chain.depth // POSITIONS)
+    starts = range(1, chain.depth, group)
+    groups = (range(start, min(start + group, chain.depth)) for start in starts)
+    return [0, *(min(members, key=chain.after_bytes.__getitem__) for members in groups)]
