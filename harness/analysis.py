@@ -150,7 +150,7 @@ def time_ratios(table: pd.DataFrame, *, seconds: str, pair_on: list[str]) -> pd.
     configuration = [column for column in COMPARED if column not in pair_on]
     by = [*configuration, *VARIANT]
     paired = _beside_store_all(table, on=[*configuration, *pair_on], store_all_seconds=seconds)
-    paired = paired.dropna(subset="store_all_seconds").sort_values(pair_on)
+    paired = paired.dropna(subset="store_all_seconds").sort_values(pair_on, kind="stable")
     groups = paired.groupby(by, dropna=False, sort=False)[[seconds, "store_all_seconds"]]
     rows = [dict(zip(by, key, strict=True)) | _compare(*group.to_numpy().T) for key, group in groups]
     return pd.DataFrame(rows).astype({"checkpoint_frequency": "Int64"})

@@ -281,6 +281,11 @@ def test_saving_heatmap_writes_each_saving_and_outlines_the_best(tables: Tables)
     assert axes.patches[0].get_xy() == (3, 0)
 
 
+def test_saving_heatmap_orders_frequencies_however_the_experiment_lists_them():
+    figure = FIGURES["saving_heatmap"]({"memory": memory_table(grid(DEPTHS[:2], frequencies=(16, 2, 8)))})
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["n = 2", "n = 8", "n = 16"]
+
+
 def test_time_ratio_draws_each_median_and_its_interval(tables: Tables):
     time = (
         tables["time"].query("depth == 8").pivot(index="repeat", columns="checkpoint_frequency", values="step_seconds")

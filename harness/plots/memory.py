@@ -61,7 +61,8 @@ def peak_by_depth(memory: pd.DataFrame) -> tuple[Figure, str]:
 def saving_heatmap(memory: pd.DataFrame) -> tuple[Figure, str]:
     """The part of store-all's measured peak that each variant saves at each depth."""
     saved = savings(memory).query("variant != 'store-all'").dropna(subset="saved_share")
-    parts = facets(saved, SETTING, marks=["depth", "variant"])
+    setting = ["recompute", *SETTING]
+    parts = facets(saved, setting, marks=["depth", "variant"])
     height = 0.8 + 0.36 * saved["depth"].nunique()
     figure, axes = panels(len(parts), title="Peak memory saved against store-all", columns=1, height=height)
     for ax, (title, rows) in zip(axes, parts, strict=True):
@@ -73,7 +74,7 @@ def saving_heatmap(memory: pd.DataFrame) -> tuple[Figure, str]:
     _share_colorbar(figure, axes)
     return (
         figure,
-        f"Measured by memray. Outlined: the best at each depth. {EXACT} {constants(saved, SETTING)}",
+        f"Measured by memray. Outlined: the best at each depth. {EXACT} {constants(saved, setting)}",
     )
 
 
@@ -151,8 +152,9 @@ def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
 
 
 def _grid(table: pd.DataFrame, values: str, *, index: str, columns: str) -> pd.DataFrame:
-    """One column of the table as a matrix, small values of `index` at the bottom."""
-    return table.pivot(index=index, columns=columns, values=values).sort_index(ascending=False)
+    """One column of the table as a matrix, small values of `index` at the bottom, of `columns` at the left."""
+    grid = table.pivot(index=index, columns=columns, values=values)
+    return grid.sort_index(ascending=False).sort_index(axis="columns")
 
 
 def _share_heatmap(ax: Axes, grid: pd.DataFrame) -> None:
