@@ -25,11 +25,11 @@ import numpy as np
 
 from networks.chain import Chain
 from networks.layer_lists import check_count
-from networks.schedules.signature import Keep, Schedule
 from networks.schedules._floating import FloatingLeastPeak, FloatingProgramme
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
 from networks.schedules.replay import replay
+from networks.schedules.signature import Keep, Schedule
 
 FLOATING_DEPTH = 16
 """Most layers for the floating programme: its time grows with the fifth power of the depth."""

@@ -1,0 +1,256 @@
+"""Bytes in, schedule out: which schedule trains a network within a budget, and what it costs.
+
+The budget bounds the peak that memray measures over one training step. That is the predicted peak, which counts every
+buffer, plus what the interpreter itself allocates: array objects, frames, the tracker's log. `allowance_bytes` covers
+the latter, so a schedule fits when prediction + allowance <= budget.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from networks.chain import Chain
+from networks.dry_run import Trace, dry_run
+from networks.layer_lists import check_count, check_layers
+from networks.schedules import evicting, greedy, optimal, periodic, revolve, sqrt, store_all
+from networks.schedules.evicting import HEURISTICS
+from networks.schedules.optimal import smallest_budget
+from networks.schedules.replay import replay
+from networks.schedules.signature import Schedule
+from networks.validation import check_dtype
+
+STEP_ALLOWANCE = 12 * 1024
+"""Bytes of a step's frames, context managers, index arrays and numpy's own caches, whatever the network."""
+AFTER_ALLOWANCE = 200
+"""Bytes for each after or delta that is live: an array object of 96 and its shape of 32, and entries in the cache."""
+PARAMETER_DELTAS_ALLOWANCE = 330
+"""Bytes for each layer's gradients: two array objects with shapes of 32 and 16, and their tuple in two lists."""
+EVENT_ALLOWANCE = 4.4
+"""Bytes for each event: a word in the tracker's log, which grows by a sixteenth more than it needs."""
+BUFFER_ALLOWANCE = 900, 1200
+"""Bytes, and items, of the buffers in which numpy broadcasts a row while a layer is run forward."""
+
+SEARCHED = 64
+"""Frequencies and slots are searched one by one up to here, and above at as many steps as that."""
+
+SAVES_LITTLE = 0.05
+"""The share of store-all's peak under which a saving is called none."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one schedule costs. `trace` is None, and `reason` says why, where the schedule cannot serve the budget."""
+
+    name: str
+    schedule: Schedule | None
+    trace: Trace | None
+    allowance_bytes: int
+    fits: bool
+    reason: str = ""
+
+    @property
+    def predicted_peak_bytes(self) -> int:
+        return self.trace.peak_bytes
+
+    @property
+    def forward_steps(self) -> int:
+        return self.trace.forward_steps
+
+    @property
+    def forward_flops(self) -> int:
+        return self.trace.forward_flops
+
+    @property
+    def dominant_kind(self) -> str:
+        """The kind of memory that the peak is mostly made of."""
+        return max(self.trace.peak_bytes_by_kind, key=self.trace.peak_bytes_by_kind.__getitem__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The schedule of least work within a budget, its figures, and the rows it was chosen from.
+
+    `advice` is empty, or says why checkpointing saves next to nothing here.
+    """
+
+    schedule: Schedule
+    predicted_peak_bytes: int
+    allowance_bytes: int
+    forward_steps: int
+    forward_flops: int
+    rows: tuple[Row, ...]
+    advice: str
+
+    @property
+    def best(self) -> Row:
+        """The row of `schedule`."""
+        return next(row for row in self.rows if row.schedule is self.schedule)
+
+
+def plan(layers: Iterable[int], *, batch: int, budget_bytes: int, dtype: str = "float32") -> Plan:
+    """Return the schedule that trains `layers` with the least forward work within `budget_bytes`.
+
+    Raises ValueError for bad arguments, and where no schedule meets the budget: it then names the smallest budget
+    that can be met, what fills it, and what would lower it.
+    """
+    chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
+    check_count("budget_bytes", budget_bytes)
+    rows = tuple(_row(chain, name, search, budget_bytes) for name, search in _SEARCHES.items())
+    fitting = [row for row in rows if row.fits]
+    if not fitting:
+        raise ValueError(_too_small(chain, budget_bytes))
+    best = min(fitting, key=lambda row: (row.forward_flops, row.predicted_peak_bytes))
+    return Plan(
+        schedule=best.schedule,
+        predicted_peak_bytes=best.predicted_peak_bytes,
+        allowance_bytes=best.allowance_bytes,
+        forward_steps=best.forward_steps,
+        forward_flops=best.forward_flops,
+        rows=rows,
+        advice=_advice(chain),
+    )
+
+
+def allowance_bytes(trace: Trace) -> int:
+    """Return what memray may measure above `trace.peak_bytes`: the interpreter's share, a bound and not an estimate.
+
+    It is followed through the step: where gradients make the peak, the array objects of all of them are there; where
+    checkpoints do, those of few.
+    """
+    afters = deltas = highest = 0
+    overhead, items = BUFFER_ALLOWANCE
+    for number, (event, live_bytes) in enumerate(zip(trace.timeline, trace.live_bytes_over_time, strict=True)):
+        if event.action == "parameter_deltas":
+            deltas += 1
+        elif event.action != "workspace":
+            afters += (event.bytes > 0) - (event.bytes < 0)
+        objects = AFTER_ALLOWANCE * afters + PARAMETER_DELTAS_ALLOWANCE * deltas + EVENT_ALLOWANCE * (number + 1)
+        buffers = overhead + items * trace.chain.itemsize if event.action == "forward" else 0
+        highest = max(highest, live_bytes + objects + buffers)
+    return STEP_ALLOWANCE + int(highest) - trace.peak_bytes
+
+
+def max_depths(
+    inputs: int, width: int, outputs: int, *, batch: int, budget_bytes: int, dtype: str = "float32", limit: int = 1024
+) -> dict[str, int]:
+    """Return how many hidden layers of `width` fit into `budget_bytes`, up to `limit`, for each schedule."""
+
+    def fits(search: "_Search", depth: int) -> bool:
+        layers = (inputs, *([width] * depth), outputs)
+        chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
+        return _row(chain, "", search, budget_bytes).fits
+
+    depths = {}
+    for name, search in _SEARCHES.items():
+        low, high = 0, 1
+        while high <= limit and fits(search, high):
+            low, high = high, 2 * high
+        high = min(high, limit + 1)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(search, middle) else (low, middle)
+        depths[name] = low
+    return depths
+
+
+_Search = Callable[[Chain, int], Schedule]
+
+
+def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
+    room = budget_bytes - STEP_ALLOWANCE
+    row = None
+    # The allowance depends on the schedule, and the schedule on what the allowance leaves: a few rounds settle it.
+    for _ in range(4):
+        try:
+            schedule = search(chain, room)
+        except ValueError as error:
+            return row or Row(name, None, None, 0, fits=False, reason=str(error))
+        trace = dry_run(chain.layers, batch=chain.batch, schedule=schedule, dtype=f"float{8 * chain.itemsize}")
+        allowance = allowance_bytes(trace)
+        row = Row(name, schedule, trace, allowance, fits=trace.peak_bytes + allowance <= budget_bytes)
+        if row.fits or budget_bytes - allowance >= room:
+            break
+        room = budget_bytes - allowance
+    return row
+
+
+def _cheapest(chain: Chain, room: int, candidates: Iterator[Schedule]) -> Schedule:
+    """Of `candidates`, the one of least work within `room`; where none fits, the one of least peak."""
+
+    def rank(schedule: Schedule) -> tuple[int, int, int]:
+        replayed = replay(chain, schedule(chain))
+        over = max(0, replayed.peak_bytes - room)
+        return over, replayed.forward_flops, replayed.peak_bytes
+
+    return min(candidates, key=rank)
+
+
+def _searched(depth: int) -> list[int]:
+    above = {-(-depth // parts) for parts in range(1, SEARCHED + 1)}
+    return sorted(above | set(range(1, min(depth, SEARCHED) + 1)))
+
+
+def _periodic(chain: Chain, room: int) -> Schedule:
+    return _cheapest(chain, room, (periodic(frequency) for frequency in _searched(chain.depth)))
+
+
+def _revolve(chain: Chain, room: int) -> Schedule:
+    return _cheapest(chain, room, (revolve(slots=slots) for slots in _searched(chain.depth)))
+
+
+def _bound(chain: Chain, schedule: Schedule) -> Schedule:
+    schedule(chain)  # raises ValueError where the budget is too small
+    return schedule
+
+
+_SEARCHES: dict[str, _Search] = {
+    "store_all": lambda chain, room: store_all(),
+    "periodic": _periodic,
+    "sqrt": lambda chain, room: sqrt(),
+    "greedy": lambda chain, room: _bound(chain, greedy(budget_bytes=max(1, room))),
+    "revolve": _revolve,
+    **{
+        f"evicting {heuristic}": lambda chain, room, heuristic=heuristic: _bound(
+            chain, evicting(budget_bytes=max(1, room), heuristic=heuristic)
+        )
+        for heuristic in HEURISTICS
+    },
+    "optimal": lambda chain, room: _bound(chain, optimal(budget_bytes=max(1, room))),
+}
+"""For each row of a plan: from what the budget leaves for the predicted peak, the best schedule of its kind."""
+
+_REMEDIES = {
+    "checkpoints": "a smaller batch lowers them",
+    "working_afters": "a smaller batch or narrower layers lower them",
+    "deltas": "a smaller batch or narrower layers lower them",
+    "parameter_deltas": "no schedule changes them: fewer or narrower layers lower them",
+    "workspace": "a smaller batch or narrower layers lower it",
+}
+
+
+def _least(chain: Chain) -> Row:
+    least = smallest_budget(chain)
+    return _row(chain, "optimal", lambda chain, room: optimal(budget_bytes=least), least)
+
+
+def _filling(row: Row) -> str:
+    kind = row.dominant_kind
+    share = row.trace.peak_bytes_by_kind[kind] / row.predicted_peak_bytes
+    return f"{share:.0%} of that are {kind.replace('_', ' ')}; {_REMEDIES[kind]}"
+
+
+def _too_small(chain: Chain, budget_bytes: int) -> str:
+    least = _least(chain)
+    smallest = least.predicted_peak_bytes + least.allowance_bytes
+    return (
+        f"no schedule meets a budget of {budget_bytes} bytes: the smallest that can be met is {smallest} bytes, "
+        f"{least.predicted_peak_bytes} of them predicted; {_filling(least)}"
+    )
+
+
+def _advice(chain: Chain) -> str:
+    everything = replay(chain, store_all()(chain)).peak_bytes
+    least = _least(chain)
+    saving = 1 - least.predicted_peak_bytes / everything
+    if saving >= SAVES_LITTLE:
+        return ""
+    return f"no schedule saves more than {saving:.1%} of store-all's {everything} bytes here: {_filling(least)}"

@@ -1,0 +1,23 @@
+"""Schedules as text: `revolve(slots=4)`, which is also the `__name__` of what that call makes."""
+
+import ast
+
+from networks.schedules import FACTORIES
+from networks.schedules.signature import Schedule
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Return the schedule that `text` names: a factory of the registry, called with literal arguments."""
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        name = call.func.id
+        arguments = [ast.literal_eval(argument) for argument in call.args]
+        options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, AttributeError):
+        raise ValueError(f"schedule must be written like revolve(slots=4), got {text!r}") from None
+    if name not in FACTORIES:
+        raise ValueError(f"schedule must be one of {', '.join(FACTORIES)}, got {name!r}")
+    try:
+        return FACTORIES[name](*arguments, **options)
+    except TypeError as error:
+        raise ValueError(f"schedule {text!r}: {error}") from None
