@@ -1,6 +1,6 @@
 """The command line as a person meets it: exit codes, one clear line for a mistake, and runs that survive a kill."""
 
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +22,6 @@ batch = [5]
 checkpoint_frequency = [2, 3]
 """
 CELLS = 6
-COMMAND = [sys.executable, "-m", "harness"]
 
 
 @pytest.fixture
@@ -36,10 +35,18 @@ def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def harness(*arguments, **options):
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
+@pytest.fixture
+def start(tmp_path):
+    """Start the command line in a copy of the project, which nobody edits meanwhile."""
+    for room in ("harness", "networks"):
+        shutil.copytree(ROOT / room, tmp_path / "copy" / room)
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "harness", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=tmp_path / "copy", stdout=pipe, stderr=pipe, text=True)
+
+    return start
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["plot"], ["show"], ["list"]])
@@ -132,25 +139,26 @@ def test_a_failed_cell_is_a_row_and_exit_code_1(tmp_path):
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_stopped_goes_on_and_ends_as_if_nothing_had_happened(experiment, tmp_path, sign):
-    undisturbed = invoke("run", experiment, "--results", tmp_path / "undisturbed")
-    assert undisturbed.exit_code == 0, undisturbed.output
+def test_a_run_that_was_stopped_goes_on_and_ends_as_if_nothing_had_happened(experiment, start, tmp_path, sign):
+    with start("run", experiment, "--results", tmp_path / "undisturbed") as undisturbed:
+        undisturbed.communicate()
+    assert undisturbed.returncode == 0
     cells = tmp_path / "results/tiny/cells"
-    with harness("run", experiment, "--results", tmp_path / "results") as first:
+    with start("run", experiment, "--results", tmp_path / "results") as stopped:
         deadline = time.monotonic() + 20
         while len(list(cells.glob("*.json"))) < 2:
             assert time.monotonic() < deadline, "waited 20 seconds in vain"
             time.sleep(0.01)
-        os.kill(first.pid, sign)
-        _, errors = first.communicate()
-    assert first.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL)
+        stopped.send_signal(sign)
+        _, errors = stopped.communicate()
+    assert stopped.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL)
     assert ("interrupted: what is finished is kept" in errors) == (sign == signal.SIGINT)
     assert "Traceback" not in errors
     kept = len(list(cells.glob("*.json")))
     assert 2 <= kept < CELLS
-    with harness("run", experiment, "--results", tmp_path / "results") as second:
-        output, _ = second.communicate()
-    assert second.returncode == 0
+    with start("run", experiment, "--results", tmp_path / "results") as resumed:
+        output, _ = resumed.communicate()
+    assert resumed.returncode == 0
     assert f"{CELLS} cells, 0 failed, {kept} measured earlier" in output
     memory = [tmp_path / folder / "tiny/memory.csv" for folder in ("undisturbed", "results")]
     assert memory[0].read_bytes() == memory[1].read_bytes()
