@@ -50,9 +50,9 @@ def run(
 ) -> None:
     """Measure an experiment and write its CSVs.
 
-    They go to FOLDER/EXPERIMENT/. Interrupted at any moment, the same command goes on where it stopped. What is finished
-    is measured again only if its configuration, the measured code or the machine has changed; cells that failed are
-    tried again. The CSVs are written when the grid is complete.
+    They go to FOLDER/EXPERIMENT/. Interrupted at any moment, the same command goes on where it stopped. What is
+    finished is measured again only if its configuration, the measured code or the machine has changed; cells that
+    failed are tried again. The CSVs are written when the grid is complete.
 
     Exit code: 0, or 1 if a cell failed, 2 for bad input, 130 if interrupted.
     """
