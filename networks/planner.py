@@ -156,10 +156,8 @@ _Search = Callable[[Chain, int], Schedule]
 
 
 def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
-    room = budget_bytes - STEP_ALLOWANCE
-    row = None
-    # The allowance depends on the schedule, and the schedule on what the allowance leaves: a few rounds settle it.
-    for _ in range(4):
+    room, row = max(0, budget_bytes - STEP_ALLOWANCE), None
+    while True:
         try:
             schedule = search(chain, room)
         except ValueError as error:
@@ -167,10 +165,11 @@ def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
         trace = dry_run(chain.layers, batch=chain.batch, schedule=schedule, dtype=f"float{8 * chain.itemsize}")
         allowance = allowance_bytes(trace)
         row = Row(name, schedule, trace, allowance, fits=trace.peak_bytes + allowance <= budget_bytes)
-        if row.fits or budget_bytes - allowance >= room:
-            break
-        room = budget_bytes - allowance
-    return row
+        if row.fits or room == 0:
+            return row
+        # The allowance depends on the schedule, and the schedule on what the allowance leaves; at last the least peak.
+        left = budget_bytes - allowance
+        room = left if 0 < left < room else 0
 
 
 def _cheapest(chain: Chain, room: int, candidates: Iterator[Schedule]) -> Schedule:
@@ -214,7 +213,7 @@ _SEARCHES: dict[str, _Search] = {
         )
         for heuristic in HEURISTICS
     },
-    "optimal": lambda chain, room: _bound(chain, optimal(budget_bytes=max(1, room))),
+    "optimal": lambda chain, room: optimal(budget_bytes=max(room, smallest_budget(chain))),
 }
 """For each row of a plan: from what the budget leaves for the predicted peak, the best schedule of its kind."""
 

@@ -118,6 +118,7 @@ def _keep(chain: Chain, programme: Programme, spare: int) -> Keep:
     return keep
 
 
+@lru_cache(maxsize=4)
 def _least_peak(chain: Chain) -> FloatingLeastPeak | PersistentLeastPeak:
     return FloatingLeastPeak(chain) if chain.depth <= FLOATING_DEPTH else PersistentLeastPeak(chain)
 
