@@ -53,6 +53,21 @@ def test_a_schedule_is_asked_once_a_stretch_and_never_on_a_hit():
     ]
 
 
+def test_starting_a_stretch_is_a_use():
+    assert questions_of_a_step(periodic(4, recompute="each"), between=lambda network: None) == [
+        ({0: 0}, 0, 9),
+        # a hit for 8
+        ({0: 9 * STEP, 4: 5 * STEP}, 4, 7),
+        ({0: 12 * STEP, 4: 3 * STEP}, 4, 6),
+        ({0: 14 * STEP, 4: 2 * STEP}, 4, 5),
+        # a hit for 4
+        ({0: 15 * STEP}, 0, 3),
+        ({0: 3 * STEP}, 0, 2),
+        ({0: 2 * STEP}, 0, 1),
+        # a hit for 0
+    ]
+
+
 def test_questions_between_the_passes_are_not_the_schedules_business():
     """They run layers, though, and a hit is a use."""
 

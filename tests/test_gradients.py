@@ -137,6 +137,20 @@ def test_a_relu_passes_no_delta_where_its_sum_is_zero():
     assert weights_delta[0, 2] != 0
 
 
+def test_sums_too_large_for_an_exponential_are_no_trouble():
+    """A softmax shifts them, and where a sigmoid's overflows, its limit is right."""
+    network = Network([2, 2])
+    ((weights, _),) = network.parameters
+    weights[:] = np.diag([1000, 1000])
+    assert network.forward(np.array([[1, 0], [0, 1], [1, 1]])).tolist() == [[1, 0], [0, 1], [0.5, 0.5]]
+
+    network = NetworkWithCheckpointing([1, 3, 2], checkpoint_frequency=1, activation="sigmoid")
+    (weights, _), _ = network.parameters
+    weights[:] = [[1000, -1000, 0]]
+    network.forward(np.array([[1], [-1]]))
+    assert network.get_cached_after_or_calculate(1).tolist() == [[1, 0, 0.5], [0, 1, 0.5]]
+
+
 @every_network
 def test_one_hot_labels_give_the_gradients_of_integer_labels(build: Build):
     x, y = random_data(LAYERS, batch=7)

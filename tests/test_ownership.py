@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from strategies import Configuration, configurations, random_data, whimsical
 
 from networks import Network, NetworkWithCheckpointing
+from networks.chain import Chain
 
 LAYERS, BATCH = [64, 128, 128, 128, 128, 128, 64], 512
 SMALLEST_BUFFER = 65 * 128 * 4  # the parameter deltas of layer 1
@@ -122,12 +123,50 @@ def test_live_bytes_are_those_that_are_allocated_at_every_event(build: Build, da
 
 
 @every_network
-def test_predict_keeps_nothing(build: Build, data):
+def test_a_forward_pass_without_a_backward_pass_is_let_go_by_the_next(build: Build, data):
     network = build()
     with traced() as live_bytes:
-        outputs = network.predict(data[0])
+        network.forward(data[0])
+        first = live_bytes()
+        network.forward(data[0])
+        second = live_bytes()
+    assert second == pytest.approx(first, abs=SMALL)
+
+
+@every_network
+@pytest.mark.parametrize("moment", [("forward", "forward", 6), ("backward", "parameter_deltas", 2)])
+def test_an_interrupted_step_leaves_nothing_behind(build: Build, moment: tuple[str, str, int], data):
+    """Ctrl-C when the outputs are being computed, and deep in the backward pass."""
+    network = build()
+    network.predict(data[0])
+
+    def interrupt() -> None:
+        if network.tracker.timeline[-1][:3] == moment:
+            raise KeyboardInterrupt
+
+    network.observer = interrupt
+    interrupted = False
+    with traced() as live_bytes:
+        try:
+            step(network, *data)
+        except KeyboardInterrupt:
+            interrupted = True
         measured = live_bytes()
+    assert interrupted
+    assert measured == pytest.approx(0, abs=SMALL)
+
+
+@every_network
+def test_predict_keeps_nothing_and_holds_one_after_of_a_run_of_equal_ones(build: Build, data):
+    """The hidden after slides in its buffer up to the outputs; beside it there is the workspace."""
+    network = build()
+    x, _ = data
+    chain = Chain(network.layers, BATCH, itemsize=4)
+    with traced():
+        outputs = network.predict(x)
+        measured, peak = tracemalloc.get_traced_memory()
     assert measured == pytest.approx(outputs.nbytes, abs=SMALL)
+    assert peak == pytest.approx(BATCH * 128 * 4 + outputs.nbytes + chain.workspace_bytes, abs=SMALL)
 
 
 @pytest.mark.parametrize("recompute", ["segment", "each"])
