@@ -24,6 +24,7 @@ from harness.cell import Cell, Job
 from harness.experiment import Experiment
 from harness.runner import Run, RunAbortedError, predict
 from harness.store import Store
+from harness.trace import trace
 
 COSTS = ("forward_steps", "predicted_peak_bytes")
 CELL_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -189,6 +190,8 @@ def _costs(cell: Cell) -> dict[str, str]:
         "predicted_peak_bytes": f"{trace.peak_bytes:,}",
     }
 
+
+app.command()(_complaints()(trace))
 
 if __name__ == "__main__":
     app(prog_name="python -m harness")

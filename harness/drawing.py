@@ -32,8 +32,17 @@ def draw(folder: Path) -> Iterator[Path]:
     for name, figure in plots.draw(tables, names):
         for file_format in _METADATA:
             path = folder / "figures" / f"{name}.{file_format}"
-            write_atomically(path, _rendered(figure, file_format))
+            save(figure, path)
             yield path
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure to `path`, as SVG or PNG by its suffix; the same figure gives the same file."""
+    file_format = path.suffix.removeprefix(".")
+    content = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "checkpointing-lab"}):
+        figure.savefig(content, format=file_format, metadata=_METADATA[file_format], dpi=_PNG_DOTS_PER_INCH)
+    write_atomically(path, content.getvalue())
 
 
 def _names(environment: Path) -> list[str]:
@@ -43,10 +52,3 @@ def _names(environment: Path) -> list[str]:
         raise ValueError(f"{environment}: cannot be read; run the experiment first") from None
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{environment}: does not name the experiment's figures; run the experiment again") from None
-
-
-def _rendered(figure: Figure, file_format: str) -> bytes:
-    content = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "checkpointing-lab"}):
-        figure.savefig(content, format=file_format, metadata=_METADATA[file_format], dpi=_PNG_DOTS_PER_INCH)
-    return content.getvalue()

@@ -79,7 +79,7 @@ class Recipe:
             figure, caption = self.build(*self.rows(tables))
             if failed:
                 caption += f" Not shown: {failed} failed {'cell' if failed == 1 else 'cells'}."
-            figure.supxlabel(_wrap(caption), **LEFT, size=8, color=GREY, linespacing=1.4)
+            write_caption(figure, caption)
             _label_outer_panels(figure)
             figure.draw_without_rendering()  # ticks are made at the first draw: let them have this look
         return figure
@@ -107,6 +107,11 @@ def panels(count: int, *, title: str, columns: int, height: float, **subplots: o
     for ax in axes[max(count - columns, 0) : count]:
         ax.tick_params(labelbottom=True)  # the lowest of its column, also where a blank is below
     return figure, axes[:count]
+
+
+def write_caption(figure: Figure, caption: str) -> None:
+    """Put what a reader has to know beneath the panels."""
+    figure.supxlabel(_wrap(caption), **LEFT, size=8, color=GREY, linespacing=1.4)
 
 
 def _wrap(caption: str) -> str:
