@@ -32,7 +32,9 @@ class Memory:
         self._unit = divisor if self.exact else -(-total // slots)
         # An exact unit is divided further, as far as the slots go: the peak is minimised to one unit.
         self._parts = max(1, slots * divisor // max(total, 1)) if self.exact else 1
-        self._budget = budget_bytes if self.exact or round_down else budget_bytes // self._unit * self._unit
+        # Rounded sizes err to both sides: a plan for a little more than the budget may well be within it.
+        beyond = 0 if self.exact or round_down else math.isqrt(chain.depth) + 1
+        self._budget = budget_bytes if not beyond else (budget_bytes // self._unit + beyond) * self._unit
         rounding = 0 if self.exact or round_down else self._unit // 2
         self.units = [(size * self._parts + rounding) // self._unit for size in after_bytes]
         self.slots = max(0, min(self.cap(min(chain.serve_bytes[1:])), sum(self.units)) + 1)

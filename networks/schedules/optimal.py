@@ -13,8 +13,8 @@ Two dynamic programmes answer, by depth:
   `make optimality`.
 
 Held bytes are counted in units. Where the sizes have a large common divisor, as equal widths do, the count is exact.
-Otherwise sizes are rounded to the nearest of `SLOTS` units, and the plan is replayed in bytes: units are left unused
-until its true peak is within the budget. `work_bound` solves the same programme with sizes rounded down; no schedule of
+Otherwise sizes are rounded to the nearest unit, and the plan is replayed in bytes: units are left unused until its
+true peak is within the budget. `work_bound` solves the same programme with sizes rounded down; no schedule of
 the class does less work than that.
 """
 
@@ -30,6 +30,7 @@ from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
 from networks.schedules.replay import replay
 from networks.schedules.signature import Keep, Schedule
+from networks.schedules.store_all import store_all
 
 FLOATING_DEPTH = 16
 """Most layers for the floating programme: its time grows with the fifth power of the depth."""
@@ -38,8 +39,8 @@ POSITIONS = 300
 """Most places of checkpoints in the persistent programme, whose time grows with their third power. Of a deeper chain's
 layers, groups share one: the smallest after of each."""
 
-SLOTS = {"floating": 400, "persistent": 1000}
-"""Units that the sum of all afters is divided into."""
+SLOTS = range(1000, 4001)
+"""Fewest and most units that the sum of all afters is divided into: fewer with depth, to bound the time."""
 
 Programme = FloatingProgramme | PersistentProgramme | FloatingLeastPeak | PersistentLeastPeak
 
@@ -67,6 +68,9 @@ def solve(chain: Chain, budget_bytes: int) -> Keep:
             f"budget_bytes={budget_bytes} is too small for {chain.depth} layers with a batch of {chain.batch}: "
             f"the smallest budget that a schedule can meet is {least.peak_bytes}"
         )
+    everything = store_all()(chain)
+    if replay(chain, everything).peak_bytes <= budget_bytes:
+        return everything
     programme = _programme(chain, budget_bytes)
     for spare in range(programme.slots):
         keep = _keep(chain, programme, spare)
@@ -125,9 +129,14 @@ def _least_peak(chain: Chain) -> FloatingLeastPeak | PersistentLeastPeak:
 
 def _programme(chain: Chain, budget_bytes: int, *, round_down: bool = False) -> FloatingProgramme | PersistentProgramme:
     if chain.depth <= FLOATING_DEPTH:
-        return FloatingProgramme(chain, Memory(chain, budget_bytes, slots=SLOTS["floating"], round_down=round_down))
-    memory = Memory(chain, budget_bytes, slots=SLOTS["persistent"], round_down=round_down)
+        memory = Memory(chain, budget_bytes, slots=_slots(4 * 10**8 // chain.depth**5), round_down=round_down)
+        return FloatingProgramme(chain, memory)
+    memory = Memory(chain, budget_bytes, slots=_slots(36 * 10**8 // chain.depth**3), round_down=round_down)
     return PersistentProgramme(chain, memory, _positions(chain))
+
+
+def _slots(affordable: int) -> int:
+    return min(max(affordable, SLOTS[0]), SLOTS[-1])
 
 
 def _positions(chain: Chain) -> list[int]:

@@ -1,0 +1,116 @@
+"""`optimal` against the exhaustive oracle, its own bound, and every other schedule."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from networks.chain import Chain
+from networks.schedules import evicting, greedy, optimal, periodic, revolve, sqrt, store_all
+from networks.schedules.optimal import smallest_budget, work_bound
+from networks.schedules.replay import replay
+from tests.optimality import compare, random_chain
+from tests.oracle import pareto_front
+
+UNIFORM = Chain((64, *[32] * 24, 10), batch=128, itemsize=4)
+
+
+def unequal_chain(seed: int, depth: int) -> Chain:
+    widths = np.random.default_rng(seed).integers(1, 128, size=depth + 1)
+    return Chain(tuple(int(width) for width in widths), batch=500, itemsize=4)
+
+
+def answer(chain: Chain, budget_bytes: int):
+    return replay(chain, optimal(budget_bytes=budget_bytes)(chain))
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 2))
+def test_no_way_to_run_a_short_chain_is_cheaper_at_any_budget_where_the_optimum_changes(seed):
+    assert all(not passed and ratio == 1 for passed, ratio, _ in compare(seed))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_smallest_budget_is_the_least_peak_of_any_way_to_run_the_chain(seed):
+    chain = random_chain(seed)
+    assert smallest_budget(chain) == pareto_front(chain)[-1][0]
+
+
+def test_the_oracle_knows_what_ten_equal_layers_cost_by_the_number_of_items_held():
+    # Published for afters alone: one byte each, and nothing else that takes room.
+    chain = Chain((1, *[1] * 10, 1), batch=10**6, itemsize=1)
+    front = dict(pareto_front(chain))
+    assert min(front.values()) == sum(chain.forward_flops)
+
+
+@pytest.mark.parametrize("chain", [UNIFORM, unequal_chain(1, 14), unequal_chain(2, 40), unequal_chain(3, 60)])
+def test_no_other_schedule_of_the_registry_beats_it_within_the_same_budget(chain):
+    least, most = smallest_budget(chain), replay(chain, store_all()(chain)).peak_bytes
+    others = [sqrt(), *(periodic(n) for n in range(1, chain.depth)), *(revolve(slots=s) for s in range(1, chain.depth))]
+    figures = [replay(chain, schedule(chain)) for schedule in others]
+    for budget in np.linspace(least, most, 12).astype(int).tolist():
+        best = answer(chain, budget)
+        assert best.peak_bytes <= budget
+        rivals = [figure.forward_flops for figure in figures if figure.peak_bytes <= budget]
+        for factory in (greedy, evicting):
+            try:
+                rivals.append(replay(chain, factory(budget_bytes=budget)(chain)).forward_flops)
+            except ValueError:
+                continue  # it cannot serve so small a budget
+        assert best.forward_flops <= min(rivals, default=np.inf)
+
+
+@pytest.mark.parametrize("chain", [UNIFORM, unequal_chain(4, 50)])
+def test_work_never_rises_with_the_budget_and_never_passes_below_its_bound(chain):
+    least, most = smallest_budget(chain), replay(chain, store_all()(chain)).peak_bytes
+    budgets = np.linspace(least, most, 25).astype(int).tolist()
+    work = [answer(chain, budget).forward_flops for budget in budgets]
+    assert work == sorted(work, reverse=True)
+    assert work[-1] == sum(chain.forward_flops)
+    assert all(work_bound(chain, budget) <= flops for budget, flops in zip(budgets, work, strict=True))
+
+
+def test_with_equal_widths_units_are_exact_and_the_bound_is_met():
+    budget = (smallest_budget(UNIFORM) + replay(UNIFORM, store_all()(UNIFORM)).peak_bytes) // 2
+    assert work_bound(UNIFORM, budget) == answer(UNIFORM, budget).forward_flops
+
+
+def test_among_schedules_of_least_work_the_peak_is_least():
+    chain = random_chain(7)
+    for budget, flops in pareto_front(chain):
+        roomy = answer(chain, budget + budget // 50)
+        if roomy.forward_flops == flops:
+            assert roomy.peak_bytes <= budget * 1.005  # to within a unit
+
+
+@pytest.mark.parametrize("chain", [UNIFORM, unequal_chain(5, 9)])
+def test_a_budget_below_the_smallest_is_refused_with_the_smallest(chain):
+    least = smallest_budget(chain)
+    with pytest.raises(ValueError, match=rf"budget_bytes={least - 1} .* a schedule can meet is {least}$"):
+        optimal(budget_bytes=least - 1)(chain)
+    assert answer(chain, least).peak_bytes == least
+
+
+def test_a_chain_deeper_than_the_places_of_checkpoints_is_answered_within_its_budget():
+    chain = unequal_chain(6, 400)
+    budget = 2 * smallest_budget(chain)
+    assert answer(chain, budget).peak_bytes <= budget
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1))
+@settings(max_examples=40)
+def test_the_same_question_has_the_same_answer_in_any_order(seed, share):
+    chain = random_chain(seed)
+    least, most = smallest_budget(chain), replay(chain, store_all()(chain)).peak_bytes
+    budget = least + int(share * (most - least))
+    questions = []
+
+    def record(cached, start, stop):
+        kept = frozenset(first(cached, start, stop))
+        questions.append((dict(cached), start, stop, kept))
+        return kept
+
+    first = optimal(budget_bytes=budget)(chain)
+    replay(chain, record)
+    again = optimal(budget_bytes=budget)(chain)
+    for cached, start, stop, kept in reversed(questions):
+        assert frozenset(again(cached, start, stop)) == kept
