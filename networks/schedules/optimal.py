@@ -10,7 +10,8 @@ Two dynamic programmes answer, by depth:
 - up to `FLOATING_DEPTH` layers, *floating*: an after kept for some requests may be given up before it is served;
 - beyond, *persistent*: an after that is kept stays until it is served. O(L^3) vector operations. A floating schedule
   of a chain of unequal layers can be cheaper, or fit a smaller budget; how often and by how much is measured by
-  `make optimality`.
+  `make optimality`. Beyond `POSITIONS` layers groups of them share a place for a checkpoint, and the answer is the
+  better of that and of eviction: good, but no optimum.
 
 Held bytes are counted in units. Where the sizes have a large common divisor, as equal widths do, the count is exact.
 Otherwise sizes are rounded to the nearest unit, and the plan is replayed in bytes: units are left unused until its
@@ -28,6 +29,7 @@ from networks.layer_lists import check_count
 from networks.schedules._floating import FloatingLeastPeak, FloatingProgramme
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
+from networks.schedules.evicting import evicting
 from networks.schedules.replay import replay
 from networks.schedules.signature import Keep, Schedule
 from networks.schedules.store_all import store_all
@@ -71,14 +73,10 @@ def solve(chain: Chain, budget_bytes: int) -> Keep:
     everything = store_all()(chain)
     if replay(chain, everything).peak_bytes <= budget_bytes:
         return everything
-    programme = _programme(chain, budget_bytes)
-    for spare in range(programme.slots):
-        keep = _keep(chain, programme, spare)
-        if np.isinf(programme.work(spare)):
-            break
-        if replay(chain, keep).peak_bytes <= budget_bytes:
-            return _with_least_peak(chain, programme, keep, range(spare + 1, programme.slots))
-    return _keep(chain, least, 0)
+    keep = _within(chain, _programme(chain, budget_bytes), budget_bytes) or _keep(chain, least, 0)
+    if chain.depth > POSITIONS:
+        return _better(chain, keep, budget_bytes)
+    return keep
 
 
 def work_bound(chain: Chain, budget_bytes: int) -> int:
@@ -95,6 +93,26 @@ def work_bound(chain: Chain, budget_bytes: int) -> int:
 def smallest_budget(chain: Chain) -> int:
     """The smallest `budget_bytes` that `optimal` can meet, whatever the work."""
     return _least_peak(chain).peak_bytes
+
+
+def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | None:
+    """The first plan whose true peak is within the budget as units are left unused; None where no plan is."""
+    for spare in range(programme.slots):
+        if np.isinf(programme.work(spare)):
+            return None
+        keep = _keep(chain, programme, spare)
+        if replay(chain, keep).peak_bytes <= budget_bytes:
+            return _with_least_peak(chain, programme, keep, range(spare + 1, programme.slots))
+    return None
+
+
+def _better(chain: Chain, keep: Keep, budget_bytes: int) -> Keep:
+    """`keep`, or eviction where that does less work: groups of layers cannot always use up a large budget."""
+    try:
+        evict = evicting(budget_bytes=budget_bytes)(chain)
+    except ValueError:
+        return keep
+    return min(keep, evict, key=lambda one: replay(chain, one).forward_flops)
 
 
 def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, spares: range) -> Keep:
