@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments plots test smoke lint clean
+.PHONY: help experiments plots test optimality smoke lint clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,6 +28,9 @@ plots: $(READY) ## draw every figure again from the CSVs in results/
 
 test: $(READY) ## run the tests
 	$(VENV)/bin/python -m pytest -q -n 2
+
+optimality: $(READY) ## compare the optimal schedule with exhaustive search on 10,000 random chains (minutes)
+	$(VENV)/bin/python -m tests.optimality
 
 smoke: $(READY) ## run a whole tiny experiment: measure, assemble, draw
 	$(HARNESS) run $(SMOKE)
