@@ -1,9 +1,8 @@
-"""What a schedule does in one training step: a dry run's trace, read as sweeps over the layers and printed as text."""
+"""The command that prints and draws what a schedule does in one training step."""
 
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.sizes import format_bytes, parse_bytes
-from networks.cache import Event
+from harness.sweeps import Sweep, sweeps
 from networks.dry_run import Trace, dry_run
 from networks.layer_lists import format_layers, parse_layers
 from networks.schedules import FACTORIES, Schedule
@@ -31,64 +30,6 @@ PAGE_COLUMNS = 140
 
 LISTED = 4
 """Most layers, or runs of layers, that are listed one by one."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Layers done one after the other in one direction.
-
-    Attributes:
-        backward: whether these are backward steps; or else layers are run forward.
-        layers: the layers in the order they are done.
-        kept, dropped: those whose afters the schedule keeps, and gives up unused, in this sweep.
-        held: those whose afters it holds when the sweep ends.
-        live_bytes: for each of `layers` the most bytes live until the next one begins.
-    """
-
-    backward: bool
-    layers: tuple[int, ...]
-    kept: tuple[int, ...]
-    dropped: tuple[int, ...]
-    held: frozenset[int]
-    live_bytes: tuple[int, ...]
-
-
-def sweeps(trace: Trace) -> Iterator[Sweep]:
-    """Read a trace as sweeps: the forward pass, then backward steps and recomputations in turn."""
-    held: set[int] = set()
-    for backward, events in _turns(trace):
-        layers: list[int] = []
-        live: list[int] = []
-        kept: list[int] = []
-        dropped: list[int] = []
-        for event, live_bytes in events:
-            match event.action:
-                case "forward" | "parameter_deltas":
-                    layers.append(event.layer)
-                    live.append(live_bytes)
-                case "keep":
-                    kept.append(event.layer)
-                    held.add(event.layer)
-                case "drop":
-                    dropped.append(event.layer)
-                    held.discard(event.layer)
-                case "overwrite":
-                    held.discard(event.layer)
-            if live:
-                live[-1] = max(live[-1], live_bytes)
-        yield Sweep(backward, tuple(layers), tuple(kept), tuple(dropped), frozenset(held), tuple(live))
-
-
-def _turns(trace: Trace) -> Iterator[tuple[bool, list[tuple[Event, int]]]]:
-    """Events and live bytes, divided where backward steps begin and where a recomputation does; and which it is."""
-    events: list[tuple[Event, int]] = []
-    backward = False
-    for event, live_bytes in zip(trace.timeline, trace.live_bytes_over_time, strict=True):
-        if event.action == ("miss" if backward else "parameter_deltas"):
-            yield backward, events
-            backward, events = not backward, []
-        events.append((event, live_bytes))
-    yield backward, events
 
 
 def text(trace: Trace, name: str, store_all: Trace, *, map_columns: int) -> Iterator[Text | Table]:

@@ -23,7 +23,7 @@ from harness.plots.style import (
     key_above,
     write_caption,
 )
-from harness.trace import Sweep, sweeps
+from harness.sweeps import Sweep, sweeps
 from networks.dry_run import Trace
 from networks.layer_lists import format_layers
 
