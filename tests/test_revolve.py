@@ -5,6 +5,7 @@ from collections import Counter
 from functools import cache
 from math import comb
 
+import numpy as np
 import pytest
 
 from networks import dry_run
@@ -84,6 +85,7 @@ def test_a_million_layers_are_counted_in_closed_form(slots: int, forward_steps: 
     """One slot: a triangle. As many as layers: store-all. Between them r = 1413 and 8, for C(2+1413, 2) and C(20+8, 20)
     are the first past a million, and P = r L - C(s+r, s+1)."""
     assert revolve_forward_steps(10**6, slots) == forward_steps
+    assert revolve_forward_steps(np.int64(10**6), np.int64(slots)) == forward_steps
 
 
 @pytest.mark.parametrize("slots", [0, -1, 2.0, True, "3", None])

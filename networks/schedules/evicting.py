@@ -41,7 +41,7 @@ def evicting(*, budget_bytes: int, heuristic: str = "dtr") -> Schedule:
     binding the schedule to a chain replays the step, and raises ValueError where its peak passes the budget. An
     after that is asked for between the passes counts as used, and the evictions that follow were not foreseen.
     """
-    check_count("budget_bytes", budget_bytes)
+    budget_bytes = check_count("budget_bytes", budget_bytes)
     if not isinstance(heuristic, str) or heuristic not in HEURISTICS:
         raise ValueError(f"heuristic must be one of {', '.join(HEURISTICS)}, got {heuristic!r}")
 

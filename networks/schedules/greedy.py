@@ -22,7 +22,7 @@ def greedy(*, budget_bytes: int) -> Schedule:
     outputs and workspace. A recomputed segment is kept until it is used. Binding the schedule to a chain raises
     ValueError where no b meets the budget, and names the smallest budget that one meets.
     """
-    check_count("budget_bytes", budget_bytes)
+    budget_bytes = check_count("budget_bytes", budget_bytes)
 
     @lru_cache(maxsize=4)
     def schedule(chain: Chain) -> Keep:

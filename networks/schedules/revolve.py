@@ -22,7 +22,7 @@ def revolve(*, slots: int) -> Schedule:
     One slot keeps only the input and recomputes everything from there; L of them are store-all. Slots are not
     bytes: afters of unequal sizes count alike, and working afters, deltas and parameter deltas not at all.
     """
-    check_count("slots", slots)
+    slots = check_count("slots", slots)
 
     def schedule(chain: Chain) -> Keep:
         def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
@@ -46,8 +46,8 @@ def revolve_forward_steps(depth: int, slots: int) -> int:
 
     P(L, s) + 1 with P(L, s) = r L - C(s+r, s+1) and r the least for which beta(s, r) >= L.
     """
-    check_count("depth", depth)
-    check_count("slots", slots)
+    depth = check_count("depth", depth)
+    slots = check_count("slots", slots)
     repetitions, _ = _repetitions(depth, slots)
     return repetitions * depth - math.comb(slots + repetitions, slots + 1) + 1
 
