@@ -100,11 +100,11 @@ def show(experiment: ExperimentFile) -> None:
     """
     with _complaints():
         loaded = Experiment.load(experiment)
-    rows = [_costs(cell) for cell in loaded.grid.cells()]
+    rows = [_costs(cell) for cell in loaded.cells()]
     varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in varying:
-        table.add_column(column.replace("_", " "), justify="left" if column == "layers" else "right")
+        table.add_column(column.replace("_", " "), justify="left" if column in ("layers", "variant") else "right")
     for row in rows:
         table.add_row(*(row[column] for column in varying))
     fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if column not in varying)
@@ -125,7 +125,7 @@ def list_experiments(
             raise ValueError(f"{folder}: holds no experiment (*.toml)")
     table = Table("experiment", "title", "cells", "measures", box=box.SIMPLE_HEAD)
     for experiment in experiments:
-        cells = str(len(experiment.grid.cells()))
+        cells = str(len(experiment.cells()))
         table.add_row(experiment.name, experiment.title, cells, ", ".join(experiment.measure))
     console.print(table)
 
@@ -171,21 +171,14 @@ def _execute(current: Run) -> Counter[str]:
 
 def _name(job: Job) -> str:
     cell = job.cells[0]
-    variants = ", ".join(_variant(one) for one in job.cells)
+    variants = ", ".join(one.variant for one in job.cells)
     return f"{job.measure} of {cell.layers}, batch {cell.batch}, {cell.dtype}, {variants}"
-
-
-def _variant(cell: Cell) -> str:
-    return " ".join(str(value) for value in (cell.network, *cell.checkpointing.values()))
 
 
 def _costs(cell: Cell) -> dict[str, str]:
     trace = predict(cell)
-    options = cell.checkpointing or {"checkpoint_frequency": "store-all", "recompute": ""}
-    shared = ("layers", "batch", "dtype", "activation", "seed")
     return {
-        **{name: str(getattr(cell, name)) for name in shared},
-        **{name: str(value) for name, value in options.items()},
+        **{name: str(getattr(cell, name)) for name in ("layers", "batch", "dtype", "activation", "seed", "variant")},
         "forward_steps": f"{trace.forward_steps:,}",
         "predicted_peak_bytes": f"{trace.peak_bytes:,}",
     }

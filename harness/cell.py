@@ -7,7 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from networks.chain import Chain
 from networks.layer_lists import parse_layers
+from networks.schedules.spec import parse_schedule
 
 KEY_COLUMNS = (
     "cell_id",
@@ -20,6 +24,7 @@ KEY_COLUMNS = (
     "activation",
     "checkpoint_frequency",
     "recompute",
+    "schedule",
     "seed",
     "status",
 )
@@ -36,8 +41,9 @@ def digest(content: Any) -> str:
 class Cell:
     """Every parameter of one run of one network.
 
-    `layers` is the short form, such as `64,128x32,10`. `checkpoint_frequency` and `recompute` are None for
-    `Network`, which is store-all.
+    `layers` is the short form, such as `64,128x32,10`. `NetworkWithCheckpointing` has a `checkpoint_frequency` and
+    `recompute`, or a `schedule` such as `revolve(slots=4)`; what it has not is None, and `Network`, which is store-all,
+    has none of them.
     """
 
     network: str
@@ -47,6 +53,7 @@ class Cell:
     activation: str
     checkpoint_frequency: int | None
     recompute: str | None
+    schedule: str | None
     seed: int
 
     @cached_property
@@ -71,14 +78,30 @@ class Cell:
     @property
     def store_all(self) -> "Cell":
         """The same network without checkpointing: what this cell is compared with, and the name of its group."""
-        return replace(self, network="Network", checkpoint_frequency=None, recompute=None)
+        return replace(self, network="Network", checkpoint_frequency=None, recompute=None, schedule=None)
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The sizes that a schedule is bound to."""
+        return Chain(tuple(self.widths), self.batch, np.dtype(self.dtype).itemsize)
 
     @property
     def checkpointing(self) -> dict[str, Any]:
         """The options that `NetworkWithCheckpointing` takes beyond those of `Network`, for which there are none."""
-        if self.network == "Network":
-            return {}
-        return {"checkpoint_frequency": self.checkpoint_frequency, "recompute": self.recompute}
+        if self.schedule is not None:
+            return {"schedule": parse_schedule(self.schedule)}
+        if self.checkpoint_frequency is not None:
+            return {"checkpoint_frequency": self.checkpoint_frequency, "recompute": self.recompute}
+        return {}
+
+    @property
+    def variant(self) -> str:
+        """What distinguishes this cell in its group, for people."""
+        if self.schedule is not None:
+            return self.schedule
+        if self.checkpoint_frequency is not None:
+            return f"checkpoint_frequency={self.checkpoint_frequency} recompute={self.recompute}"
+        return "store-all"
 
     def key_columns(self, status: str) -> dict[str, Any]:
         """The values of `KEY_COLUMNS`."""

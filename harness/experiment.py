@@ -1,6 +1,7 @@
 """Experiment files: TOML, validated strictly, each a grid of cells that becomes a list of jobs.
 
-An experiment is data. Each list in its `[grid]` is a dimension, and the cells are all their combinations.
+An experiment is data. Each list in its `[grid]` is a dimension, and the cells are all their combinations. An experiment
+of several grids, each under `[[grid]]`, has the cells of all of them.
 """
 
 import hashlib
@@ -14,16 +15,19 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     PlainValidator,
     PrivateAttr,
     StrictStr,
+    Tag,
     ValidationError,
     model_validator,
 )
 
 from harness.cell import Cell, Job
 from networks.layer_lists import format_layers, parse_layers
+from networks.schedules.spec import parse_schedule
 
 Measure = Literal["memory", "timeline", "time", "training"]
 MEASURES: tuple[str, ...] = get_args(Measure)
@@ -66,6 +70,7 @@ def _number(description: str, accepts: Callable[[float], bool]) -> PlainValidato
 Size = Annotated[int, _integer(1)]
 Seed = Annotated[int, _integer(0)]
 Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
+ScheduleText = Annotated[StrictStr, AfterValidator(lambda text: parse_schedule(text).__name__)]
 
 
 class _Table(BaseModel):
@@ -73,7 +78,11 @@ class _Table(BaseModel):
 
 
 class Grid(_Table):
-    """The dimensions; `checkpoint_frequency` and `recompute` are of `NetworkWithCheckpointing` alone."""
+    """The dimensions, those of `NetworkWithCheckpointing` alone among them.
+
+    It is trained with each `recompute` at each `checkpoint_frequency`, and by each `schedule`; a grid that lists
+    schedules and no frequency has none.
+    """
 
     layers: list[Layers] = Field(min_length=1)
     batch: list[Size] = Field(min_length=1)
@@ -84,6 +93,7 @@ class Grid(_Table):
     )
     checkpoint_frequency: list[Size] = Field([2], min_length=1)
     recompute: list[Literal["segment", "each"]] = Field(["segment"], min_length=1)
+    schedule: list[ScheduleText] = []
     seed: list[Seed] = Field([0], min_length=1)
 
     def cells(self) -> list[Cell]:
@@ -96,11 +106,27 @@ class Grid(_Table):
         )
         return list(dict.fromkeys(cells))
 
+    @property
+    def _frequencies(self) -> list[int]:
+        asked = "checkpoint_frequency" in self.model_fields_set or not self.schedule
+        return self.checkpoint_frequency if asked else []
+
+    @model_validator(mode="after")
+    def _recompute_is_used(self) -> "Grid":
+        if "recompute" in self.model_fields_set and not self._frequencies:
+            raise ValueError("recompute has no effect without checkpoint_frequency")
+        return self
+
     def _variants(self) -> Iterator[dict[str, Any]]:
-        for network in self.network:
-            options = product(self.recompute, self.checkpoint_frequency) if network != "Network" else [(None, None)]
-            for recompute, frequency in options:
-                yield {"network": network, "checkpoint_frequency": frequency, "recompute": recompute}
+        none = {"checkpoint_frequency": None, "recompute": None, "schedule": None}
+        if "Network" in self.network:
+            yield {"network": "Network", **none}
+        if "NetworkWithCheckpointing" in self.network:
+            checkpointing = {"network": "NetworkWithCheckpointing", **none}
+            for recompute, frequency in product(self.recompute, self._frequencies):
+                yield {**checkpointing, "checkpoint_frequency": frequency, "recompute": recompute}
+            for schedule in self.schedule:
+                yield {**checkpointing, "schedule": schedule}
 
 
 class TimeSettings(_Table):
@@ -119,6 +145,13 @@ class TrainingSettings(_Table):
     order_seed: Seed = 0
 
 
+_TABLE, _TABLES = "[grid]", "[[grid]]"
+Grids = Annotated[
+    Annotated[Grid, Tag(_TABLE)] | Annotated[list[Grid], Field(min_length=1), Tag(_TABLES)],
+    Discriminator(lambda value: _TABLES if isinstance(value, list) else _TABLE),
+]
+
+
 class Experiment(_Table):
     """One experiment file."""
 
@@ -126,7 +159,7 @@ class Experiment(_Table):
     description: StrictStr = ""
     measure: list[Measure] = Field(min_length=1)
     figures: list[FigureName] = []
-    grid: Grid
+    grid: Grids
     time: TimeSettings = TimeSettings()
     training: TrainingSettings = TrainingSettings()
 
@@ -145,6 +178,9 @@ class Experiment(_Table):
             experiment = cls.model_validate(_parse(path, content))
         except ValidationError as error:
             raise ValueError("\n".join(f"{path}: {_describe(one)}" for one in error.errors())) from None
+        unserved = [f"{path}: grid: {problem}" for problem in experiment._unserved()]
+        if unserved:
+            raise ValueError("\n".join(unserved))
         experiment._name = path.stem
         experiment._sha256 = hashlib.sha256(content).hexdigest()
         return experiment
@@ -168,19 +204,36 @@ class Experiment(_Table):
 
     @model_validator(mode="after")
     def _digits_fit(self) -> "Experiment":
-        for position, text in enumerate(self.grid.layers if "training" in self.measure else []):
+        for text in [text for grid in self._grids for text in grid.layers if "training" in self.measure]:
             widths = parse_layers(text)
             if (widths[0], widths[-1]) != (DIGITS_INPUTS, DIGITS_CLASSES):
                 raise ValueError(
-                    f"grid.layers[{position}]: must start with {DIGITS_INPUTS} and end with {DIGITS_CLASSES} "
+                    f"grid: layers must start with {DIGITS_INPUTS} and end with {DIGITS_CLASSES} "
                     f"to be trained on the digits, got {text!r}"
                 )
         return self
 
+    @property
+    def _grids(self) -> list[Grid]:
+        return self.grid if isinstance(self.grid, list) else [self.grid]
+
+    def cells(self) -> list[Cell]:
+        """The cells of every grid, each once."""
+        return list(dict.fromkeys(cell for grid in self._grids for cell in grid.cells()))
+
+    def _unserved(self) -> Iterator[str]:
+        """What is wrong with each schedule that cannot serve the network it is to train."""
+        scheduled = (cell for cell in self.cells() if cell.schedule is not None)
+        for text, layers, chain in dict.fromkeys((cell.schedule, cell.layers, cell.chain) for cell in scheduled):
+            try:
+                parse_schedule(text)(chain)
+            except ValueError as error:
+                yield f"{text} cannot serve layers {layers}: {error}"
+
     def jobs(self) -> list[Job]:
         """What has to be measured, in the order of `MEASURES` and then of the grid."""
         groups: dict[Cell, list[Cell]] = {}
-        for cell in self.grid.cells():
+        for cell in self.cells():
             groups.setdefault(cell.store_all, []).append(cell)
         return [job for measure in MEASURES if measure in self.measure for job in self._jobs_of(measure, groups)]
 
@@ -209,7 +262,8 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
 
 def _describe(error: dict[str, Any]) -> str:
     """One line for one problem pydantic found: the key's path, what it must be, and the value received."""
-    location, kind, context = error["loc"], error["type"], error.get("ctx", {})
+    location = [part for part in error["loc"] if part not in (_TABLE, _TABLES)]
+    kind, context = error["type"], error.get("ctx", {})
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     match kind:
         case "missing":
@@ -228,8 +282,7 @@ def _describe(error: dict[str, Any]) -> str:
     return f"{path}: {phrase}" if path else phrase
 
 
-def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
-    table: type[BaseModel] = Experiment
-    for part in location[:-1]:
-        table = table.model_fields[str(part)].annotation
+def _keys_beside(location: list[str | int]) -> list[str]:
+    sections: dict[str | int, type[BaseModel]] = {"grid": Grid, "time": TimeSettings, "training": TrainingSettings}
+    table = sections[location[0]] if len(location) > 1 else Experiment
     return list(table.model_fields)

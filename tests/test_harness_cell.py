@@ -15,8 +15,10 @@ CELL = Cell(
     activation="relu",
     checkpoint_frequency=2,
     recompute="segment",
+    schedule=None,
     seed=0,
 )
+SCHEDULED = replace(CELL, checkpoint_frequency=None, recompute=None, schedule="revolve(slots=4)")
 OTHER_VALUES = {
     "network": "Network",
     "layers": "64,128x2,10",
@@ -25,6 +27,7 @@ OTHER_VALUES = {
     "activation": "tanh",
     "checkpoint_frequency": 3,
     "recompute": "each",
+    "schedule": "revolve(slots=4)",
     "seed": 1,
 }
 
@@ -46,9 +49,16 @@ def test_key_columns_are_complete_and_in_order():
 
 
 def test_variants_of_one_configuration_share_their_store_all_cell():
-    assert CELL.store_all == replace(CELL, checkpoint_frequency=4, recompute="each").store_all
+    assert CELL.store_all == replace(CELL, checkpoint_frequency=4, recompute="each").store_all == SCHEDULED.store_all
     assert CELL.store_all.checkpointing == {}
     assert replace(CELL, seed=1).store_all != CELL.store_all
+
+
+def test_a_cell_says_how_it_checkpoints():
+    assert CELL.checkpointing == {"checkpoint_frequency": 2, "recompute": "segment"}
+    assert SCHEDULED.checkpointing["schedule"].__name__ == "revolve(slots=4)"
+    variants = [cell.variant for cell in (CELL.store_all, CELL, SCHEDULED)]
+    assert variants == ["store-all", "checkpoint_frequency=2 recompute=segment", "revolve(slots=4)"]
 
 
 def test_a_job_survives_the_way_to_a_worker():

@@ -22,6 +22,7 @@ CELL = Cell(
     activation="relu",
     checkpoint_frequency=None,
     recompute=None,
+    schedule=None,
     seed=0,
 )
 JOB = Job(measure="memory", cells=(CELL,))

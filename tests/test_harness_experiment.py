@@ -38,6 +38,25 @@ def load(tmp_path, text):
         (HEAD + GRID + "checkpoint_frequency = [-1]", "grid.checkpoint_frequency[0]: must be an integer of at least 1"),
         (HEAD + 'grid = "all"', "grid: must be a table, got 'all'"),
         (HEAD, "grid: is missing"),
+        (HEAD + "grid = []", "grid: must not be empty"),
+        (
+            HEAD + GRID.replace("[grid]", "[[grid]]") + "batches = [4]",
+            "grid[0].batches: is not a key here; the keys are",
+        ),
+        (HEAD + "grid = [4]", "grid[0]: must be a table, got 4"),
+        (HEAD + GRID + "schedule = [3]", "grid.schedule[0]: must be a string, got 3"),
+        (HEAD + GRID + 'schedule = ["sqrt"]', "grid.schedule[0]: schedule must be written like revolve(slots=4), got"),
+        (HEAD + GRID + 'schedule = ["best()"]', "grid.schedule[0]: schedule must be one of store_all, periodic, "),
+        (HEAD + GRID + 'schedule = ["revolve(slots=0)"]', "grid.schedule[0]: slots must be an integer of at least 1"),
+        (HEAD + GRID + 'schedule = ["revolve(s=4)"]', "grid.schedule[0]: schedule 'revolve(s=4)': revolve() got an"),
+        (
+            HEAD + GRID + 'schedule = ["optimal(budget_bytes=7)"]',
+            "grid: optimal(budget_bytes=7) cannot serve layers 64,128,10: budget_bytes=7 is too small for 2 layers",
+        ),
+        (
+            HEAD + GRID + 'schedule = ["sqrt()"]\nrecompute = ["each"]',
+            "grid: recompute has no effect without checkpoint_",
+        ),
         (HEAD.replace('"t"', "3") + GRID, "title: must be a string, got 3"),
         (HEAD.replace("memory", "speed") + GRID, "measure[0]: must be 'memory', 'timeline', 'time' or 'training', got"),
         (HEAD + 'figures = ["pie"]\n' + GRID, "figures[0]: must be 'peak_by_depth', "),
@@ -46,7 +65,7 @@ def load(tmp_path, text):
             TIME + GRID + "[time]\nrepeats = 7",
             "time.repeats: must be an integer of at least 15",
         ),
-        (TRAINING + GRID.replace("64,", "32,"), "grid.layers[0]: must start with 64 and end with 10 to be trained"),
+        (TRAINING + GRID.replace("64,", "32,"), "grid: layers must start with 64 and end with 10 to be trained"),
         (
             TRAINING + GRID + "[training]\nlearning_rate = nan",
             "training.learning_rate: must be a number above 0, got nan",
@@ -81,7 +100,7 @@ def test_what_is_no_text_file_is_one_line(tmp_path, make):
 
 def test_the_grid_is_every_combination_once_store_all_beside_its_variants(tmp_path):
     grid = '[grid]\nlayers = ["4,3,3,2", "4,3x2,2"]\nbatch = [5, 6]\ncheckpoint_frequency = [1, 2, 1]\n'
-    cells = load(tmp_path, HEAD + grid + 'recompute = ["each"]').grid.cells()
+    cells = load(tmp_path, HEAD + grid + 'recompute = ["each"]').cells()
     assert [(cell.layers, cell.batch, cell.checkpoint_frequency, cell.recompute) for cell in cells] == [
         ("4,3x2,2", 5, None, None),
         ("4,3x2,2", 5, 1, "each"),
@@ -89,6 +108,27 @@ def test_the_grid_is_every_combination_once_store_all_beside_its_variants(tmp_pa
         ("4,3x2,2", 6, None, None),
         ("4,3x2,2", 6, 1, "each"),
         ("4,3x2,2", 6, 2, "each"),
+    ]
+
+
+def variants(tmp_path, text):
+    return [cell.variant for cell in load(tmp_path, HEAD + text).cells()]
+
+
+def test_schedules_stand_beside_frequencies_and_alone_where_no_frequency_is_given(tmp_path):
+    schedules = 'schedule = ["sqrt()", "revolve( slots = 2 )", "revolve(slots=2)"]\n'
+    assert variants(tmp_path, GRID + schedules) == ["store-all", "sqrt()", "revolve(slots=2)"]
+    both = variants(tmp_path, GRID + schedules + "checkpoint_frequency = [3]")
+    assert both == ["store-all", "checkpoint_frequency=3 recompute=segment", "sqrt()", "revolve(slots=2)"]
+
+
+def test_several_grids_are_one_experiment_each_with_its_own_schedules(tmp_path):
+    first = GRID.replace("[grid]", "[[grid]]")
+    second = first.replace("64,128,10", "64,128x2,10") + 'schedule = ["sqrt()"]\n'
+    cells = load(tmp_path, HEAD.replace("memory", "time") + first + first + second).jobs()
+    assert [[(cell.layers, cell.variant) for cell in job.cells] for job in cells] == [
+        [("64,128,10", "store-all"), ("64,128,10", "checkpoint_frequency=2 recompute=segment")],
+        [("64,128x2,10", "store-all"), ("64,128x2,10", "sqrt()")],
     ]
 
 

@@ -64,8 +64,8 @@ def test_a_table_has_all_its_columns_and_plain_line_ends(tmp_path):
     header, first, second, end = memory.read_bytes().decode().split("\n")
     columns = header.split(",")
     assert tuple(columns) == (*KEY_COLUMNS, *COLUMNS["memory"], "error")
-    assert first == 'a,,"64,128x2,10",,,,,,,,,ok' + "," * columns[12:].index("memray_peak_bytes") + ",7" + "," * 11
-    assert second == "b" + "," * 11 + "failed" + "," * 19 + "killed"
+    assert first == 'a,,"64,128x2,10",,,,,,,,,,ok' + "," * columns[13:].index("memray_peak_bytes") + ",7" + "," * 11
+    assert second == "b" + "," * 12 + "failed" + "," * 19 + "killed"
     assert end == ""
     assert json.loads(environment.read_text()) == {"schema_version": 1, "code": "c"}
 

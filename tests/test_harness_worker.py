@@ -17,9 +17,11 @@ STORE_ALL = Cell(
     activation="relu",
     checkpoint_frequency=None,
     recompute=None,
+    schedule=None,
     seed=0,
 )
 CHECKPOINTED = replace(STORE_ALL, network="NetworkWithCheckpointing", checkpoint_frequency=3, recompute="segment")
+SCHEDULED = replace(STORE_ALL, network="NetworkWithCheckpointing", schedule="revolve(slots=2)")
 
 
 def measured(measure, *cells, **settings):
@@ -29,7 +31,9 @@ def measured(measure, *cells, **settings):
     return outcome.rows
 
 
-@pytest.mark.parametrize("cell", [STORE_ALL, CHECKPOINTED, replace(CHECKPOINTED, dtype="float64", activation="tanh")])
+@pytest.mark.parametrize(
+    "cell", [STORE_ALL, CHECKPOINTED, replace(CHECKPOINTED, dtype="float64", activation="tanh"), SCHEDULED]
+)
 def test_memory_is_what_the_dry_run_predicts_and_memray_sees_a_little_more(cell):
     ((row,),) = measured("memory", cell)
     assert row.keys() == {*COLUMNS["memory"]} - {"predicted_peak_bytes", "residual_bytes"}
@@ -65,7 +69,7 @@ def test_a_timeline_is_the_trackers_with_what_memray_saw_at_each_event():
 
 
 def test_time_takes_every_variant_once_a_round_in_a_shuffled_order():
-    cells = [STORE_ALL, CHECKPOINTED, replace(CHECKPOINTED, checkpoint_frequency=2)]
+    cells = [STORE_ALL, CHECKPOINTED, SCHEDULED]
     rows = measured("time", *cells, repeats=15, order_seed=0)
     assert [[row["repeat"] for row in variant] for variant in rows] == [list(range(15))] * 3
     assert sorted(row["position"] for variant in rows for row in variant) == list(range(45))

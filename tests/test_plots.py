@@ -34,7 +34,7 @@ def grid(
         Cell(
             network="NetworkWithCheckpointing" if frequency else "Network",
             layers=text, batch=batch, dtype="float32", activation="relu", checkpoint_frequency=frequency,
-            recompute=recompute if frequency else None, seed=seed,
+            recompute=recompute if frequency else None, schedule=None, seed=seed,
         )
         for text, batch, seed, frequency in product(layers, batches, range(seeds), (None, *frequencies))
     ]  # fmt: skip
