@@ -22,7 +22,8 @@ from rich.table import Table
 
 from harness.cell import Cell, Job
 from harness.experiment import Experiment
-from harness.runner import Run, RunAbortedError, predict
+from harness.rows import predict
+from harness.runner import Run, RunAbortedError
 from harness.store import Store
 from harness.trace import trace
 

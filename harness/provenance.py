@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_info
 
 ROOT = Path(__file__).resolve().parent.parent
 
+ROWS_COME_FROM = ("worker", "probes", "cell", "rows")
 MEASURED_WITH = ("numpy", "memray", "scikit-learn", "threadpoolctl")
 DRAWN_WITH = ("pandas", "scipy", "matplotlib", "seaborn")
 
@@ -50,8 +51,8 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def code_sha256() -> str:
-    """A hash of the code that is measured or measures: networks/, the worker and its probes."""
-    files = sorted(ROOT.glob("networks/**/*.py")) + [ROOT / "harness" / name for name in ("worker.py", "probes.py")]
+    """A hash of the code that a row comes from: what is measured, what measures it, and what makes a row of that."""
+    files = [*sorted(ROOT.glob("networks/**/*.py")), *(ROOT / "harness" / f"{name}.py" for name in ROWS_COME_FROM)]
     code = hashlib.sha256()
     for file in files:
         code.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes() + b"\0")

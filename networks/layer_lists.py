@@ -5,7 +5,10 @@ import numbers
 import re
 from collections.abc import Iterable
 
-_TERM = re.compile(r"([1-9][0-9]*)(?:x([1-9][0-9]{0,6}))?")  # a list of ten million widths still fits in memory
+MOST_LAYERS = 1_000_000
+"""Most layers that a text may name, so that a slip of the finger does not fill the memory."""
+
+_TERM = re.compile(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?")
 
 
 def check_count(name: str, value: object) -> int:
@@ -35,7 +38,10 @@ def parse_layers(text: str) -> list[int]:
         match = _TERM.fullmatch(term.strip())
         if not match:
             raise ValueError(f"layers {text!r}: {term.strip()!r} is not a width such as 128 or a run such as 128x32")
-        widths += [int(match[1])] * int(match[2] or 1)
+        times = int(match[2] or 1)
+        if len(widths) + times > MOST_LAYERS + 1:
+            raise ValueError(f"layers {text!r}: at most {MOST_LAYERS:,} layers can be named")
+        widths += [int(match[1])] * times
     return list(check_layers(widths))
 
 

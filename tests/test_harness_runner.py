@@ -2,13 +2,15 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
 from harness import provenance
 from harness.executors import Outcome
 from harness.experiment import Experiment
-from harness.runner import Run, RunAbortedError, predict
+from harness.rows import predict
+from harness.runner import Run, RunAbortedError
 from harness.store import Store
 
 TEXT = """
@@ -151,6 +153,29 @@ def test_another_machine_or_another_code_makes_a_complete_new_set(start, workers
     environment = json.loads(run.publish()[-1].read_text())
     assert environment["machine"] == workers.machine
     assert environment["code"]["sha256"] == provenance.code_sha256()
+
+
+@pytest.mark.parametrize(
+    ("file", "determines"),
+    [
+        ("networks/schedules/revolve.py", True),
+        ("harness/worker.py", True),
+        ("harness/probes.py", True),
+        ("harness/cell.py", True),
+        ("harness/rows.py", True),
+        ("harness/store.py", False),
+        ("harness/plots/memory.py", False),
+    ],
+)
+def test_measured_again_is_what_an_edit_of_the_code_can_change(tmp_path, monkeypatch, file, determines):
+    for room in ("harness", "networks"):
+        shutil.copytree(provenance.ROOT / room, tmp_path / room)
+    before = provenance.code_sha256()
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    assert provenance.code_sha256() == before
+    with (tmp_path / file).open("a") as edited:
+        edited.write("# an edit")
+    assert (provenance.code_sha256() != before) == determines
 
 
 def test_a_run_stops_where_the_measured_code_is_edited_under_it(start, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 from harness.cell import Cell, Job
 from harness.executors import run_in_subprocess
-from harness.runner import predict
+from harness.rows import predict
 from harness.store import COLUMNS
 
 STORE_ALL = Cell(
