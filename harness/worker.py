@@ -102,7 +102,7 @@ def measure_timeline(job: Job) -> list[list[Row]]:
     rows = [
         {"event": number, **event._asdict(), "live_bytes": live_bytes, "memray_live_bytes": memray_live_bytes}
         for number, (event, live_bytes, memray_live_bytes) in enumerate(
-            zip(tracker.timeline, tracker.live_bytes_over_time(), measured, strict=True)
+            zip(tracker.timeline, tracker.live_bytes_over_time, measured, strict=True)
         )
     ]
     return [rows]

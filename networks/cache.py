@@ -101,6 +101,7 @@ class CacheTracker:
             return self._chain.parameter_delta_bytes[layer]
         return self._chain.after_bytes[layer]
 
+    @property
     def live_bytes_over_time(self) -> list[int]:
         """Live bytes after each event of the timeline."""
         return list(itertools.accumulate(event.bytes for event in self._events()))

@@ -116,6 +116,8 @@ def dry_run(
     """
     chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
     if checkpoint_frequency is None and schedule is None:
+        if recompute != "segment":
+            raise ValueError(f"recompute={recompute!r} goes with checkpoint_frequency; store-all recomputes nothing")
         network = _DryNetwork(chain.layers, dtype=dtype)
     else:
         options = {"checkpoint_frequency": checkpoint_frequency, "recompute": recompute, "schedule": schedule}
@@ -138,5 +140,5 @@ def _trace(chain: Chain, tracker: CacheTracker) -> Trace:
         peak_bytes=tracker.peak_bytes,
         peak_bytes_by_kind=tracker.peak_bytes_by_kind,
         timeline=tracker.timeline,
-        live_bytes_over_time=tracker.live_bytes_over_time(),
+        live_bytes_over_time=tracker.live_bytes_over_time,
     )

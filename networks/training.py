@@ -70,6 +70,8 @@ def train_epochs(
     that `generator` shuffles for each epoch; the last batch is smaller where they do not divide.
     """
     check_count("batch_size", batch_size)
+    if (x_test is None) != (y_test is None):
+        raise ValueError(f"x_test and y_test go together, got {'x_test' if y_test is None else 'y_test'} alone")
     x, labels = _check_data(network, x, y)
     test = None if x_test is None else _check_data(network, x_test, y_test)
     number = 0

@@ -29,7 +29,7 @@ def numbers_of_tracker(tracker: CacheTracker) -> dict[str, object]:
     public = [name for name, value in vars(CacheTracker).items() if isinstance(value, property)]
     counted = [name for name in vars(tracker) if not name.startswith("_") and name != "phase"]
     return {
-        "live_bytes_over_time": tracker.live_bytes_over_time(),
+        "live_bytes_over_time": tracker.live_bytes_over_time,
         **{name: getattr(tracker, name) for name in public + counted},
     }
 
@@ -79,7 +79,7 @@ def test_a_step_depends_on_nothing_but_its_configuration(configuration: Configur
 def test_live_bytes_add_up(configuration: Configuration):
     """The timeline's running sum, the peak, its parts, and what a step leaves: the parameter deltas it returns."""
     tracker = executed(configuration.checkpointed(), configuration)
-    over_time = tracker.live_bytes_over_time()
+    over_time = tracker.live_bytes_over_time
     assert len(over_time) == len(tracker.timeline)
     assert min(over_time) >= 0
     assert max(over_time) == tracker.peak_bytes == sum(tracker.peak_bytes_by_kind.values())
@@ -120,3 +120,8 @@ def test_a_dry_run_makes_no_array():
 def test_a_wrong_argument_is_an_error_that_names_it(options: dict[str, object], message: str):
     with pytest.raises(ValueError, match=f"^{message}$"):
         dry_run(**{"layers": [4, 3, 2], "batch": 8} | options)
+
+
+def test_recompute_without_a_frequency_is_refused():
+    with pytest.raises(ValueError, match=r"^recompute='each' goes with checkpoint_frequency"):
+        dry_run([4, 4, 4], batch=2, recompute="each")

@@ -114,7 +114,7 @@ def test_live_bytes_are_those_that_are_allocated_at_every_event(build: Build, da
         outputs, deltas = step(network, *data)
         peak = tracemalloc.get_traced_memory()[1]
     tracker = network.tracker
-    expected = np.array(tracker.live_bytes_over_time())
+    expected = np.array(tracker.live_bytes_over_time)
     counted_out = [event.action for event in tracker.timeline].index("release", len(expected) - 2)
     expected[counted_out:] += outputs.nbytes
     np.testing.assert_allclose(measured[: len(expected)], expected, rtol=0, atol=SMALL)

@@ -273,7 +273,7 @@ def test_progress_shows_a_line_an_epoch_unless_told_otherwise(capsys: pytest.Cap
         ({"batch_size": 2.5}, "batch_size must be an integer of at least 1, got 2.5"),
         ({"x": np.ones((10, 3))}, "x must have shape (batch, 5), got (10, 3)"),
         ({"y": np.zeros(9, int)}, "y must have 10 labels, one for each row of x, got 9"),
-        ({"x_test": np.ones((2, 5))}, "y must be labels (2,) or one-hot (2, 4), got shape ()"),
+        ({"x_test": np.ones((2, 5))}, "x_test and y_test go together, got x_test alone"),
         ({"x_test": np.full((2, 5), np.nan), "y_test": [0, 1]}, "x must be finite as float32, got nan"),
     ],
 )
