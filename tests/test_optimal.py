@@ -114,3 +114,12 @@ def test_the_same_question_has_the_same_answer_in_any_order(seed, share):
     again = optimal(budget_bytes=budget)(chain)
     for cached, start, stop, kept in reversed(questions):
         assert frozenset(again(cached, start, stop)) == kept
+
+
+def test_what_was_solved_is_remembered_whatever_is_solved_besides():
+    """Variants that are measured side by side bind in turn at every step, and time would be the solver's."""
+    chain = random_chain(0)
+    least = smallest_budget(chain)
+    schedules = [optimal(budget_bytes=least + extra) for extra in range(9)]
+    keeps = [schedule(chain) for schedule in schedules]
+    assert all(schedule(chain) is keep for schedule, keep in zip(schedules, keeps, strict=True))

@@ -54,16 +54,15 @@ def optimal(*, budget_bytes: int) -> Schedule:
     """
     check_count("budget_bytes", budget_bytes)
 
+    @lru_cache(maxsize=4)  # every step of a training asks
     def schedule(chain: Chain) -> Keep:
-        return solve(chain, budget_bytes)
+        return _solve(chain, budget_bytes)
 
     schedule.__name__ = f"optimal(budget_bytes={budget_bytes})"
     return schedule
 
 
-@lru_cache(maxsize=4)
-def solve(chain: Chain, budget_bytes: int) -> Keep:
-    """Return `optimal`'s answer for one chain; the last ones are remembered, for every step of a training asks."""
+def _solve(chain: Chain, budget_bytes: int) -> Keep:
     least = _least_peak(chain)
     if budget_bytes < least.peak_bytes:
         raise ValueError(
