@@ -96,15 +96,12 @@ class Grid(_Table):
     schedule: list[ScheduleText] = []
     seed: list[Seed] = Field([0], min_length=1)
 
-    def cells(self) -> list[Cell]:
-        """Every combination once, the variants of a comparison group beside each other."""
+    def cells(self) -> Iterator[Cell]:
+        """Every combination; one that is listed twice comes twice."""
         groups = product(self.layers, self.batch, self.dtype, self.activation, self.seed)
-        cells = (
-            Cell(layers=layers, batch=batch, dtype=dtype, activation=activation, seed=seed, **variant)
-            for layers, batch, dtype, activation, seed in groups
-            for variant in self._variants()
-        )
-        return list(dict.fromkeys(cells))
+        for layers, batch, dtype, activation, seed in groups:
+            for variant in self._variants():
+                yield Cell(layers=layers, batch=batch, dtype=dtype, activation=activation, seed=seed, **variant)
 
     @property
     def _frequencies(self) -> list[int]:
@@ -218,8 +215,14 @@ class Experiment(_Table):
         return self.grid if isinstance(self.grid, list) else [self.grid]
 
     def cells(self) -> list[Cell]:
-        """The cells of every grid, each once."""
-        return list(dict.fromkeys(cell for grid in self._grids for cell in grid.cells()))
+        """The cells of every grid, each once, the variants of a comparison group beside each other."""
+        return [cell for cells in self._groups() for cell in cells]
+
+    def _groups(self) -> list[list[Cell]]:
+        groups: dict[Cell, dict[Cell, None]] = {}
+        for cell in (cell for grid in self._grids for cell in grid.cells()):
+            groups.setdefault(cell.store_all, {})[cell] = None
+        return [list(cells) for cells in groups.values()]
 
     def _unserved(self) -> Iterator[str]:
         """What is wrong with each schedule that cannot serve the network it is to train."""
@@ -232,13 +235,10 @@ class Experiment(_Table):
 
     def jobs(self) -> list[Job]:
         """What has to be measured, in the order of `MEASURES` and then of the grid."""
-        groups: dict[Cell, list[Cell]] = {}
-        for cell in self.cells():
-            groups.setdefault(cell.store_all, []).append(cell)
-        return [job for measure in MEASURES if measure in self.measure for job in self._jobs_of(measure, groups)]
+        return [job for measure in MEASURES if measure in self.measure for job in self._jobs_of(measure)]
 
-    def _jobs_of(self, measure: str, groups: dict[Cell, list[Cell]]) -> Iterator[Job]:
-        for cells in groups.values():
+    def _jobs_of(self, measure: str) -> Iterator[Job]:
+        for cells in self._groups():
             if measure in ("time", "training"):
                 yield Job(measure=measure, cells=tuple(cells), settings=getattr(self, measure).model_dump())
             else:
