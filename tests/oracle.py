@@ -11,8 +11,11 @@ import itertools
 from networks.chain import Chain
 
 
-def pareto_front(chain: Chain) -> list[tuple[int, int]]:
-    """All (peak bytes, forward flops) of which no other way of running the step has both less: by falling peak."""
+def pareto_front(chain: Chain, *, on_demand: bool = False) -> list[tuple[int, int]]:
+    """All (peak bytes, forward flops) of which no other way of running the step has both less: by falling peak.
+
+    With `on_demand`, of all ways that compute an after only while the one asked for is missing, as networks do.
+    """
     depth, after = chain.depth, chain.after_bytes
     outputs, workspace, gradients = after[depth], chain.workspace_bytes, chain.parameter_delta_bytes
     forward = depth + 1  # the state in which the outputs are still to be computed
@@ -31,7 +34,8 @@ def pareto_front(chain: Chain) -> list[tuple[int, int]]:
                 yield chain.forward_flops[depth], live + 2 * outputs, held, depth
             else:
                 yield 0, live + gradients[layer], held - {goal}, layer - 1
-        for source in (0, *held):
+        idle = on_demand and layer != forward and (goal == 0 or goal in held)
+        for source in () if idle else (0, *held):
             new = source + 1
             if new > goal or new in held:
                 continue

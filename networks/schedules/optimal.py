@@ -7,7 +7,9 @@ a least peak is taken, to within one unit.
 
 Two dynamic programmes answer, by depth:
 
-- up to `FLOATING_DEPTH` layers, *floating*: an after kept for some requests may be given up before it is served;
+- up to `FLOATING_DEPTH` layers, *floating*: an after kept for some requests may be given up before it is served. This
+  is the optimum of all schedules that compute an after only when one is asked for and missing; computing ahead of
+  that, before the parameter deltas pile up, does less work at one budget in ten thousand;
 - beyond, *persistent*: an after that is kept stays until it is served. O(L^3) vector operations. A floating schedule
   of a chain of unequal layers can be cheaper, or fit a smaller budget; how often and by how much is measured by
   `make optimality`. Beyond `POSITIONS` layers groups of them share a place for a checkpoint, and the answer is the
