@@ -22,6 +22,7 @@ from rich.table import Table
 
 from harness.cell import Cell, Job
 from harness.experiment import Experiment
+from harness.planning import plan_command
 from harness.rows import predict
 from harness.runner import Run, RunAbortedError
 from harness.store import Store
@@ -186,6 +187,7 @@ def _costs(cell: Cell) -> dict[str, str]:
 
 
 app.command()(_complaints()(trace))
+app.command(name="plan")(_complaints()(plan_command))
 
 if __name__ == "__main__":
     app(prog_name="python -m harness")

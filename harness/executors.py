@@ -36,6 +36,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
     "timeline": _FOR_MEMORY,
     "time": _FOR_TIME,
     "training": _FOR_TIME,
+    "products": _FOR_TIME,
     "environment": _FOR_TIME,
 }
 """The variables that each measure fixes before numpy is imported."""

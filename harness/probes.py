@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 import memray
+import numpy as np
 
 from networks import buffers
 
@@ -23,6 +25,8 @@ SITES = {
     buffers.workspace_buffer.__name__: "memray_workspace_bytes",
 }
 OTHER_SITES = "memray_other_bytes"
+
+PRODUCT_REPEATS = 7
 
 _DEALLOCATORS = (memray.AllocatorType.FREE, memray.AllocatorType.MUNMAP)
 _MARK_ITEMS = 100_000
@@ -89,6 +93,25 @@ def stopwatch() -> Callable[[], float]:
         return (last - before) / 1e9
 
     return lap
+
+
+def product_seconds(
+    batch: int, inputs: int, outputs: int, *, dtype: str, generator: np.random.Generator
+) -> tuple[float, float]:
+    """Return the seconds of a layer's forward product, and of the two of its backward step: medians of several."""
+    before = generator.standard_normal((batch, inputs), dtype=dtype)
+    delta = generator.standard_normal((batch, outputs), dtype=dtype)
+    weights = generator.standard_normal((inputs, outputs), dtype=dtype)
+    after, delta_before, weights_delta = np.empty_like(delta), np.empty_like(before), np.empty_like(weights)
+    forward_seconds, backward_seconds = [], []
+    for _ in range(1 + PRODUCT_REPEATS):
+        lap = stopwatch()
+        np.matmul(before, weights, out=after)
+        forward_seconds.append(lap())
+        np.matmul(before.T, delta, out=weights_delta)
+        np.matmul(delta, weights.T, out=delta_before)
+        backward_seconds.append(lap())
+    return median(forward_seconds[1:]), median(backward_seconds[1:])  # the first warms up
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,20 @@ def measure_training(job: Job) -> list[list[Row]]:
     return rows
 
 
+def measure_products(job: Job) -> list[list[Row]]:
+    """Seconds of each layer's matrix products, forward and backward: the floor of its steps on this machine."""
+    (cell,) = job.cells
+    generator = np.random.default_rng(cell.seed)
+    seconds: dict[tuple[int, int], tuple[float, float]] = {}
+    rows = []
+    for layer, shape in enumerate(pairwise(cell.widths), start=1):
+        if shape not in seconds:
+            seconds[shape] = probes.product_seconds(cell.batch, *shape, dtype=cell.dtype, generator=generator)
+        forward_seconds, backward_seconds = seconds[shape]
+        rows.append({"layer": layer, "forward_seconds": forward_seconds, "backward_seconds": backward_seconds})
+    return [rows]
+
+
 def describe_environment(job: Job) -> list[list[Row]]:
     """Not a measurement: what this process runs on, which only it can know."""
     return [[provenance.machine()]]
@@ -159,6 +174,7 @@ MEASURES = {
     "timeline": measure_timeline,
     "time": measure_time,
     "training": measure_training,
+    "products": measure_products,
     "environment": describe_environment,
 }
 
