@@ -69,7 +69,8 @@ class Row:
 class Plan:
     """The schedule of least work within a budget, its figures, and the rows it was chosen from.
 
-    `advice` is empty, or says why checkpointing saves next to nothing here.
+    `smallest_budget_bytes` is the smallest budget that can be met at all. `advice` is empty, or says why checkpointing
+    saves next to nothing here.
     """
 
     schedule: Schedule
@@ -77,6 +78,7 @@ class Plan:
     allowance_bytes: int
     forward_steps: int
     forward_flops: int
+    smallest_budget_bytes: int
     rows: tuple[Row, ...]
     advice: str
 
@@ -96,8 +98,9 @@ def plan(layers: Iterable[int], *, batch: int, budget_bytes: int, dtype: str = "
     check_count("budget_bytes", budget_bytes)
     rows = tuple(_row(chain, name, search, budget_bytes) for name, search in _SEARCHES.items())
     fitting = [row for row in rows if row.fits]
+    least = _least(chain)
     if not fitting:
-        raise ValueError(_too_small(chain, budget_bytes))
+        raise ValueError(_too_small(least, budget_bytes))
     best = min(fitting, key=lambda row: (row.forward_flops, row.predicted_peak_bytes))
     return Plan(
         schedule=best.schedule,
@@ -105,8 +108,9 @@ def plan(layers: Iterable[int], *, batch: int, budget_bytes: int, dtype: str = "
         allowance_bytes=best.allowance_bytes,
         forward_steps=best.forward_steps,
         forward_flops=best.forward_flops,
+        smallest_budget_bytes=least.predicted_peak_bytes + least.allowance_bytes,
         rows=rows,
-        advice=_advice(chain),
+        advice=_advice(chain, least),
     )
 
 
@@ -139,15 +143,15 @@ def max_depths(
         chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
         return _row(chain, "", search, budget_bytes).fits
 
-    depths = {}
+    depths: dict[str, int] = {}
     for name, search in _SEARCHES.items():
-        low, high = 0, 1
-        while high <= limit and fits(search, high):
-            low, high = high, 2 * high
-        high = min(high, limit + 1)
+        # The search begins where the best so far has ended: deep chains take seconds each to plan.
+        low, high, stride = 0, limit + 1, 0
+        probe = max([1, *depths.values()])
         while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if fits(search, middle) else (low, middle)
+            low, high = (probe, high) if fits(search, probe) else (low, probe)
+            stride = 2 * stride + 1
+            probe = min(low + stride, (low + high) // 2)
         depths[name] = low
     return depths
 
@@ -237,8 +241,7 @@ def _filling(row: Row) -> str:
     return f"{share:.0%} of that are {kind.replace('_', ' ')}; {_REMEDIES[kind]}"
 
 
-def _too_small(chain: Chain, budget_bytes: int) -> str:
-    least = _least(chain)
+def _too_small(least: Row, budget_bytes: int) -> str:
     smallest = least.predicted_peak_bytes + least.allowance_bytes
     return (
         f"no schedule meets a budget of {budget_bytes} bytes: the smallest that can be met is {smallest} bytes, "
@@ -246,9 +249,8 @@ def _too_small(chain: Chain, budget_bytes: int) -> str:
     )
 
 
-def _advice(chain: Chain) -> str:
+def _advice(chain: Chain, least: Row) -> str:
     everything = replay(chain, store_all()(chain)).peak_bytes
-    least = _least(chain)
     saving = 1 - least.predicted_peak_bytes / everything
     if saving >= SAVES_LITTLE:
         return ""
