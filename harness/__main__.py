@@ -22,6 +22,7 @@ from rich.table import Table
 
 from harness.cell import Cell, Job
 from harness.experiment import Experiment
+from harness.page import page
 from harness.planning import plan_command
 from harness.rows import predict
 from harness.runner import Run, RunAbortedError
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help starts a fifth faster
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(highlight=False, soft_wrap=True, markup=False)
+console = page()
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 ExperimentFile = Annotated[
@@ -106,7 +107,8 @@ def show(experiment: ExperimentFile) -> None:
     varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in varying:
-        table.add_column(column.replace("_", " "), justify="left" if column in ("layers", "variant") else "right")
+        justify = "left" if column in ("layers", "variant") else "right"
+        table.add_column(column.replace("_", " "), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(row[column] for column in varying))
     fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if column not in varying)

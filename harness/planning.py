@@ -1,189 +1,178 @@
-"""The command that finds a schedule for a budget of bytes, and says what it costs."""
+"""The command that finds a schedule for a budget of bytes, and says what it and its rivals cost."""
 
 import json
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.bill import OPTIMIZERS, Bill, bill
 from harness.cell import Cell, Job
 from harness.executors import run_in_subprocess
+from harness.page import page
 from harness.sizes import format_bytes, parse_bytes
+from networks.chain import Chain
 from networks.dry_run import Trace
-from networks.layer_lists import format_layers, parse_layers
+from networks.layer_lists import check_count, format_layers, parse_layers
 from networks.planner import Plan, Row, max_depths, plan
 from networks.validation import check_dtype
 
-OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
-"""Arrays of the size of the parameters that each optimiser holds."""
+STORE_ALL = "store_all"
+TIME_SETTINGS = {"repeats": 15, "order_seed": 0}
+DEPTH_LIMIT = 1024
 
-LABEL_BYTES = 8
-REPEATS = 15
-PAGE_COLUMNS = 150
-"""Characters of a line where the output is not a terminal."""
+Record = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Bill:
-    """Bytes held through a training beside the peak of a step; `optimizer` chooses the state that is counted."""
-
-    parameters_bytes: int
-    states_bytes: Mapping[str, int]
-    data_bytes: int
-    optimizer: str
-
-    @property
-    def total_bytes(self) -> int:
-        """All of it, with the chosen optimiser's state."""
-        return self.parameters_bytes + self.states_bytes[self.optimizer] + self.data_bytes
+def records(found: Plan) -> dict[str, Record]:
+    """What is known without measuring of each row, by name."""
+    store_all = next(row for row in found.rows if row.name == STORE_ALL)
+    return {row.name: _record(row, found.best, store_all) for row in found.rows}
 
 
-def bill(widths: list[int], *, batch: int, samples: int | None, dtype: str, optimizer: str) -> Bill:
-    """What training `widths` holds all the time; the data are `samples` rows and labels, or else one batch."""
-    if optimizer not in OPTIMIZER_STATES:
-        raise ValueError(f"--optimizer must be one of {', '.join(OPTIMIZER_STATES)}, got {optimizer!r}")
-    if samples is not None and samples < 1:
-        raise ValueError(f"--samples must be an integer of at least 1, got {samples}")
-    itemsize = check_dtype(dtype).itemsize
-    parameters = sum((inputs + 1) * outputs * itemsize for inputs, outputs in pairwise(widths))
-    states = {name: arrays * parameters for name, arrays in OPTIMIZER_STATES.items()}
-    data = (samples or batch) * (widths[0] * itemsize + LABEL_BYTES)
-    return Bill(parameters, states, data, optimizer)
-
-
-def _ask(job: Job) -> list[list[dict[str, Any]]]:
-    outcome = run_in_subprocess(job)
-    if outcome.rows is None:
-        raise ValueError(f"the {job.measure} could not be measured: {outcome.error}")
-    return outcome.rows
-
-
-def _cell(layers: str, *, batch: int, dtype: str, schedule: str | None) -> Cell:
-    return Cell(
-        network="Network" if schedule is None else "NetworkWithCheckpointing",
-        layers=layers,
-        batch=batch,
-        dtype=dtype,
-        activation="relu",
-        checkpoint_frequency=None,
-        recompute=None,
-        schedule=schedule,
-        seed=0,
-    )
-
-
-def _slow_downs(rows: tuple[Row, ...], store_all: Cell) -> dict[str, float]:
-    """Predicted time over store-all's, from this machine's times of the layers' matrix products."""
-    (products,) = _ask(Job(measure="products", cells=(store_all,)))
-    forward = {row["layer"]: row["forward_seconds"] for row in products}
-    backward = sum(row["backward_seconds"] for row in products)
-
-    def seconds(trace: Trace) -> float:
-        return backward + sum(forward[event.layer] for event in trace.timeline if event.action == "forward")
-
-    everything = backward + sum(forward.values())
-    return {row.name: seconds(row.trace) / everything for row in rows if row.trace is not None}
-
-
-def _measure(best: Cell, store_all: Cell) -> dict[str, Any]:
-    """memray's peak of `best` and its time over store-all's, with the interval of the median."""
-    from harness.analysis import median_interval  # imports pandas and scipy: only who measures waits for them
-
-    ((memory,),) = _ask(Job(measure="memory", cells=(best,)))
-    settings = {"repeats": REPEATS, "order_seed": 0}
-    times = _ask(Job(measure="time", cells=(store_all, best), settings=settings))
-    base, own = ([row["step_seconds"] for row in rows] for rows in times)
-    ratios = [after / before for before, after in zip(base, own, strict=True)]
-    low, high = median_interval(ratios)
-    return {
-        "memray_peak_bytes": memory["memray_peak_bytes"],
-        "time_ratio": median(ratios),
-        "time_ratio_low": float(low),
-        "time_ratio_high": float(high),
-        "repeats": REPEATS,
-    }
-
-
-def _record(row: Row, found: Plan, slow_downs: Mapping[str, float], store_all_flops: int) -> dict[str, Any]:
+def _record(row: Row, best: Row, store_all: Row) -> Record:
     if row.trace is None:
         return {"name": row.name, "fits": False, "best": False, "reason": row.reason}
     return {
         "name": row.name,
         "schedule": row.schedule.__name__,
         "fits": row.fits,
-        "best": row.schedule is found.schedule,
+        "best": row is best,
         "predicted_peak_bytes": row.predicted_peak_bytes,
         "allowance_bytes": row.allowance_bytes,
         "forward_steps": row.forward_steps,
         "forward_flops": row.forward_flops,
-        "work_ratio": row.forward_flops / store_all_flops,
-        "predicted_time_ratio": slow_downs[row.name],
+        "work_ratio": row.forward_flops / store_all.forward_flops,
         "dominant_kind": row.dominant_kind,
         "peak_bytes_by_kind": row.trace.peak_bytes_by_kind,
     }
 
 
-def _text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
+def _cell(row: Row, *, dtype: str) -> Cell:
+    chain, store_all = row.trace.chain, row.name == STORE_ALL
+    return Cell(
+        network="Network" if store_all else "NetworkWithCheckpointing",
+        layers=format_layers(chain.layers),
+        batch=chain.batch,
+        dtype=dtype,
+        activation="relu",
+        checkpoint_frequency=None,
+        recompute=None,
+        schedule=None if store_all else row.schedule.__name__,
+        seed=0,
+    )
+
+
+def predict_times(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]:
+    """Add `predicted_time_ratio`: time over store-all's, by the layers' matrix products as they are timed here.
+
+    Returns what went wrong, in lines for people.
+    """
+    traces = {row.name: row.trace for row in found.rows if row.trace is not None}
+    (store_all,) = (_cell(row, dtype=dtype) for row in found.rows if row.name == STORE_ALL)
+    outcome = run_in_subprocess(Job(measure="products", cells=(store_all,)))
+    if outcome.rows is None:
+        return [f"time is not predicted, because no matrix products could be timed: {outcome.error}"]
+    (products,) = outcome.rows
+    forward = {row["layer"]: row["forward_seconds"] for row in products}
+    backward = sum(row["backward_seconds"] for row in products)
+
+    def seconds(trace: Trace) -> float:
+        return backward + sum(forward[event.layer] for event in trace.timeline if event.action == "forward")
+
+    for name, trace in traces.items():
+        to[name]["predicted_time_ratio"] = seconds(trace) / seconds(traces[STORE_ALL])
+    return []
+
+
+def measure_best(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]:
+    """Add `memray_peak_bytes` and `time_ratio` with its interval to the best row and to store-all's.
+
+    Returns what went wrong, in lines for people.
+    """
+    from harness.analysis import median_interval  # imports pandas and scipy, for which only who measures waits
+
+    cells = {row.name: _cell(row, dtype=dtype) for row in found.rows if row.name == STORE_ALL or row is found.best}
+    notes = []
+    for name, cell in cells.items():
+        outcome = run_in_subprocess(Job(measure="memory", cells=(cell,)))
+        if outcome.rows is None:
+            notes.append(f"the peak of {name} could not be measured: {outcome.error}")
+        else:
+            to[name]["memray_peak_bytes"] = outcome.rows[0][0]["memray_peak_bytes"]
+    outcome = run_in_subprocess(Job(measure="time", cells=tuple(cells.values()), settings=TIME_SETTINGS))
+    if outcome.rows is None:
+        return [*notes, f"time could not be measured: {outcome.error}"]
+    seconds = {name: [row["step_seconds"] for row in rows] for name, rows in zip(cells, outcome.rows, strict=True)}
+    for name in cells:
+        ratios = sorted(own / base for own, base in zip(seconds[name], seconds[STORE_ALL], strict=True))
+        low, high = map(float, median_interval(ratios))
+        to[name] |= {"time_ratio": ratios[len(ratios) // 2], "time_ratio_low": low, "time_ratio_high": high}
+    return notes
+
+
+def _filled(key: str, write: Callable[[Any], str]) -> Callable[[Record], str]:
+    return lambda record: write(record[key]) if key in record else ""
+
+
+COLUMNS: dict[str, Callable[[Record], str]] = {
+    "schedule": lambda record: record.get("schedule", record["name"]),
+    "fits": lambda record: "best" if record["best"] else "yes" if record["fits"] else "no",
+    "predicted peak": _filled("predicted_peak_bytes", format_bytes),
+    "allowance": _filled("allowance_bytes", format_bytes),
+    "mostly": _filled("dominant_kind", lambda kind: kind.replace("_", " ")),
+    "forward steps": _filled("forward_steps", "{:,}".format),
+    "work": _filled("work_ratio", "{:.3f}".format),
+    "time": _filled("predicted_time_ratio", "{:.3f}".format),
+    "measured peak": _filled("memray_peak_bytes", format_bytes),
+    "measured time": lambda record: (
+        "{time_ratio:.3f} [{time_ratio_low:.3f}, {time_ratio_high:.3f}]".format(**record)
+        if "time_ratio" in record
+        else ""
+    ),
+}
+"""What the table shows of a record; a column that is empty in all of them is left out."""
+
+
+def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
+    """What is printed for people."""
     yield Text(
         f"layers {answer['layers']}, batch {answer['batch']:,}, {answer['dtype']}: "
-        f"a step within {answer['budget_bytes']:,} bytes ({format_bytes(answer['budget_bytes'])})"
+        f"a training step within {_in_full(answer['budget_bytes'])}"
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    table.add_column("schedule")
-    for column in ("fits", "predicted peak", "allowance", "forward steps", "work", "time, predicted"):
-        table.add_column(column, justify="right")
-    table.add_column("mostly")
-    for row in answer["rows"]:
-        table.add_row(*_cells(row), style="bold" if row["best"] else None)
+    shown = {name: cell for name, cell in COLUMNS.items() if any(map(cell, answer["rows"]))}
+    for name in shown:
+        table.add_column(name, justify="left" if name in ("schedule", "mostly") else "right", overflow="fold")
+    for record in answer["rows"]:
+        table.add_row(*(cell(record) for cell in shown.values()), style="bold" if record["best"] else "")
     yield table
     yield Text(
-        "work: forward operations over store-all's; time: of the matrix products alone, as this machine takes for them"
+        "work: forward operations over store-all's; time: over store-all's, predicted from how long the layers' matrix "
+        "products take on this machine"
     )
-    if "measured" in answer:
-        measured = answer["measured"]
-        yield Text(
-            f"measured: memray peak {measured['memray_peak_bytes']:,} bytes "
-            f"({answer['budget_bytes'] - measured['memray_peak_bytes']:,} under the budget), time "
-            f"{measured['time_ratio']:.3f} of store-all's [{measured['time_ratio_low']:.3f}, "
-            f"{measured['time_ratio_high']:.3f}], {measured['repeats']} pairs"
-        )
-    held = answer["bill"]
-    states = ", ".join(f"{name} {format_bytes(nbytes)}" for name, nbytes in held["states_bytes"].items())
-    yield Text(
-        f"beside the step: parameters {format_bytes(held['parameters_bytes'])}, optimiser state ({states}), data "
-        f"{format_bytes(held['data_bytes'])}; with {held['optimizer']} and the best step "
-        f"{format_bytes(held['total_bytes'])} in all"
-    )
+    yield from (Text(f"{record['name']}: {record['reason']}") for record in answer["rows"] if "reason" in record)
+    yield Text(f"best: NetworkWithCheckpointing(layers, schedule={answer['schedule']})")
+    yield Text(f"the smallest budget that can be met: {_in_full(answer['smallest_budget_bytes'])}")
+    shares = {key.removesuffix("_bytes").replace("_", " "): nbytes for key, nbytes in answer["bill"].items()}
+    total = shares.pop("total")
+    parts = ", ".join(f"{name} {format_bytes(nbytes)}" for name, nbytes in shares.items())
+    yield Text(f"the whole bill with {answer['optimizer']}: {parts}; in all {_in_full(total)}")
     if "max_depths" in answer:
-        depths = ", ".join(f"{name} {depth}" for name, depth in answer["max_depths"].items())
-        yield Text(f"most hidden layers of width {answer['max_depth_width']} within the budget: {depths}")
-    if answer["advice"]:
-        yield Text(answer["advice"])
+        depths = ", ".join(f"{name} {_depth(depth)}" for name, depth in answer["max_depths"].items())
+        yield Text(f"hidden layers of {answer['max_depth_width']} that fit: {depths}")
+    yield from (Text(line) for line in (answer["advice"], *answer["notes"]) if line)
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    if "schedule" not in row:
-        return ["", row["name"], "no", "", "", "", "", "", row["reason"]]
-    return [
-        "→" if row["best"] else "",
-        row["schedule"],
-        "yes" if row["fits"] else "no",
-        format_bytes(row["predicted_peak_bytes"]),
-        format_bytes(row["allowance_bytes"]),
-        f"{row['forward_steps']:,}",
-        f"{row['work_ratio']:.3f}",
-        f"{row['predicted_time_ratio']:.3f}",
-        row["dominant_kind"].replace("_", " "),
-    ]
+def _in_full(nbytes: int) -> str:
+    return f"{format_bytes(nbytes)} ({nbytes:,} bytes)"
+
+
+def _depth(depth: int) -> str:
+    return f"{depth:,} or more" if depth == DEPTH_LIMIT else f"{depth:,}"
 
 
 def plan_command(
@@ -191,70 +180,87 @@ def plan_command(
     batch: Annotated[int, typer.Option(metavar="ROWS", help="Rows of the input.")],
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of a step's peak: 24MiB, 1.5GB, bytes.")] = None,
     budget_total: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Of the sum: parameters, optimiser, data, step.")
+        str | None, typer.Option(metavar="SIZE", help="Of the whole bill, instead of --budget.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    optimizer: Annotated[str, typer.Option(help=f"For the bill: {', '.join(OPTIMIZER_STATES)}.")] = "sgd",
-    samples: Annotated[int | None, typer.Option(help="Rows of data held in memory; else one batch.")] = None,
+    optimizer: Annotated[str, typer.Option(help=f"For the bill: {', '.join(OPTIMIZERS)}.")] = "sgd",
+    samples: Annotated[int | None, typer.Option(help="For the bill: rows of data; else one batch.")] = None,
     max_depth: Annotated[
-        bool, typer.Option("--max-depth", help="Also: how many hidden layers of the widest width would fit.")
+        bool, typer.Option("--max-depth", help="Tell how many hidden layers fit as well: --layers 64,512,10.")
     ] = False,
     measure: Annotated[
-        bool,
-        typer.Option("--measure", help="Run the best one under memray, and beside store-all under the clock."),
+        bool, typer.Option("--measure", help="Run the best and store-all under memray and under the clock.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; sizes are whole bytes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; sizes are integer bytes.")] = False,
 ) -> None:
     """Find the schedule that trains a network with the least work within a budget of bytes.
 
-    The budget bounds the peak that memray measures over one training step: the prediction, plus an allowance for the
-    interpreter's own objects. One line for each kind of schedule; the arrow marks the best. Exit code 2 where no
-    schedule fits; the message says which budget would do.
+    The budget bounds the peak that memray measures over one training step: what is predicted, and an allowance for the
+    interpreter's own objects. One line for each kind of schedule says whether it fits, its peak and what that mostly
+    is, its forward steps and work, and its time. The bill adds the parameters, the optimiser's state and the data.
+
+    Where no schedule fits, the exit code is 2, and the message says which budget can be met.
     """
-    if (budget is None) == (budget_total is None):
-        raise ValueError("one of --budget and --budget-total must be given")
     widths = parse_layers(layers)
-    held = bill(widths, batch=batch, samples=samples, dtype=dtype, optimizer=optimizer)
-    budget_bytes = parse_bytes(budget or budget_total)
-    if budget is None:
-        if budget_bytes <= held.total_bytes:
-            raise ValueError(
-                f"--budget-total {budget_total} leaves nothing for a step: parameters, {optimizer} state and data take "
-                f"{held.total_bytes} bytes"
-            )
-        budget_bytes -= held.total_bytes
-    found = plan(widths, batch=batch, budget_bytes=budget_bytes, dtype=dtype)
-    short = format_layers(widths)
-    store_all = _cell(short, batch=batch, dtype=dtype, schedule=None)
-    slow_downs = _slow_downs(found.rows, store_all)
-    store_all_flops = min(row.forward_flops for row in found.rows if row.trace is not None)
-    answer: dict[str, Any] = {
-        "layers": short,
+    chain = Chain(tuple(widths), check_count("batch", batch), check_dtype(dtype).itemsize)
+    held = bill(chain, samples=samples, optimizer=optimizer)
+    budget_bytes = _budget_of_a_step(budget, budget_total, held)
+    if max_depth and (budget is None or len(set(widths[1:-1])) != 1):
+        raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
+    try:
+        found = plan(widths, batch=batch, budget_bytes=budget_bytes, dtype=dtype)
+    except ValueError as error:
+        left = f"--budget-total {budget_total} leaves {budget_bytes} bytes for a step: " if budget is None else ""
+        raise ValueError(f"{left}{error}") from None
+    step_bytes = max(found.predicted_peak_bytes, held.update_bytes) + found.allowance_bytes
+    if budget is None and step_bytes > budget_bytes:
+        raise ValueError(
+            f"--budget-total {budget_total} leaves {budget_bytes} bytes for a step, but {optimizer} takes {step_bytes} "
+            "to update the parameters after it, whatever the schedule: fewer or narrower layers lower that"
+        )
+    rows = records(found)
+    notes = predict_times(found, rows, dtype=dtype)
+    if measure:
+        notes += measure_best(found, rows, dtype=dtype)
+    answer = {
+        "layers": format_layers(widths),
         "batch": batch,
         "dtype": dtype,
         "budget_bytes": budget_bytes,
-        "rows": [_record(row, found, slow_downs, store_all_flops) for row in found.rows],
+        "smallest_budget_bytes": found.smallest_budget_bytes,
+        "schedule": found.schedule.__name__,
+        "rows": list(rows.values()),
+        "optimizer": optimizer,
         "bill": {
             "parameters_bytes": held.parameters_bytes,
-            "states_bytes": held.states_bytes,
+            "optimizer_state_bytes": held.optimizer_state_bytes,
             "data_bytes": held.data_bytes,
-            "optimizer": optimizer,
-            "total_bytes": held.total_bytes + found.predicted_peak_bytes + found.allowance_bytes,
+            "step_bytes": step_bytes,
+            "total_bytes": held.held_bytes + step_bytes,
         },
         "advice": found.advice,
+        "notes": notes,
     }
     if max_depth:
-        width = max(widths[1:-1], default=widths[0])
-        answer["max_depth_width"] = width
-        answer["max_depths"] = max_depths(
-            widths[0], width, widths[-1], batch=batch, budget_bytes=budget_bytes, dtype=dtype
-        )
-    if measure:
-        best = _cell(short, batch=batch, dtype=dtype, schedule=found.schedule.__name__)
-        answer["measured"] = _measure(best, store_all)
+        inputs, width, *_, outputs = widths
+        limits = {"batch": batch, "budget_bytes": budget_bytes, "dtype": dtype, "limit": DEPTH_LIMIT}
+        answer |= {"max_depth_width": width, "max_depths": max_depths(inputs, width, outputs, **limits)}
     if as_json:
         print(json.dumps(answer, indent=2))
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PAGE_COLUMNS)
-    for part in _text(answer):
-        console.print(part)
+    for part in text(answer):
+        page().print(part)
+
+
+def _budget_of_a_step(budget: str | None, budget_total: str | None, held: Bill) -> int:
+    if (budget is None) == (budget_total is None):
+        raise ValueError("one of --budget and --budget-total must be given")
+    if budget is not None:
+        return parse_bytes(budget)
+    left = parse_bytes(budget_total) - held.held_bytes
+    if left < 1:
+        raise ValueError(
+            f"--budget-total {budget_total} leaves nothing for a step: parameters take {held.parameters_bytes} bytes, "
+            f"the optimiser's state {held.optimizer_state_bytes} and the data {held.data_bytes}"
+        )
+    return left

@@ -27,6 +27,8 @@ SITES = {
 OTHER_SITES = "memray_other_bytes"
 
 PRODUCT_REPEATS = 7
+PRODUCT_ROWS, PRODUCT_ITEMS = 256, 2**22
+"""Rows that are timed of a product at least, and items of its factors at most if those are more rows."""
 
 _DEALLOCATORS = (memray.AllocatorType.FREE, memray.AllocatorType.MUNMAP)
 _MARK_ITEMS = 100_000
@@ -95,23 +97,25 @@ def stopwatch() -> Callable[[], float]:
     return lap
 
 
-def product_seconds(
-    batch: int, inputs: int, outputs: int, *, dtype: str, generator: np.random.Generator
-) -> tuple[float, float]:
-    """Return the seconds of a layer's forward product, and of the two of its backward step: medians of several."""
-    before = generator.standard_normal((batch, inputs), dtype=dtype)
-    delta = generator.standard_normal((batch, outputs), dtype=dtype)
-    weights = generator.standard_normal((inputs, outputs), dtype=dtype)
-    after, delta_before, weights_delta = np.empty_like(delta), np.empty_like(before), np.empty_like(weights)
-    forward_seconds, backward_seconds = [], []
-    for _ in range(1 + PRODUCT_REPEATS):
-        lap = stopwatch()
-        np.matmul(before, weights, out=after)
-        forward_seconds.append(lap())
-        np.matmul(before.T, delta, out=weights_delta)
-        np.matmul(delta, weights.T, out=delta_before)
-        backward_seconds.append(lap())
-    return median(forward_seconds[1:]), median(backward_seconds[1:])  # the first warms up
+def product_seconds(batch: int, inputs: int, outputs: int, *, dtype: str) -> tuple[float, float, float]:
+    """Return the seconds of a layer's matrix products: forward, of its weights' delta, and of the delta before it.
+
+    Medians of several. Of a large batch a part is timed, from which the seconds are scaled.
+    """
+    rows = min(batch, max(PRODUCT_ROWS, PRODUCT_ITEMS // (inputs + outputs)))
+    before, delta, weights = (np.ones(shape, dtype) for shape in ((rows, inputs), (rows, outputs), (inputs, outputs)))
+    products = (before, weights), (before.T, delta), (delta, weights.T)
+    return tuple(_median_seconds(*product) * batch / rows for product in products)
+
+
+def _median_seconds(left: np.ndarray, right: np.ndarray) -> float:
+    product = left @ right  # warms up
+    lap = stopwatch()
+    laps = []
+    for _ in range(PRODUCT_REPEATS):
+        np.matmul(left, right, out=product)
+        laps.append(lap())
+    return median(laps)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The command that prints and draws what a schedule does in one training step."""
 
 import inspect
-import sys
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.page import page
 from harness.sizes import format_bytes, parse_bytes
 from harness.sweeps import Sweep, sweeps
 from networks.dry_run import Trace, dry_run
@@ -24,9 +23,6 @@ STYLES = {RUN: "blue", HELD: "bold green", BACKWARD: "dark_orange", IDLE: "brigh
 
 MAP_COLUMNS = 64
 """Most characters of a sweep's map of the layers; a deeper network has several layers to a character."""
-
-PAGE_COLUMNS = 140
-"""Characters of a line where the output is not a terminal."""
 
 LISTED = 4
 """Most layers, or runs of layers, that are listed one by one."""
@@ -153,7 +149,7 @@ def trace(
     step = dry_run(widths, batch=batch, schedule=chosen, dtype=dtype)
     store_all = dry_run(widths, batch=batch, dtype=dtype)
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PAGE_COLUMNS)
+    console = page()
     for part in text(step, chosen.__name__, store_all, map_columns=min(MAP_COLUMNS, console.width // 2)):
         console.print(part)
 

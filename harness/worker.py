@@ -151,15 +151,14 @@ def measure_training(job: Job) -> list[list[Row]]:
 
 
 def measure_products(job: Job) -> list[list[Row]]:
-    """Seconds of each layer's matrix products, forward and backward: the floor of its steps on this machine."""
+    """Seconds of each layer's matrix products, forward and backward: layers of one shape are timed once."""
     (cell,) = job.cells
-    generator = np.random.default_rng(cell.seed)
-    seconds: dict[tuple[int, int], tuple[float, float]] = {}
+    shapes = list(pairwise(cell.widths))
+    seconds = {shape: probes.product_seconds(cell.batch, *shape, dtype=cell.dtype) for shape in dict.fromkeys(shapes)}
     rows = []
-    for layer, shape in enumerate(pairwise(cell.widths), start=1):
-        if shape not in seconds:
-            seconds[shape] = probes.product_seconds(cell.batch, *shape, dtype=cell.dtype, generator=generator)
-        forward_seconds, backward_seconds = seconds[shape]
+    for layer, shape in enumerate(shapes, start=1):
+        forward_seconds, weights_delta_seconds, delta_seconds = seconds[shape]
+        backward_seconds = weights_delta_seconds + (delta_seconds if layer > 1 else 0)
         rows.append({"layer": layer, "forward_seconds": forward_seconds, "backward_seconds": backward_seconds})
     return [rows]
 

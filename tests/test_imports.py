@@ -144,6 +144,7 @@ PARENT_MAY_IMPORT = {
     "networks.layer_lists",
     "networks.dry_run",
     "networks.planner",
+    "networks.validation",
     "networks.Trace",
     *in_room("networks.schedules"),
 }

@@ -31,7 +31,7 @@ from networks.layer_lists import check_count
 from networks.schedules._floating import FloatingLeastPeak, FloatingProgramme
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
-from networks.schedules.evicting import evicting
+from networks.schedules.evicting import HEURISTICS, evicting
 from networks.schedules.replay import replay
 from networks.schedules.signature import Keep, Schedule
 from networks.schedules.store_all import store_all
@@ -75,9 +75,7 @@ def _solve(chain: Chain, budget_bytes: int) -> Keep:
     if replay(chain, everything).peak_bytes <= budget_bytes:
         return everything
     keep = _within(chain, _programme(chain, budget_bytes), budget_bytes) or _keep(chain, least, 0)
-    if chain.depth > POSITIONS:
-        return _better(chain, keep, budget_bytes)
-    return keep
+    return keep if chain.depth <= FLOATING_DEPTH else _better(chain, keep, budget_bytes)
 
 
 def work_bound(chain: Chain, budget_bytes: int) -> int:
@@ -108,12 +106,14 @@ def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | Non
 
 
 def _better(chain: Chain, keep: Keep, budget_bytes: int) -> Keep:
-    """`keep`, or eviction where that does less work: groups of layers cannot always use up a large budget."""
-    try:
-        evict = evicting(budget_bytes=budget_bytes)(chain)
-    except ValueError:
-        return keep
-    return min(keep, evict, key=lambda one: replay(chain, one).forward_flops)
+    """`keep`, or eviction where that does less work: it may, where plans are rounded, grouped or persistent."""
+    candidates = [keep]
+    for heuristic in HEURISTICS:
+        try:
+            candidates.append(evicting(budget_bytes=budget_bytes, heuristic=heuristic)(chain))
+        except ValueError:
+            continue  # it cannot serve this budget
+    return min(candidates, key=lambda one: replay(chain, one)[1:])
 
 
 def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, spares: range) -> Keep:
