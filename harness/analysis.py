@@ -1,8 +1,7 @@
 """What the tables say: savings, residuals, paired time ratios, fronts. Pure: a DataFrame in, a new one out.
 
-A *variant* is one way to train a configuration: store-all, or checkpointing with its options. Every
-comparison is with store-all of the same configuration, the columns `COMPARED`. All rows must be of finished
-cells.
+Every comparison of a variant is with store-all of the same configuration, the columns `COMPARED`. All rows must
+be of finished cells.
 """
 
 from pathlib import Path
@@ -12,12 +11,11 @@ import pandas as pd
 from scipy import stats
 
 from harness.cell import KEY_COLUMNS
+from harness.variants import STORE_ALL, VARIANT
 from networks.chain import Chain
 from networks.layer_lists import parse_layers
 
-STORE_ALL = "Network"
 COMPARED = ["layers", "depth", "width", "batch", "dtype", "activation", "seed"]
-VARIANT = ["network", "checkpoint_frequency", "recompute"]
 KINDS = ["afters", "deltas", "parameter deltas", "workspace"]
 
 RESIDUAL_BOUND_SHARE = 0.005
@@ -59,18 +57,6 @@ def _dtype(column: str) -> str:
     return "float64" if column.endswith(_FLOAT_ENDINGS) else "str"
 
 
-def variant_labels(table: pd.DataFrame) -> pd.Series:
-    """The name of each row's variant, for people: `store-all`, or `n = 4` where one after in four is saved.
-
-    Ordered categories: store-all first, then by frequency.
-    """
-    labels = "n = " + table["checkpoint_frequency"].astype("str")
-    labels = labels.where(table["recompute"] != "each", labels + ", each")
-    labels = labels.mask(table["network"] == STORE_ALL, "store-all")
-    in_order = table.assign(label=labels).sort_values(["network", "checkpoint_frequency", "label"])
-    return labels.astype(pd.CategoricalDtype(in_order["label"].unique(), ordered=True))
-
-
 def savings(memory: pd.DataFrame) -> pd.DataFrame:
     """Add what each cell's measured peak saves against store-all's, and the most that any schedule could.
 
@@ -88,11 +74,18 @@ def savings(memory: pd.DataFrame) -> pd.DataFrame:
 def floor_bytes(memory: pd.DataFrame) -> pd.Series:
     """The peak below which no schedule can go: the dearest backward step with no after but the one it works on."""
 
-    def floor(layers: str, batch: int, dtype: str) -> int:
-        chain = Chain(tuple(parse_layers(layers)), int(batch), np.dtype(dtype).itemsize)
+    def floor(chain: Chain) -> int:
         return max(beside + below for beside, below in zip(chain.serve_bytes[1:], chain.after_bytes[:-1], strict=True))
 
-    return pd.Series(list(map(floor, memory["layers"], memory["batch"], memory["dtype"])), index=memory.index)
+    return pd.Series(map(floor, chains(memory)), index=memory.index)
+
+
+def chains(table: pd.DataFrame) -> list[Chain]:
+    """The chain that each row's network trains on."""
+    return [
+        Chain(tuple(parse_layers(layers)), int(batch), np.dtype(dtype).itemsize)
+        for layers, batch, dtype in zip(table["layers"], table["batch"], table["dtype"], strict=True)
+    ]
 
 
 def dominant_kind(memory: pd.DataFrame) -> pd.DataFrame:
@@ -122,16 +115,15 @@ def residuals(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def work_ratios(memory: pd.DataFrame) -> pd.DataFrame:
-    """Add `work_ratio`: the operations of all matrix products of the step over those of store-all's.
+    """Add what each row's `forward_flops` are over store-all's, and what the whole step's work is.
 
-    Backward has two products of each layer's size, for its parameter deltas and for the delta below, which
-    layer 1 goes without.
+    New columns: `forward_work_ratio`, and `work_ratio`, of the operations of all matrix products of the step. Backward
+    has two products of each layer's size, for its parameter deltas and for the delta below, which layer 1 goes without.
     """
-    table = _beside_store_all(memory, store_all_flops="forward_flops")
-    first, second = np.array([parse_layers(layers)[:2] for layers in table["layers"]]).T
-    backward = 2 * table["store_all_flops"] - 2 * table["batch"] * first * second
-    ratio = (table["forward_flops"] + backward) / (table["store_all_flops"] + backward)
-    return table.drop(columns="store_all_flops").assign(work_ratio=ratio)
+    forward = np.array([sum(chain.forward_flops) for chain in chains(memory)])
+    backward = 2 * forward - [chain.forward_flops[1] for chain in chains(memory)]
+    flops = memory["forward_flops"].to_numpy(dtype="float64")
+    return memory.assign(forward_work_ratio=flops / forward, work_ratio=(flops + backward) / (forward + backward))
 
 
 def time_ratios(table: pd.DataFrame, *, seconds: str, pair_on: list[str]) -> pd.DataFrame:
@@ -153,7 +145,13 @@ def time_ratios(table: pd.DataFrame, *, seconds: str, pair_on: list[str]) -> pd.
     paired = paired.dropna(subset="store_all_seconds").sort_values(pair_on, kind="stable")
     groups = paired.groupby(by, dropna=False, sort=False)[[seconds, "store_all_seconds"]]
     rows = [dict(zip(by, key, strict=True)) | _compare(*group.to_numpy().T) for key, group in groups]
-    return pd.DataFrame(rows).astype({"checkpoint_frequency": "Int64"})
+    return pd.DataFrame(rows).astype(table.dtypes[by].to_dict())
+
+
+def with_time_ratios(memory: pd.DataFrame, time: pd.DataFrame) -> pd.DataFrame:
+    """The cells of `memory` that `time` has too, with the `time_ratios` of their steps."""
+    ratios = time_ratios(time, seconds="step_seconds", pair_on=["repeat"])
+    return memory.merge(ratios, on=[*COMPARED, *VARIANT], validate="one_to_one")
 
 
 def _compare(times: np.ndarray, store_all: np.ndarray) -> dict[str, object]:
@@ -211,7 +209,9 @@ def accuracy_summary(training: pd.DataFrame) -> pd.DataFrame:
     curves = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
     store_all = {f"store_all_{curve}": curve for curve in curves}
     table = _beside_store_all(training, on=[*COMPARED, "epoch"], **store_all)
-    differences = np.abs(table[curves].to_numpy() - table[list(store_all)].to_numpy())
+    learnt, expected = table[curves].to_numpy(), table[list(store_all)].to_numpy()
+    equal = (learnt == expected) | (np.isnan(learnt) & np.isnan(expected))  # what diverges differs from itself
+    differences = np.abs(np.subtract(learnt, expected, where=~equal, out=np.zeros_like(learnt)))
     table = table.assign(difference=differences.max(axis=1))
     by = [*(column for column in COMPARED if column != "seed"), *VARIANT]
     last = table[table["epoch"] == table.groupby(by, dropna=False)["epoch"].transform("max")]

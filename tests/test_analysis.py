@@ -18,18 +18,25 @@ CONFIGURATION = {
     "layers": "64,128x2,10", "depth": 3, "width": 128, "batch": 256,
     "dtype": "float32", "activation": "relu", "seed": 0,
 }  # fmt: skip
-STORE_ALL = {"network": "Network", "checkpoint_frequency": None, "recompute": None}
+STORE_ALL = {"network": "Network", "checkpoint_frequency": None, "recompute": None, "schedule": None}
 
 
 def checkpointed(frequency: int, recompute: str = "segment") -> dict[str, object]:
-    return {"network": "NetworkWithCheckpointing", "checkpoint_frequency": frequency, "recompute": recompute}
+    return STORE_ALL | {
+        "network": "NetworkWithCheckpointing", "checkpoint_frequency": frequency, "recompute": recompute
+    }  # fmt: skip
+
+
+def scheduled(schedule: str) -> dict[str, object]:
+    return STORE_ALL | {"network": "NetworkWithCheckpointing", "schedule": schedule}
 
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
     """Rows over the common configuration, with the types that a table read from a file has."""
     frame = pd.DataFrame([CONFIGURATION | row for row in rows])
     whole = [name for name in frame if name.endswith("_bytes") or name in ("checkpoint_frequency", "forward_flops")]
-    return frame.astype(dict.fromkeys(whole, "Int64"))
+    text = [name for name in frame if name in ("recompute", "schedule")]
+    return frame.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(text, "str"))
 
 
 def times(ratios: list[float], *, frequency: int = 4, store_all: float = 2.0) -> pd.DataFrame:
@@ -47,15 +54,15 @@ def time_ratios(frame: pd.DataFrame) -> pd.DataFrame:
 # Reading
 
 
-HEADER = "cell_id,network,layers,depth,width,batch,dtype,activation,checkpoint_frequency,recompute,seed,status"
+HEADER = "cell_id,network,layers,depth,width,batch,dtype,activation,checkpoint_frequency,recompute,schedule,seed,status"
 
 
 def test_a_table_is_read_with_the_types_its_columns_promise(tmp_path: Path):
     path = tmp_path / "memory.csv"
     path.write_text(
         f"{HEADER},memray_peak_bytes,step_seconds,error\n"
-        '1234567890123456,Network,"64,128,64,10",3,128,256,float32,relu,,,0,ok,9007199254740993,0.25,\n'
-        "12e4567890123456,NetworkWithCheckpointing,64,3,128,256,float32,relu,2,each,0,failed,,,None\n"
+        '1234567890123456,Network,"64,128,64,10",3,128,256,float32,relu,,,,0,ok,9007199254740993,0.25,\n'
+        "12e4567890123456,NetworkWithCheckpointing,64,3,128,256,float32,relu,2,each,,0,failed,,,None\n"
     )
     read = analysis.read_table(path)
     assert read["cell_id"].tolist() == ["1234567890123456", "12e4567890123456"]
@@ -74,17 +81,6 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: str):
     path.write_text(content)
     with pytest.raises(ValueError, match=r"memory\.csv: not a results table, it has no column cell_id"):
         analysis.read_table(path)
-
-
-# Names
-
-
-def test_variants_are_named_and_ordered_for_people():
-    labels = analysis.variant_labels(
-        table(checkpointed(16), checkpointed(2), checkpointed(2, "each"), STORE_ALL, checkpointed(16))
-    )
-    assert labels.tolist() == ["n = 16", "n = 2", "n = 2, each", "store-all", "n = 16"]
-    assert labels.cat.categories.tolist() == ["store-all", "n = 2", "n = 2, each", "n = 16"]
 
 
 # Memory
@@ -134,12 +130,14 @@ def test_the_floor_is_the_dearest_backward_step_alone():
     assert floor.tolist() == [8 * 43 + workspace]
 
 
-@pytest.mark.parametrize("frequency", [None, 1, 2, 3, 5, 40])
-@pytest.mark.parametrize("recompute", ["segment", "each"])
+PERIODIC = [{"checkpoint_frequency": n, "recompute": how} for n in (1, 2, 3, 5, 40) for how in ("segment", "each")]
+
+
+@pytest.mark.parametrize("options", [{}, *PERIODIC], ids=str)
 @pytest.mark.parametrize("layers", ["64,128x31,10", "8,512,16x9,256,3", "64,1024x8,10", "5,4"])
-def test_no_step_peaks_below_the_floor(frequency: int | None, recompute: str, layers: str):
+def test_no_step_peaks_below_the_floor(options: dict[str, object], layers: str):
     for batch in (1, 100, 5_000):
-        step = dry_run(parse_layers(layers), batch=batch, checkpoint_frequency=frequency, recompute=recompute)
+        step = dry_run(parse_layers(layers), batch=batch, **options)
         floor = analysis.floor_bytes(table(STORE_ALL | {"layers": layers, "batch": batch}))
         assert floor.item() <= step.peak_bytes
 
@@ -169,6 +167,7 @@ def test_work_ratio_counts_every_matrix_product_of_the_step():
     # delta of the input, 320. n = 2 runs layer 1 once more: (1120 + 320 + 1920) / (1120 + 1920).
     rows = (STORE_ALL | {"forward_flops": 2 * 1120}, checkpointed(2) | {"forward_flops": 2 * 1440})
     work = analysis.work_ratios(table(*(row | {"layers": "4,8x2,2", "batch": 10} for row in rows)))
+    assert work["forward_work_ratio"].tolist() == pytest.approx([1, 1440 / 1120])
     assert work["work_ratio"].tolist() == pytest.approx([1, 3360 / 3040])
 
 
@@ -191,6 +190,31 @@ def test_rounds_without_both_times_are_left_out():
     ratio = time_ratios(frame[(frame["network"] != "Network") | (frame["repeat"] != 3)]).iloc[-1]
     assert ratio["pairs"] == 14
     assert ratio["instability"] == "fewer than 15 pairs"
+
+
+def test_schedules_are_compared_each_by_itself():
+    variants = {"revolve(slots=2)": 1.5, "revolve(slots=3)": 1.25}
+    frame = pd.concat([
+        times([1.0] * 15),
+        table(*(
+            scheduled(text) | {"repeat": i, "step_seconds": 2.0 * ratio}
+            for text, ratio in variants.items() for i in range(15)
+        )),
+    ])  # fmt: skip
+    ratios = time_ratios(frame).dropna(subset="schedule").set_index("schedule")
+    assert ratios["time_ratio"].to_dict() == pytest.approx(variants)
+
+
+def test_cells_and_their_times_are_joined_variant_by_variant():
+    variants = (STORE_ALL, checkpointed(2), scheduled("sqrt()"), scheduled("revolve(slots=2)"))
+    memory = table(*(variant | {"memray_peak_bytes": peak} for peak, variant in enumerate(variants)))
+    timed = [0, 1, 3]
+    time = table(*(
+        variants[peak] | {"repeat": i, "step_seconds": 1.0 + peak} for peak in timed for i in range(15)
+    ))  # fmt: skip
+    joined = analysis.with_time_ratios(memory, time)
+    assert joined["memray_peak_bytes"].tolist() == timed
+    assert joined["time_ratio"].tolist() == [1, 2, 4]
 
 
 def test_training_pools_the_pairs_of_all_seeds():
@@ -276,3 +300,11 @@ def test_accuracies_are_summarised_over_seeds_and_differences_over_all_epochs():
     assert summary["test_accuracy_low"].tolist() == [0.8, 0.8]
     assert summary["test_accuracy_high"].tolist() == [0.9, 0.9]
     assert summary["largest_difference"].tolist() == [0, 0.25]
+
+
+def test_what_diverges_alike_does_not_differ():
+    curves = {"epoch": 1, "train_loss": np.inf, "train_accuracy": 0.1, "test_loss": np.nan, "test_accuracy": 0.1}
+    summary = analysis.accuracy_summary(table(STORE_ALL | curves, checkpointed(2) | curves))
+    assert summary["largest_difference"].tolist() == [0, 0]
+    summary = analysis.accuracy_summary(table(STORE_ALL | curves, checkpointed(2) | curves | {"train_loss": 2.0}))
+    assert summary["largest_difference"].tolist() == [0, np.inf]

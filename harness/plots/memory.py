@@ -123,8 +123,9 @@ def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
     figure, (peaks, rest) = panels(
         2, title="Measured peak against prediction", columns=1, height=2.4, sharex=True, height_ratios=[3, 2]
     )
-    look = {"hue": "variant", "palette": palette(memory["variant"]), "style": "variant", "legend": False}
-    look |= {"markers": markers(memory["variant"]), "s": 36, "zorder": 3}
+    names = memory["variant" if memory["schedule"].isna().all() else "kind"]  # schedules and budgets are too many
+    look = {"hue": names, "palette": palette(names), "style": names, "markers": markers(names), "legend": False}
+    look |= {"s": 36, "zorder": 3}
     span = np.geomspace(memory["predicted"].min() / 1.2, memory["predicted"].max() * 1.2, 200)
     bound = residual_bound(span * MIB) / KIB
     worst = memory["residual"].abs().max()
@@ -144,7 +145,7 @@ def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
 
     equal = Line2D([], [], color=GREY, linewidth=1, label="equal")
     within = Patch(color=PALE, alpha=0.4, linewidth=0, label="bound")
-    variant_legend(figure, memory["variant"], extra=[equal, within])
+    variant_legend(figure, names, extra=[equal, within])
     return figure, (
         f"{memory['within_bound'].sum()} of {len(memory)} cells lie within the bound, 0.5 % of the prediction but no "
         f"less than 32 KiB; the largest residual is {worst:.1f} KiB. {EXACT}"

@@ -14,21 +14,35 @@ from matplotlib.lines import Line2D
 from matplotlib.scale import LogScale
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from harness.analysis import variant_labels
+from harness.variants import name_variants
 
 KIB = 2**10
 MIB = 2**20
 
 WIDTH_INCHES = 8.4  # a README's column at 100 dots an inch: 9 points stay 9 points there
 CAPTION_CHARACTERS = 136
+KEYS_IN_A_LINE = 6
 LEFT = {"x": 0.01, "ha": "left"}
 
 INK = "#222222"
 GREY = "#666666"
 SHADE = "#9a9a9a"
 PALE = "#c4c4c4"
-BLUE, ORANGE = sns.color_palette("colorblind")[:2]
+_HUES = sns.color_palette("colorblind")
+BLUE, ORANGE = _HUES[:2]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]
+KIND_LOOKS = {
+    "store-all": (SHADE, "o"),
+    "periodic": (_HUES[0], "s"),
+    "sqrt": (_HUES[9], "P"),
+    "greedy": (_HUES[2], "^"),
+    "revolve": (_HUES[1], "D"),
+    "evicting dtr": (_HUES[4], "v"),
+    "evicting lru": (_HUES[6], "<"),
+    "evicting largest": (_HUES[5], ">"),
+    "optimal": (INK, "*"),
+}
+"""The colour and the marker of each kind of schedule, the same in every figure."""
 LOOK = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("paper"),
@@ -49,7 +63,7 @@ LOOK = {
 class Recipe:
     """A figure: called with all tables there are, it draws those it `needs`.
 
-    `build` takes their finished rows, each with its `variant`, and returns the figure and its caption.
+    `build` takes their finished rows, each with its `variant` and `kind`, and returns the figure and its caption.
     """
 
     build: Callable[..., tuple[Figure, str]]
@@ -70,8 +84,7 @@ class Recipe:
                 raise ValueError(f"figure {self.name} needs {need}.csv: add {need!r} to the experiment's measure")
             if not (tables[need]["status"] == "ok").any():
                 raise ValueError(f"figure {self.name} has nothing to show: no row of {need}.csv has status ok")
-        finished = [tables[need].query("status == 'ok'") for need in self.needs]
-        return [table.assign(variant=variant_labels(table)) for table in finished]
+        return [name_variants(tables[need].query("status == 'ok'")) for need in self.needs]
 
     def __call__(self, tables: dict[str, pd.DataFrame]) -> Figure:
         failed = sum(tables[need].query("status != 'ok'")["cell_id"].nunique() for need in self.needs)
@@ -116,6 +129,7 @@ def write_caption(figure: Figure, caption: str) -> None:
 
 def _wrap(caption: str) -> str:
     """In as few lines as it needs, of about equal length, so that no single word is left over."""
+    caption = caption.replace(" %", "\xa0%")
     fewest = len(textwrap.wrap(caption, CAPTION_CHARACTERS))
     widths = range(len(caption) // fewest, CAPTION_CHARACTERS + 1)
     return next(text for text in (textwrap.fill(caption, width) for width in widths) if text.count("\n") < fewest)
@@ -135,8 +149,10 @@ def facets(table: pd.DataFrame, by: list[str], *, marks: list[str]) -> list[tupl
     """A title and the rows for each panel: split by those columns of `by` that vary, untitled if none does.
 
     Raises:
-        ValueError: a panel would draw two rows in one place, because they agree in `marks`.
+        ValueError: there is no row, or a panel would draw two in one place, because they agree in `marks`.
     """
+    if table.empty:
+        raise ValueError("no finished cell to show beside store-all: add checkpoint_frequency or schedule to the grid")
     varying = [column for column in by if table[column].nunique() > 1]
     twins = table[table.duplicated([*varying, *marks], keep=False)]
     if len(twins):
@@ -163,16 +179,23 @@ def phrase(column: str, value: object) -> str:
     return f"[{value}]" if column == "layers" else f"{column} {value}"
 
 
-def palette(variants: pd.Series) -> dict[str, object]:
-    """Each variant's colour: grey for store-all, for the others a scale whose order needs no colour vision."""
-    others = [name for name in variants.cat.categories if name != "store-all"]
+def palette(names: pd.Series) -> dict[str, object]:
+    """The colour of each of the categories: kinds have their own, variants a scale whose order needs no colour vision.
+
+    Store-all is grey among variants.
+    """
+    if names.name == "kind":
+        return {kind: KIND_LOOKS[kind][0] for kind in names.cat.categories}
+    others = [name for name in names.cat.categories if name != "store-all"]
     scale = sns.color_palette("plasma", as_cmap=True)
     return {"store-all": SHADE} | {name: scale(0.88 * i / max(len(others) - 1, 1)) for i, name in enumerate(others)}
 
 
-def markers(variants: pd.Series) -> dict[str, str]:
-    """Each variant's marker, so that nothing hangs on colour alone."""
-    return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(variants.cat.categories)}
+def markers(names: pd.Series) -> dict[str, str]:
+    """The marker of each of the categories, so that nothing hangs on colour alone."""
+    if names.name == "kind":
+        return {kind: KIND_LOOKS[kind][1] for kind in names.cat.categories}
+    return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names.cat.categories)}
 
 
 def sizes(variants: pd.Series, *, others: float) -> dict[str, float]:
@@ -195,8 +218,9 @@ def variant_legend(figure: Figure, variants: pd.Series, *, linewidth: float = 0,
 
 
 def key_above(figure: Figure, handles: list[Artist]) -> None:
-    """Name a few things in the title's line."""
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+    """Name a few things in the title's line, or more of them in as many lines as it takes."""
+    lines = -(-len(handles) // KEYS_IN_A_LINE)
+    figure.legend(handles=handles, loc="outside upper right", ncols=-(-len(handles) // lines))
 
 
 def log2(axes: Axes, which: str, *, ticks: Iterable[float] | None = None) -> None:

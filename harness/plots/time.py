@@ -1,22 +1,13 @@
 """Figures of times: ratios to store-all measured in the same round, always with their interval."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from harness.analysis import (
-    COMPARED,
-    VARIANT,
-    pareto_front,
-    savings,
-    time_ratios,
-    variant_labels,
-    work_ratios,
-)
+from harness.analysis import pareto_front, savings, time_ratios, with_time_ratios, work_ratios
+from harness.plots.ratios import ratio_keys, ratio_point, ratios_explained
 from harness.plots.style import (
-    BLUE,
     GREY,
     INK,
     constants,
@@ -29,6 +20,7 @@ from harness.plots.style import (
     panels,
     variant_legend,
 )
+from harness.variants import name_variants
 
 SETTING = ["width", "batch", "dtype", "activation", "seed"]
 
@@ -36,7 +28,7 @@ SETTING = ["width", "batch", "dtype", "activation", "seed"]
 @figure_from("memory", "time")
 def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Step time over store-all's by checkpoint frequency, a panel a depth, with the ratio of the work."""
-    ratios = _with_ratios(work_ratios(memory), time).query("variant != 'store-all'")
+    ratios = with_time_ratios(work_ratios(memory), time).dropna(subset="checkpoint_frequency")
     setting = ["recompute", *SETTING]
     parts = facets(ratios, ["depth", *setting], marks=["checkpoint_frequency"])
     figure, axes = panels(
@@ -48,12 +40,12 @@ def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
         work = rows.sort_values("checkpoint_frequency")
         ax.plot(work["checkpoint_frequency"], work["work_ratio"], **counted)
         for _, row in rows.iterrows():
-            _point(ax, row, x=row["checkpoint_frequency"], y=row["time_ratio"], along="y")
+            ratio_point(ax, row, x=row["checkpoint_frequency"], y=row["time_ratio"], along="y")
         log2(ax, "x", ticks=ratios["checkpoint_frequency"])
         ax.set(title=title, xlabel="checkpoint frequency n", ylabel="step time / store-all's")
-    key_above(figure, [*_keys(ratios), Line2D([], [], **counted, label="matrix products counted")])
+    key_above(figure, [*ratio_keys(ratios), Line2D([], [], **counted, label="matrix products counted")])
     return figure, (
-        f"{_explained(ratios, 'steps timed in the same round')} n = 4 saves one after in four. "
+        f"{ratios_explained(ratios, 'steps timed in the same round')} n = 4 saves one after in four. "
         f"{constants(ratios, setting)}"
     )
 
@@ -61,7 +53,7 @@ def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
 @figure_from("memory", "time")
 def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Peak memory against step time, both over store-all's, and the variants that no other beats."""
-    table = _with_ratios(savings(memory), time).dropna(subset="saved_share")
+    table = with_time_ratios(savings(memory), time).dropna(subset="saved_share")
     table = table.assign(peak_ratio=1 - table["saved_share"])
     parts = facets(table, ["depth", *SETTING], marks=["variant"])
     figure, axes = panels(len(parts), title="Memory against time", columns=3, height=2.1, sharex=True, sharey=True)
@@ -71,13 +63,14 @@ def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
         ax.step(front["time_ratio"], front["peak_ratio"], where="post", color=GREY, linewidth=1, zorder=1)
         for _, row in rows.iterrows():
             look = {"color": colours[row["variant"]], "marker": shapes[row["variant"]]}
-            _point(ax, row, x=row["time_ratio"], y=row["peak_ratio"], along="x", **look)
+            ratio_point(ax, row, x=row["time_ratio"], y=row["peak_ratio"], along="x", **look)
         ax.set(title=title, xlabel="step time / store-all's", ylabel="peak / store-all's")
         ax.yaxis.set_major_formatter(PercentFormatter(1))
     axes[0].set(ylim=(0, 1.1 * table["peak_ratio"].max()))
     variant_legend(figure, table["variant"], extra=[Line2D([], [], color=GREY, linewidth=1, label="Pareto front")])
     return figure, (
-        f"Peak: measured by memray. {_explained(table, 'steps timed in the same round')} {constants(table, SETTING)}"
+        f"Peak: measured by memray. {ratios_explained(table, 'steps timed in the same round')} "
+        f"{constants(table, SETTING)}"
     )
 
 
@@ -85,7 +78,7 @@ def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
 def training_time(training: pd.DataFrame) -> tuple[Figure, str]:
     """Epoch time over store-all's, a panel a network, a line a variant."""
     ratios = time_ratios(training, seconds="epoch_seconds", pair_on=["seed", "epoch"])
-    ratios = ratios.assign(variant=variant_labels(ratios)).query("variant != 'store-all'")
+    ratios = name_variants(ratios).query("variant != 'store-all'")
     setting = ["batch", "dtype", "activation"]
     parts = facets(ratios, ["layers", *setting], marks=["variant"])
     lines = ratios["variant"].nunique()
@@ -99,41 +92,7 @@ def training_time(training: pd.DataFrame) -> tuple[Figure, str]:
     for ax, (title, rows) in zip(axes, parts, strict=True):
         ax.axvline(1, color=INK, linewidth=0.8)
         for _, row in rows.sort_values("variant").iterrows():
-            _point(ax, row, x=row["time_ratio"], y=row["variant"], along="x")
+            ratio_point(ax, row, x=row["time_ratio"], y=row["variant"], along="x")
         ax.set(title=title, xlabel="epoch time / store-all's", ylim=(lines - 0.5, -0.5))
-    key_above(figure, _keys(ratios))
-    return figure, f"{_explained(ratios, 'the same epoch of the same seed')} {constants(ratios, setting)}"
-
-
-def _with_ratios(memory: pd.DataFrame, time: pd.DataFrame) -> pd.DataFrame:
-    """Memory rows with their time ratios beside them."""
-    ratios = time_ratios(time, seconds="step_seconds", pair_on=["repeat"])
-    return memory.merge(ratios, on=[*COMPARED, *VARIANT], validate="one_to_one")
-
-
-def _point(
-    ax: Axes, row: pd.Series, *, x: object, y: object, along: str, color: object = BLUE, marker: str = "o"
-) -> None:
-    """A median ratio and its interval along the `x` or `y` axis; hollow where the timing was unsteady."""
-    interval = [[row["time_ratio"] - row["ratio_low"]], [row["ratio_high"] - row["time_ratio"]]]
-    fill = "white" if row["instability"] else color
-    look = {"color": color, "marker": marker, "markersize": 5, "markerfacecolor": fill}
-    ax.errorbar(x, y, **{f"{along}err": interval}, **look, capsize=2, elinewidth=1)
-
-
-def _keys(ratios: pd.DataFrame) -> list[Line2D]:
-    """What the points mean, hollow ones only where there are any."""
-    look = {"color": BLUE, "marker": "o", "markersize": 5, "linestyle": ""}
-    keys = [Line2D([], [], **look, label="median and 95 % interval")]
-    if ratios["instability"].any():
-        keys.append(Line2D([], [], **look, markerfacecolor="white", label="unsteady"))
-    return keys
-
-
-def _explained(ratios: pd.DataFrame, what: str) -> str:
-    """How many times stand behind each point, and why some are hollow."""
-    least, most = ratios["pairs"].min(), ratios["pairs"].max()
-    count = f"{least}" if least == most else f"{least} to {most}"
-    text = f"Time: median of {count} ratios, each of {what}, with its 95 % bootstrap interval."
-    doubts = sorted({doubt for doubts in ratios["instability"] if doubts for doubt in doubts.split(", ")})
-    return f"{text} Hollow: unsteady ({' or '.join(doubts)})." if doubts else text
+    key_above(figure, ratio_keys(ratios))
+    return figure, f"{ratios_explained(ratios, 'the same epoch of the same seed')} {constants(ratios, setting)}"

@@ -1,0 +1,33 @@
+"""Time ratios as figures show them: a median with its interval, and in words what stands behind it."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from harness.plots.style import BLUE
+
+
+def ratio_point(ax: Axes, row: pd.Series, *, x: object, y: object, along: str, **look: object) -> None:
+    """A median ratio and its interval along the `x` or `y` axis; hollow where the timing was unsteady."""
+    interval = [[row["time_ratio"] - row["ratio_low"]], [row["ratio_high"] - row["time_ratio"]]]
+    look = {"color": BLUE, "marker": "o", "markersize": 5} | look
+    fill = "white" if row["instability"] else look["color"]
+    ax.errorbar(x, y, **{f"{along}err": interval}, **look, markerfacecolor=fill, capsize=2, elinewidth=1)
+
+
+def ratio_keys(ratios: pd.DataFrame) -> list[Line2D]:
+    """What the points mean, hollow ones only where there are any."""
+    look = {"color": BLUE, "marker": "o", "markersize": 5, "linestyle": ""}
+    keys = [Line2D([], [], **look, label="median and 95 % interval")]
+    if ratios["instability"].any():
+        keys.append(Line2D([], [], **look, markerfacecolor="white", label="unsteady"))
+    return keys
+
+
+def ratios_explained(ratios: pd.DataFrame, what: str) -> str:
+    """How many times stand behind each point, and why some are hollow."""
+    least, most = ratios["pairs"].min(), ratios["pairs"].max()
+    count = f"{least}" if least == most else f"{least} to {most}"
+    text = f"Time: median of {count} ratios, each of {what}, with its 95 % bootstrap interval."
+    doubts = sorted({doubt for doubts in ratios["instability"] if doubts for doubt in doubts.split(", ")})
+    return f"{text} Hollow: unsteady ({' or '.join(doubts)})." if doubts else text

@@ -1,0 +1,93 @@
+"""What a variant is called: store-all, every n-th after, or a schedule with its numbers.
+
+A *variant* is one way to train a configuration, told by the columns `VARIANT`. Its *kind* leaves the numbers out:
+`revolve`, whatever its slots. Both names are for people, in tables and figures.
+"""
+
+import ast
+import inspect
+from functools import cache
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from harness.sizes import UNITS, parse_bytes
+from networks.schedules import FACTORIES
+from networks.schedules.evicting import HEURISTICS
+from networks.schedules.spec import parse_schedule
+
+STORE_ALL = "Network"
+VARIANT = ["network", "checkpoint_frequency", "recompute", "schedule"]
+
+SCHEDULE_KINDS = [
+    kind
+    for name in FACTORIES
+    for kind in ([f"evicting {by}" for by in HEURISTICS] if name == "evicting" else [name.replace("_", "-")])
+]
+"""Every kind of schedule, in the order in which they are shown; `Network` is of the kind `store-all`."""
+
+
+class _Variant(NamedTuple):
+    """`number` orders the variants of a kind: a frequency, slots or a budget."""
+
+    kind: str
+    number: int
+    name: str
+    budget_bytes: int | None = None
+
+
+def name_variants(table: pd.DataFrame) -> pd.DataFrame:
+    """Add to each row its `variant`, its `kind` and the `budget_bytes` of its schedule, missing where it has none.
+
+    A variant is `store-all`, `n = 4` where one after in four is saved, or a schedule such as `revolve, 4 slots`.
+    Variants and kinds are ordered categories, those that the table has: store-all first, then by kind and number.
+    """
+    named = [_named(*(None if pd.isna(value) else value for value in row)) for row in table[VARIANT].to_numpy()]
+    in_order = sorted(set(named), key=lambda variant: (SCHEDULE_KINDS.index(variant.kind), *variant[1:3]))
+    variants = pd.CategoricalDtype([variant.name for variant in in_order], ordered=True)
+    kinds = pd.CategoricalDtype(list(dict.fromkeys(variant.kind for variant in in_order)), ordered=True)
+    return table.assign(
+        variant=pd.Series([variant.name for variant in named], index=table.index, dtype=variants),
+        kind=pd.Series([variant.kind for variant in named], index=table.index, dtype=kinds),
+        budget_bytes=pd.Series([variant.budget_bytes for variant in named], index=table.index, dtype="Int64"),
+    )
+
+
+def name_budget(nbytes: int) -> str:
+    """The shortest name of exactly so many bytes, so that no two budgets share one: `24 MiB`, `1.5 MB`."""
+    names = (f"{nbytes / factor:.10g} {unit}" for unit, factor in UNITS.items() if unit)
+    return min((name for name in names if "e" not in name and parse_bytes(name) == nbytes), key=len)
+
+
+def _named(network: str, frequency: int | None, recompute: str | None, schedule: str | None) -> _Variant:
+    if network == STORE_ALL:
+        return _Variant("store-all", 0, "store-all")
+    if schedule is None:
+        return _Variant("periodic", frequency, _frequency(frequency, recompute))
+    return _scheduled(schedule)
+
+
+@cache
+def _scheduled(text: str) -> _Variant:
+    factory, arguments = _call(parse_schedule(text).__name__)
+    match arguments:
+        case {"checkpoint_frequency": frequency, "recompute": recompute}:
+            return _Variant(factory, frequency, f"{factory}, {_frequency(frequency, recompute)}")
+        case {"slots": slots}:
+            return _Variant(factory, slots, f"{factory}, {slots} {'slot' if slots == 1 else 'slots'}")
+        case {"budget_bytes": budget_bytes}:
+            kind = f"{factory} {arguments['heuristic']}" if factory == "evicting" else factory
+            return _Variant(kind, budget_bytes, f"{kind}, {name_budget(budget_bytes)}", budget_bytes)
+    return _Variant("store-all", 0, "store-all, scheduled") if factory == "store_all" else _Variant(factory, 0, factory)
+
+
+def _call(text: str) -> tuple[str, dict[str, Any]]:
+    """The factory's name and its arguments by name."""
+    call = ast.parse(text, mode="eval").body
+    options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    signature = inspect.signature(FACTORIES[call.func.id])
+    return call.func.id, signature.bind(*map(ast.literal_eval, call.args), **options).arguments
+
+
+def _frequency(frequency: int, recompute: str) -> str:
+    return f"n = {frequency}" + (", each" if recompute == "each" else "")

@@ -1,0 +1,84 @@
+"""What variants are called in tables and figures."""
+
+import pandas as pd
+import pytest
+
+from harness.variants import SCHEDULE_KINDS, VARIANT, name_budget, name_variants
+from networks.schedules import FACTORIES
+from networks.schedules.evicting import HEURISTICS
+
+STORE_ALL = ("Network", None, None, None)
+
+
+def checkpointed(frequency: int, recompute: str = "segment") -> tuple:
+    return ("NetworkWithCheckpointing", frequency, recompute, None)
+
+
+def scheduled(text: str) -> tuple:
+    return ("NetworkWithCheckpointing", None, None, text)
+
+
+def table(*rows: tuple) -> pd.DataFrame:
+    types = {"checkpoint_frequency": "Int64", "recompute": "str", "schedule": "str"}
+    return pd.DataFrame(rows, columns=VARIANT).astype(types)
+
+
+def test_variants_are_named_and_ordered_for_people():
+    named = name_variants(
+        table(checkpointed(16), checkpointed(2), checkpointed(2, "each"), STORE_ALL, checkpointed(16))
+    )
+    assert named["variant"].tolist() == ["n = 16", "n = 2", "n = 2, each", "store-all", "n = 16"]
+    assert named["variant"].cat.categories.tolist() == ["store-all", "n = 2", "n = 2, each", "n = 16"]
+    assert named["kind"].cat.categories.tolist() == ["store-all", "periodic"]
+
+
+@pytest.mark.parametrize(
+    ("text", "variant", "kind"),
+    [
+        ("store_all()", "store-all, scheduled", "store-all"),
+        ("periodic(3)", "periodic, n = 3", "periodic"),
+        ("periodic(3, recompute='each')", "periodic, n = 3, each", "periodic"),
+        ("sqrt()", "sqrt", "sqrt"),
+        ("greedy(budget_bytes=25165824)", "greedy, 24 MiB", "greedy"),
+        ("revolve(slots=1)", "revolve, 1 slot", "revolve"),
+        ("revolve(slots=12)", "revolve, 12 slots", "revolve"),
+        ("evicting(budget_bytes=1500000)", "evicting dtr, 1.5 MB", "evicting dtr"),
+        ("evicting(budget_bytes=1500000, heuristic='lru')", "evicting lru, 1.5 MB", "evicting lru"),
+        ("optimal(budget_bytes=8000001)", "optimal, 8000001 B", "optimal"),
+    ],
+)
+def test_schedules_are_named_by_kind_and_number(text: str, variant: str, kind: str):
+    row = name_variants(table(scheduled(text))).iloc[0]
+    assert (row["variant"], row["kind"]) == (variant, kind)
+
+
+def test_schedules_come_in_the_order_of_kinds_and_numbers():
+    texts = ["optimal(budget_bytes=9000000)", "revolve(slots=10)", "optimal(budget_bytes=10000000)", "revolve(slots=9)"]
+    named = name_variants(table(*map(scheduled, texts), checkpointed(4), STORE_ALL))
+    in_order = ["store-all", "n = 4", "revolve, 9 slots", "revolve, 10 slots", "optimal, 9 MB", "optimal, 10 MB"]
+    assert named["variant"].cat.categories.tolist() == in_order
+    assert named["kind"].cat.categories.tolist() == ["store-all", "periodic", "revolve", "optimal"]
+
+
+def test_budgets_are_read_from_schedules_that_have_one():
+    named = name_variants(table(scheduled("greedy(budget_bytes=123)"), scheduled("revolve(slots=3)"), STORE_ALL))
+    assert named["budget_bytes"].tolist() == [123, pd.NA, pd.NA]
+
+
+def test_every_schedule_of_the_registry_is_of_a_kind():
+    arguments = {"periodic": "3", "revolve": "slots=3", "sqrt": "", "store_all": ""}
+    texts = [f"{name}({arguments.get(name, 'budget_bytes=5000')})" for name in FACTORIES]
+    texts += [f"evicting(budget_bytes=5000, heuristic={heuristic!r})" for heuristic in HEURISTICS]
+    named = name_variants(table(*map(scheduled, texts)))
+    assert named["kind"].cat.categories.tolist() == SCHEDULE_KINDS
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "name"),
+    [
+        (24 * 2**20, "24 MiB"), (3 * 2**19, "1.5 MiB"), (8_000_000, "8 MB"), (1_500_000, "1.5 MB"),
+        (96 * 2**10, "96 KiB"), (999_000, "999 kB"), (10**9, "1 GB"), (24 * 2**20 + 1, "25165825 B"),
+    ],
+)  # fmt: skip
+def test_a_budget_is_named_exactly(nbytes: int, name: str):
+    assert name_budget(nbytes) == name
