@@ -1,11 +1,10 @@
 """The learning curves of training.csv: the same with and without checkpointing."""
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from harness.analysis import accuracy_summary
 from harness.plots.style import (
@@ -24,11 +23,12 @@ from harness.plots.style import (
 SETTING = ["layers", "batch", "dtype", "activation"]
 SPLITS = {"train": BLUE, "test": ORANGE}
 BAND = {"linewidth": 6, "alpha": 0.35}
+SPAN = {"linewidth": 0, "alpha": 0.12}
 
 
 @figure_from("training")
 def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
-    """Loss and accuracy by epoch: store-all as a broad band, the others as thin lines that run in it."""
+    """Loss and accuracy by epoch, medians over seeds: store-all as a broad line, the others as thin ones on it."""
     parts = facets(training, SETTING, marks=["variant", "seed", "epoch"])
     figure, axes = panels(
         2 * len(parts), title="Learning curves", columns=len(parts), height=2.3, sharex=True, sharey="row"
@@ -36,25 +36,31 @@ def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
     looks = _looks(training["variant"])
     upper, lower = axes[: len(parts)], axes[len(parts) :]
     for (title, rows), losses, accuracies in zip(parts, upper, lower, strict=True):
+        end = accuracy_summary(rows).iloc[0]
         _curves(losses, rows, "loss", looks)
         _curves(accuracies, rows, "accuracy", looks)
         losses.set(title=title, ylabel="cross-entropy")
         accuracies.set(xlabel="epoch", ylabel="accuracy")
         accuracies.xaxis.set_major_locator(MaxNLocator(integer=True))
         accuracies.yaxis.set_major_formatter(PercentFormatter(1))
-        end = accuracy_summary(rows).iloc[0]
-        note = f"test, epoch {end['epochs']}: {end['test_accuracy']:.1%}"
+        note = f"test, epoch {end['epochs']}: {end['test_accuracy']:.1%} on average"
         accuracies.text(0.96, 0.05, note, transform=accuracies.transAxes, ha="right", color=INK, size=8)
-    upper[0].set(ylim=(0, None))
+    low, high = upper[0].get_ylim()
+    upper[0].set(yscale="log")
+    upper[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    upper[0].yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+    upper[0].yaxis.set_minor_locator(NullLocator())
     splits = [Line2D([], [], color=color, linewidth=3, label=split) for split, color in SPLITS.items()]
     variants = [Line2D([], [], color=GREY, **(look | {"markevery": 1}), label=name) for name, look in looks.items()]
     key_above(figure, [*splits, *variants])
     summary = accuracy_summary(training)
     apart = summary["largest_difference"].max()
     agreement = f"stays within {apart:.2g} of store-all's" if apart else "equals store-all's exactly"
+    seeds = summary["seeds"].min()
+    shown = f"Lines: medians over {seeds} seeds; shaded: from the lowest to the highest." if seeds > 1 else "One seed."
     return figure, (
-        f"Means over {summary['seeds'].min()} seeds. The lines coincide: with checkpointing every loss and accuracy of "
-        f"every epoch and seed {agreement}. {constants(training, SETTING)}"
+        f"{shown} The lines coincide: with checkpointing every loss and accuracy of every epoch and seed {agreement}. "
+        f"{constants(training, SETTING)}"
     )
 
 
@@ -63,21 +69,23 @@ def _looks(variants: pd.Series) -> dict[str, dict[str, object]]:
     others = [name for name in variants.cat.categories if name != "store-all"]
     shapes = markers(variants)
     thin = {
-        name: {"linewidth": 1, "marker": shapes[name], "markersize": 5, "markevery": (turn, len(others))}
+        name: {
+            "linewidth": 1,
+            "marker": shapes[name],
+            "markersize": 5,
+            "markeredgecolor": "white",
+            "markevery": (turn, len(others)),
+        }
         for turn, name in enumerate(others)
     }
     return {"store-all": BAND} | thin
 
 
 def _curves(ax: Axes, rows: pd.DataFrame, quantity: str, looks: dict[str, dict[str, object]]) -> None:
-    for name, look in looks.items():
-        for split, color in SPLITS.items():
-            sns.lineplot(
-                rows[rows["variant"] == name],
-                x="epoch",
-                y=f"{split}_{quantity}",
-                color=color,
-                errorbar=None,
-                ax=ax,
-                **look,
-            )
+    """Medians over seeds, which one that stumbles does not move; shaded, all of store-all's seeds."""
+    for split, color in SPLITS.items():
+        seeds = rows.groupby(["variant", "epoch"], observed=True)[f"{split}_{quantity}"].agg(["min", "median", "max"])
+        store_all = seeds.loc["store-all"]
+        ax.fill_between(store_all.index, store_all["min"], store_all["max"], color=color, **SPAN)
+        for name, curve in seeds["median"].groupby("variant", observed=True):
+            ax.plot(curve.droplevel("variant"), color=color, **looks[name])
