@@ -170,5 +170,5 @@ def test_the_worker_loads_no_plotting_and_no_tables():
 
 def test_plots_and_analysis_read_and_write_no_results():
     """Tables in, figures out: the store and the runs are others' business."""
-    for module in in_room("harness.plots", "harness.analysis"):
+    for module in in_room("harness.plots", "harness.analysis", "harness.comparison", "harness.variants"):
         assert not direct(module) & {"harness.store", "harness.runner", "harness.executors", "harness.drawing"}, module

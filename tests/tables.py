@@ -1,0 +1,108 @@
+"""Tables such as the harness writes, for what reads them.
+
+Memory and timelines are dry runs, with the few KiB that an interpreter adds; times are the work, with noise.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.cell import Cell
+from networks import Trace, dry_run
+
+
+def grid(
+    layers: Iterable[str], *, batches=(4096,), frequencies=(1, 2, 4, 8, 16), schedules=(), seeds=1, recompute="segment"
+) -> list[Cell]:
+    """For each network store-all, then the frequencies, then the schedules."""
+    store_all = {"network": "Network", "checkpoint_frequency": None, "recompute": None, "schedule": None}
+    other = store_all | {"network": "NetworkWithCheckpointing"}
+    variants = [
+        store_all,
+        *(other | {"checkpoint_frequency": frequency, "recompute": recompute} for frequency in frequencies),
+        *(other | {"schedule": schedule} for schedule in schedules),
+    ]
+    return [
+        Cell(layers=text, batch=batch, dtype="float32", activation="relu", seed=seed, **variant)
+        for text, batch, seed, variant in product(layers, batches, range(seeds), variants)
+    ]
+
+
+def trace(cell: Cell) -> Trace:
+    return dry_run(cell.widths, batch=cell.batch, **cell.checkpointing)
+
+
+def table(rows: Iterable[tuple[Cell, dict[str, Any]]]) -> pd.DataFrame:
+    frame = pd.DataFrame([cell.key_columns("ok") | measured for cell, measured in rows])
+    return frame.astype({"checkpoint_frequency": "Int64", "recompute": "str", "schedule": "str"})
+
+
+def memory_table(cells: list[Cell]) -> pd.DataFrame:
+    def measure(cell: Cell) -> dict[str, Any]:
+        step = trace(cell)
+        residual = 4_000 + 137 * cell.depth
+        kinds = {f"tracker_{kind}_bytes": value for kind, value in step.peak_bytes_by_kind.items()}
+        return kinds | {
+            "forward_steps": step.forward_steps,
+            "forward_flops": step.forward_flops,
+            "peak_cached_layers": step.peak_cached_layers,
+            "predicted_peak_bytes": step.peak_bytes,
+            "tracker_peak_bytes": step.peak_bytes,
+            "memray_peak_bytes": step.peak_bytes + residual,
+            "residual_bytes": residual,
+        }
+
+    return table((cell, measure(cell)) for cell in cells)
+
+
+def time_table(cells: list[Cell], *, repeats: int = 15) -> pd.DataFrame:
+    generator = np.random.default_rng(2)
+
+    def measure(cell: Cell) -> Iterator[dict[str, Any]]:
+        seconds = (trace(cell).forward_flops + 2 * trace(cell.store_all).forward_flops) / 1e11
+        for repeat in range(repeats):
+            yield {"repeat": repeat, "step_seconds": seconds * generator.lognormal(sigma=0.03)}
+
+    return table((cell, row) for cell in cells for row in measure(cell))
+
+
+def training_table(cells: list[Cell], *, epochs: int = 12) -> pd.DataFrame:
+    generator = np.random.default_rng(3)
+
+    def measure(cell: Cell) -> Iterator[dict[str, Any]]:
+        for epoch in range(1, epochs + 1):
+            loss = 2.3 * np.exp(-epoch / (2 + cell.depth / 4)) + 0.03 * cell.seed
+            seconds = 1.0 if cell.network == "Network" else 1.2
+            yield {
+                "epoch": epoch,
+                "train_loss": loss,
+                "train_accuracy": 1 - loss / 3,
+                "test_loss": loss + 0.1,
+                "test_accuracy": 0.97 - loss / 3,
+                "epoch_seconds": seconds * generator.lognormal(sigma=0.04),
+            }
+
+    return table((cell, row) for cell in cells for row in measure(cell))
+
+
+def timeline_table(cells: list[Cell]) -> pd.DataFrame:
+    def measure(cell: Cell) -> Iterator[dict[str, Any]]:
+        events = trace(cell).timeline
+        for i, (event, live) in enumerate(zip(events, accumulate(event.bytes for event in events), strict=True)):
+            yield {"event": i, **event._asdict(), "live_bytes": live, "memray_live_bytes": live + 900 + 30 * i}
+
+    return table((cell, row) for cell in cells for row in measure(cell))
+
+
+CHAINS = ["64x20,10", "64,96x6,32x8,96x6,10", "64,32x8,64x6,96x6,10"]
+
+
+def schedule_cells() -> list[Cell]:
+    """Three networks, each trained by schedules of every kind."""
+    taking = ("greedy(budget_bytes={})", "evicting(budget_bytes={}, heuristic='lru')", "optimal(budget_bytes={})")
+    schedules = [text.format(budget) for text in taking for budget in (9_000_000, 13_000_000)]
+    schedules += ["sqrt()", "revolve(slots=3)", "revolve(slots=6)", "optimal(budget_bytes=5000000)"]
+    return grid(CHAINS, frequencies=(2, 6), schedules=schedules)
