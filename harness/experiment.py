@@ -43,6 +43,10 @@ FigureName = Literal[
     "where_it_saves",
     "training_curves",
     "training_time",
+    "pareto_work",
+    "pareto_time",
+    "winners",
+    "growth",
 ]
 """Named here so that a wrong name is seen before hours of measuring; importing the figures takes seconds."""
 

@@ -1,11 +1,6 @@
-"""Every figure draws from tables such as the harness writes, shows their numbers, and no text lies on another.
+"""Every figure draws from tables such as the harness writes, shows their numbers, and no text lies on another."""
 
-The tables are made here: memory and timelines by dry runs, with the few KiB that an interpreter adds, and times
-from the work, with noise.
-"""
-
-from collections.abc import Iterable, Iterator
-from itertools import accumulate, combinations, product
+from itertools import combinations
 from typing import Any, get_args
 
 import matplotlib as mpl
@@ -17,95 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from tables import grid, memory_table, schedule_cells, time_table, timeline_table, training_table
 
-from harness.cell import Cell
 from harness.experiment import FigureName
 from harness.plots import FIGURES, draw
-from networks import Trace, dry_run
-from networks.layer_lists import parse_layers
 
 Tables = dict[str, pd.DataFrame]
-
-
-def grid(
-    layers: Iterable[str], *, batches=(4096,), frequencies=(1, 2, 4, 8, 16), seeds=1, recompute="segment"
-) -> list[Cell]:
-    return [
-        Cell(
-            network="NetworkWithCheckpointing" if frequency else "Network",
-            layers=text, batch=batch, dtype="float32", activation="relu", checkpoint_frequency=frequency,
-            recompute=recompute if frequency else None, schedule=None, seed=seed,
-        )
-        for text, batch, seed, frequency in product(layers, batches, range(seeds), (None, *frequencies))
-    ]  # fmt: skip
-
-
-def trace(cell: Cell) -> Trace:
-    recompute = {"recompute": cell.recompute} if cell.recompute else {}
-    return dry_run(
-        parse_layers(cell.layers), batch=cell.batch, checkpoint_frequency=cell.checkpoint_frequency, **recompute
-    )
-
-
-def table(rows: Iterable[tuple[Cell, dict[str, Any]]]) -> pd.DataFrame:
-    frame = pd.DataFrame([cell.key_columns("ok") | measured for cell, measured in rows])
-    return frame.astype({"checkpoint_frequency": "Int64"})
-
-
-def memory_table(cells: list[Cell]) -> pd.DataFrame:
-    def measure(cell: Cell) -> dict[str, Any]:
-        step = trace(cell)
-        residual = 4_000 + 137 * cell.depth
-        kinds = {f"tracker_{kind}_bytes": value for kind, value in step.peak_bytes_by_kind.items()}
-        return kinds | {
-            "forward_flops": step.forward_flops,
-            "predicted_peak_bytes": step.peak_bytes,
-            "tracker_peak_bytes": step.peak_bytes,
-            "memray_peak_bytes": step.peak_bytes + residual,
-            "residual_bytes": residual,
-        }
-
-    return table((cell, measure(cell)) for cell in cells)
-
-
-def time_table(cells: list[Cell], *, repeats: int = 15) -> pd.DataFrame:
-    generator = np.random.default_rng(2)
-
-    def measure(cell: Cell) -> Iterator[dict[str, Any]]:
-        seconds = (trace(cell).forward_flops + 2 * trace(cell.store_all).forward_flops) / 1e11
-        for repeat in range(repeats):
-            yield {"repeat": repeat, "step_seconds": seconds * generator.lognormal(sigma=0.03)}
-
-    return table((cell, row) for cell in cells for row in measure(cell))
-
-
-def training_table(cells: list[Cell], *, epochs: int = 12) -> pd.DataFrame:
-    generator = np.random.default_rng(3)
-
-    def measure(cell: Cell) -> Iterator[dict[str, Any]]:
-        for epoch in range(1, epochs + 1):
-            loss = 2.3 * np.exp(-epoch / (2 + cell.depth / 4)) + 0.03 * cell.seed
-            seconds = 1.0 if cell.network == "Network" else 1.2
-            yield {
-                "epoch": epoch,
-                "train_loss": loss,
-                "train_accuracy": 1 - loss / 3,
-                "test_loss": loss + 0.1,
-                "test_accuracy": 0.97 - loss / 3,
-                "epoch_seconds": seconds * generator.lognormal(sigma=0.04),
-            }
-
-    return table((cell, row) for cell in cells for row in measure(cell))
-
-
-def timeline_table(cells: list[Cell]) -> pd.DataFrame:
-    def measure(cell: Cell) -> Iterator[dict[str, Any]]:
-        events = trace(cell).timeline
-        for i, (event, live) in enumerate(zip(events, accumulate(event.bytes for event in events), strict=True)):
-            yield {"event": i, **event._asdict(), "live_bytes": live, "memray_live_bytes": live + 900 + 30 * i}
-
-    return table((cell, row) for cell in cells for row in measure(cell))
-
 
 DEPTHS = [f"64,128x{depth - 1},10" for depth in (8, 16, 32, 64, 128)]
 
@@ -128,9 +40,15 @@ def batch_by_width() -> Tables:
     return {"memory": memory_table(grid(layers, batches=(64, 256, 1024, 4096), frequencies=(2, 6)))}
 
 
+@pytest.fixture(scope="module")
+def schedules() -> Tables:
+    return {"memory": memory_table(schedule_cells()), "time": time_table(schedule_cells())}
+
+
 @pytest.fixture
-def tables_of(tables: Tables, batch_by_width: Tables):
-    return lambda name: batch_by_width if name == "where_it_saves" else tables
+def tables_of(tables: Tables, batch_by_width: Tables, schedules: Tables):
+    special = dict.fromkeys(("pareto_work", "pareto_time", "winners", "growth"), schedules)
+    return lambda name: (special | {"where_it_saves": batch_by_width}).get(name, tables)
 
 
 def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
@@ -146,6 +64,10 @@ def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[s
         patch.setattr(Text, "draw", record)
         FigureCanvasAgg(figure).draw()
     return drawn
+
+
+def overlaps(drawn: list[tuple[str, Any]]) -> list[tuple[str, str]]:
+    return [(a, b) for (a, one), (b, other) in combinations(drawn, 2) if one.padded(-1).overlaps(other.padded(-1))]
 
 
 def words(figure: Figure) -> str:
@@ -177,9 +99,7 @@ def test_no_text_lies_on_another_or_outside(name: str, tables_of, monkeypatch: p
         for text, box in drawn
         if not (page.x0 <= box.x0 and page.y0 <= box.y0 and box.x1 <= page.x1 and box.y1 <= page.y1)
     ] == []
-    assert [
-        (a, b) for (a, one), (b, other) in combinations(drawn, 2) if one.padded(-1).overlaps(other.padded(-1))
-    ] == []
+    assert overlaps(drawn) == []
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -244,6 +164,21 @@ def test_what_varies_beside_the_axes_gets_a_panel_of_its_own():
     figure = FIGURES["peak_by_depth"]({"memory": memory_table(grid(DEPTHS[:2], batches=(256, 4096)))})
     assert [ax.get_title() for ax in figure.axes] == ["batch 256", "batch 4096"]
     assert "All with width 128, float32, relu, seed 0." in words(figure)
+
+
+@pytest.mark.parametrize("name", ["peak_by_depth", "saving_heatmap", "time_ratio", "tradeoff"])
+def test_schedules_may_stand_beside_frequencies(name: str, monkeypatch: pytest.MonkeyPatch):
+    cells = grid(DEPTHS[:3], schedules=["sqrt()", "revolve(slots=4)"])
+    figure = FIGURES[name]({"memory": memory_table(cells), "time": time_table(cells)})
+    assert ("revolve, 4 slots" in words(figure)) == (name != "time_ratio")  # whose axis is the frequency
+    assert overlaps(drawn_texts(figure, monkeypatch)) == []
+
+
+@pytest.mark.parametrize("name", ["time_ratio", "saving_heatmap"])
+def test_figures_that_compare_say_so_where_there_is_nothing_to_compare(name: str):
+    cells = grid(DEPTHS[:2], frequencies=())
+    with pytest.raises(ValueError, match="no finished cell to show beside store-all: add checkpoint_frequency or"):
+        FIGURES[name]({"memory": memory_table(cells), "time": time_table(cells)})
 
 
 @pytest.mark.parametrize("name", ["peak_by_depth", "saving_heatmap"])

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.plots.memory import peak_by_depth, predicted_vs_measured, saving_heatmap, where_it_saves
+from harness.plots.schedules import growth, pareto_time, pareto_work, winners
 from harness.plots.style import Recipe
 from harness.plots.time import time_ratio, tradeoff, training_time
 from harness.plots.timeline import timeline
@@ -23,6 +24,10 @@ FIGURES: dict[str, Recipe] = {
         where_it_saves,
         training_curves,
         training_time,
+        pareto_work,
+        pareto_time,
+        winners,
+        growth,
     )
 }
 

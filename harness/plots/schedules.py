@@ -1,0 +1,213 @@
+"""Figures of schedules against each other: what each does with a byte, and how that changes with depth."""
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import PercentFormatter
+
+from harness.analysis import COMPARED, pareto_front, savings, with_time_ratios, work_ratios
+from harness.comparison import GROWTH_DEPTHS, optimal_curve, within_budgets
+from harness.comparison import growth as grow
+from harness.comparison import winners as find_winners
+from harness.plots.ratios import ratio_point, ratios_explained
+from harness.plots.style import (
+    GREY,
+    INK,
+    MIB,
+    constants,
+    facets,
+    figure_from,
+    log2,
+    markers,
+    palette,
+    panels,
+    sizes,
+    variant_legend,
+)
+from harness.variants import name_budget
+
+SETTING = ["batch", "dtype", "activation", "seed"]
+OPTIMAL_LINE = {"color": INK, "linewidth": 0.9, "zorder": 1}
+FRONT = {"color": GREY, "linewidth": 1, "zorder": 1}
+BEATEN = 0.3
+"""How opaque a point is that another one beats."""
+TITLE_CHARACTERS = 56
+WORK_TICKS = [ratio * 2**octave for octave in range(8) for ratio in (1, 1.5)]
+GROWING_QUANTITIES = {  # the columns of its lines and of its points
+    "afters held at once": ("peak_cached_layers", "peak_cached_layers"),
+    "peak of one step (MiB)": ("predicted", "measured"),
+    "forward work / store-all's": ("forward_work_ratio", "forward_work_ratio"),
+}
+ORDERS = {"store-all": "O(L)", "sqrt": "O(√L)", "revolve": "O(log L)"}
+LINE_INCHES = 0.2
+BEST = "#0b5394"
+WORSE = sns.color_palette("light:#a9c9e8_r", as_cmap=True)
+IN_THE_MIDDLE = {"ha": "center", "va": "center", "size": 8}
+
+
+@figure_from("memory")
+def pareto_work(memory: pd.DataFrame) -> tuple[Figure, str]:
+    """Peak against forward work, both over store-all's, a panel a network: every cell, and the optimal curve."""
+    table = _peak_ratios(work_ratios(memory))
+    table = _with_fronts(table, ["forward_work_ratio", "peak_ratio"])
+    figure, panels_of = _panels(table, title="Peak memory against forward work", xlabel="forward work / store-all's")
+    for ax, rows in panels_of:
+        _optimal_curve(ax, rows, "forward_work_ratio")
+        for _, row in rows.iterrows():
+            ax.plot(row["forward_work_ratio"], row["peak_ratio"], **_look(rows["kind"], row))
+        log2(ax, "x", ticks=WORK_TICKS)
+    curve = Line2D([], [], **OPTIMAL_LINE, label="optimal by dry run")
+    variant_legend(figure, table["kind"], extra=[curve])
+    return figure, (
+        "Points: peaks measured by memray; those that another beats are pale. Work: multiply-adds of all layers run "
+        "forward, recomputed ones included. Line: the least work that the optimal schedule does within the bytes of "
+        f"any of the points. {constants(table, SETTING)}"
+    )
+
+
+@figure_from("memory", "time")
+def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
+    """Peak against step time, both over store-all's, a panel a network, and the time that the work alone would take."""
+    table = _with_fronts(_peak_ratios(with_time_ratios(work_ratios(memory), time)), ["time_ratio", "peak_ratio"])
+    figure, panels_of = _panels(table, title="Peak memory against step time", xlabel="step time / store-all's")
+    for ax, rows in panels_of:
+        front = rows[rows["on_front"]].sort_values("time_ratio")
+        ax.step(front["time_ratio"], front["peak_ratio"], where="post", **FRONT)
+        _optimal_curve(ax, rows, "work_ratio", linestyle="--")
+        for _, row in rows.iterrows():
+            ratio_point(ax, row, x=row["time_ratio"], y=row["peak_ratio"], along="x", **_look(rows["kind"], row))
+    lines = [
+        Line2D([], [], **FRONT, label="Pareto front"),
+        Line2D([], [], **OPTIMAL_LINE, linestyle="--", label="optimal's work"),
+    ]
+    variant_legend(figure, table["kind"], extra=lines)
+    return figure, (
+        "Peak: measured by memray. Pale: beaten by another. Dashed: what the optimal schedule would take if time were "
+        "the matrix products of the step and nothing else. "
+        f"{ratios_explained(table, 'steps timed in the same round')} {constants(table, SETTING)}"
+    )
+
+
+@figure_from("memory", "time")
+def winners(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
+    """The forward work of the best of each kind of schedule within each budget, a table a network."""
+    by = [*COMPARED, "budget_bytes"]
+    won = find_winners(memory, time)[[*by, "time_ratio", "ratio_low", "ratio_high"]]
+    table = within_budgets(memory).merge(won, on=by)
+    parts = facets(table, ["layers", *SETTING], marks=["budget_bytes", "kind"])
+    lines = [rows["budget_bytes"].nunique() for _, rows in parts]
+    figure, axes = panels(len(parts), title="Who wins within a budget", columns=1, height=1, height_ratios=lines)
+    figure.set_figheight(1.3 + sum(0.5 + LINE_INCHES * count for count in lines))
+    for ax, (title, rows) in zip(axes, parts, strict=True):
+        _work_table(ax, rows)
+        ax.set(title=title, xlabel="", ylabel="budget")
+    axes[0].tick_params(labeltop=True)
+    return figure, (
+        "Forward work over store-all's of the best of each kind whose predicted peak is within the budget: of the "
+        "measured cells, and by dry run of the schedules that take this budget. Dark: the least; the paler, the more, "
+        "up to twice as much. Right: the winner's step time over store-all's where it was measured, median "
+        f"and 95 % interval. {constants(table, SETTING)}"
+    )
+
+
+def _work_table(ax: Axes, rows: pd.DataFrame) -> None:
+    """A line a budget, from low to high, a column a kind, and the winner's time."""
+    kinds = list(rows["kind"].cat.categories)
+    budgets = list(rows.groupby("budget_bytes"))
+    for line, (_, cells) in enumerate(budgets):
+        least = cells["forward_flops"].min()
+        for _, cell in cells.iterrows():
+            won, column = cell["forward_flops"] == least, kinds.index(cell["kind"])
+            color = BEST if won else WORSE(min(1.0, cell["forward_flops"] / least - 1))
+            ax.add_patch(Rectangle((column, line), 1, 1, facecolor=color, edgecolor="white"))
+            words = {"color": "white", "weight": "bold"} if won else {"color": INK}
+            ax.text(column + 0.5, line + 0.5, f"{cell['forward_work_ratio']:.2f}", **IN_THE_MIDDLE, **words)
+        first = cells.iloc[0]
+        if pd.notna(first["time_ratio"]):
+            time = f"{first['time_ratio']:.2f}  ({first['ratio_low']:.2f} to {first['ratio_high']:.2f})"
+            ax.text(len(kinds) + 1, line + 0.5, time, **IN_THE_MIDDLE)
+    shares = [f"{cells['budget_ratio'].iloc[0]:.0%}".rjust(6, "\N{FIGURE SPACE}") for _, cells in budgets]
+    names = [f"{name_budget(budget)}{share}" for (budget, _), share in zip(budgets, shares, strict=True)]
+    ax.set(xlim=(0, len(kinds) + 2), ylim=(len(budgets), 0))
+    ax.set_yticks(np.arange(len(budgets)) + 0.5, names)
+    ax.set_xticks(
+        [*(np.arange(len(kinds)) + 0.5), len(kinds) + 1],
+        [*(kind.replace(" ", "\n") for kind in kinds), "winner's time"],
+    )
+    ax.tick_params(labelbottom=False)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+
+
+@figure_from("memory")
+def growth(memory: pd.DataFrame) -> tuple[Figure, str]:
+    """Afters held, peak and forward work against depth: lines by dry run, points where a cell did that very step."""
+    table = grow(memory)
+    table = table.assign(predicted=table["predicted_peak_bytes"] / MIB, measured=table["memray_peak_bytes"] / MIB)
+    kinds = table["kind"]
+    colours, shapes, widths = palette(kinds), markers(kinds), sizes(kinds, others=1)
+    figure, axes = panels(3, title="Growth with depth", columns=2, height=2.9, sharex=True)
+    for ax, (quantity, (line, points)) in zip(axes, GROWING_QUANTITIES.items(), strict=True):
+        for kind, rows in table.groupby("kind", observed=True):
+            look = {"color": colours[kind], "linewidth": widths[kind]}
+            done = rows.dropna(subset="measured")
+            ax.plot(rows["depth"], rows[line], **look)
+            ax.plot(done["depth"], done[points], **look, linestyle="", marker=shapes[kind])
+        ax.set(title=quantity, xlabel="depth (layers)")
+    afters, peaks, work = axes
+    for kind, order in ORDERS.items():
+        depth, held = table.loc[kinds == kind, ["depth", "peak_cached_layers"]].iloc[-1]
+        afters.text(depth, 1.15 * held, order, color=colours[kind], ha="right", va="bottom")
+    floor = {**FRONT, "linestyle": ":", "label": "least peak there is"}
+    peaks.plot(table["depth"].unique(), table.drop_duplicates("depth")["floor_bytes"] / MIB, **floor)
+    log2(afters, "y")
+    log2(peaks, "y")
+    log2(work, "x", ticks=GROWTH_DEPTHS)
+    afters.set(ylim=(None, 3 * table["peak_cached_layers"].max()))
+    variant_legend(figure, kinds, linewidth=1, extra=[Line2D([], [], **floor)])
+    return figure, (
+        "Lines: by dry run. Points: the tracker's afters, memray's peak and the work of a cell that did this step. "
+        "revolve has log2 L slots, rounded up, and optimal the bytes that revolve takes. Dotted: parameter deltas and "
+        f"one backward step, which no schedule goes below. {constants(table, ['width', 'batch', 'dtype'])}"
+    )
+
+
+def _peak_ratios(table: pd.DataFrame) -> pd.DataFrame:
+    table = savings(table).dropna(subset="saved_share")
+    return table.assign(peak_ratio=(1 - table["saved_share"]).astype("float64"))
+
+
+def _with_fronts(table: pd.DataFrame, costs: list[str]) -> pd.DataFrame:
+    """Add `on_front`: whether no other cell of the same network beats it."""
+    fronts = [pareto_front(rows, costs) for _, rows in table.groupby(COMPARED)]
+    return table.assign(on_front=pd.concat(fronts))
+
+
+def _panels(table: pd.DataFrame, *, title: str, xlabel: str) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    parts = facets(table, ["layers", *SETTING], marks=["variant"])
+    figure, axes = panels(len(parts), title=title, columns=2, height=2.9, sharex=True, sharey=True)
+    for ax, (name, rows) in zip(axes, parts, strict=True):
+        whole = f"store-all {rows['store_all_peak_bytes'].iloc[0] / MIB:.1f} MiB"
+        title = textwrap.fill(f"{name}: {whole}" if name else whole, TITLE_CHARACTERS)
+        ax.set(title=title, xlabel=xlabel, ylabel="peak / store-all's")
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+    axes[0].set(ylim=(0, 1.05 * table["peak_ratio"].max()))
+    return figure, [(ax, rows) for ax, (_, rows) in zip(axes, parts, strict=True)]
+
+
+def _optimal_curve(ax: Axes, rows: pd.DataFrame, work: str, **look: object) -> None:
+    curve = optimal_curve(rows).sort_values(work)
+    ax.step(curve[work], curve["peak_ratio"], where="post", **OPTIMAL_LINE, **look)
+
+
+def _look(kinds: pd.Series, row: pd.Series) -> dict[str, object]:
+    """How a cell is drawn; optimal, which others may equal, lies beneath them and sticks out."""
+    kind = row["kind"]
+    look = {"color": palette(kinds)[kind], "marker": markers(kinds)[kind], "alpha": 1 if row["on_front"] else BEATEN}
+    return look | ({"markersize": 10, "zorder": 2} if kind == "optimal" else {"markersize": 5, "zorder": 3})
