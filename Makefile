@@ -17,9 +17,10 @@ help: ## list the targets
 	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or newer)"
 
 experiments: $(READY) ## measure every experiment and draw its figures; goes on where it was interrupted
-	@for file in $(EXPERIMENTS); do \
-		$(HARNESS) run $$file && $(HARNESS) plot results/$$(basename $$file .toml) || exit $$?; \
-	done
+	@failed=0; for file in $(EXPERIMENTS); do \
+		$(HARNESS) run $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
+		$(HARNESS) plot results/$$(basename $$file .toml) || exit $$?; \
+	done; exit $$failed
 
 plots: $(READY) ## draw every figure again from the CSVs in results/
 	@for folder in $(patsubst %/environment.json,%,$(wildcard results/*/environment.json)); do \
