@@ -17,11 +17,13 @@ class Bill:
     """Bytes of a training.
 
     Attributes:
+        optimizer: its name in `OPTIMIZERS`.
         parameters_bytes, optimizer_state_bytes, data_bytes: there all the time.
         update_bytes: live while the optimiser updates the largest array of parameters: all gradients, the outputs,
             temporary arrays. The step is over by then, so this counts where it is more than the step's peak.
     """
 
+    optimizer: str
     parameters_bytes: int
     optimizer_state_bytes: int
     data_bytes: int
@@ -49,6 +51,7 @@ def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
     row_bytes = chain.layers[0] * chain.itemsize + LABEL_BYTES
     visiting_bytes = chain.batch * row_bytes + samples * INDEX_BYTES if samples > chain.batch else 0
     return Bill(
+        optimizer=optimizer,
         parameters_bytes=parameters_bytes,
         optimizer_state_bytes=states * parameters_bytes,
         data_bytes=samples * row_bytes + visiting_bytes,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -150,21 +151,26 @@ def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
     for record in answer["rows"]:
         table.add_row(*(cell(record) for cell in shown.values()), style="bold" if record["best"] else "")
     yield table
-    yield Text(
-        "work: forward operations over store-all's; time: over store-all's, predicted from how long the layers' matrix "
-        "products take on this machine"
-    )
+    yield Text("work: forward operations over store-all's")
+    if "time" in shown:
+        yield Text("time: over store-all's, predicted from how long the layers' matrix products take on this machine")
     yield from (Text(f"{record['name']}: {record['reason']}") for record in answer["rows"] if "reason" in record)
     yield Text(f"best: NetworkWithCheckpointing(layers, schedule={answer['schedule']})")
     yield Text(f"the smallest budget that can be met: {_in_full(answer['smallest_budget_bytes'])}")
-    shares = {key.removesuffix("_bytes").replace("_", " "): nbytes for key, nbytes in answer["bill"].items()}
-    total = shares.pop("total")
-    parts = ", ".join(f"{name} {format_bytes(nbytes)}" for name, nbytes in shares.items())
-    yield Text(f"the whole bill with {answer['optimizer']}: {parts}; in all {_in_full(total)}")
+    yield Text(_bill(answer["bill"]))
     if "max_depths" in answer:
         depths = ", ".join(f"{name} {_depth(depth)}" for name, depth in answer["max_depths"].items())
         yield Text(f"hidden layers of {answer['max_depth_width']} that fit: {depths}")
     yield from (Text(line) for line in (answer["advice"], *answer["notes"]) if line)
+
+
+def _bill(bill: Mapping[str, Any]) -> str:
+    size = {name: format_bytes(nbytes) for name, nbytes in bill.items() if name.endswith("_bytes")}
+    return (
+        f"the whole bill: parameters {size['parameters_bytes']}, state of {bill['optimizer']} "
+        f"{size['optimizer_state_bytes']}, data {size['data_bytes']}, and the larger of step {size['step_bytes']} and "
+        f"update {size['update_bytes']}; in all {_in_full(bill['total_bytes'])}"
+    )
 
 
 def _in_full(nbytes: int) -> str:
@@ -212,17 +218,18 @@ def plan_command(
     except ValueError as error:
         left = f"--budget-total {budget_total} leaves {budget_bytes} bytes for a step: " if budget is None else ""
         raise ValueError(f"{left}{error}") from None
-    step_bytes = max(found.predicted_peak_bytes, held.update_bytes) + found.allowance_bytes
-    if budget is None and step_bytes > budget_bytes:
+    step_bytes = found.predicted_peak_bytes + found.allowance_bytes
+    update_bytes = held.update_bytes + found.allowance_bytes
+    if budget is None and update_bytes > budget_bytes:
         raise ValueError(
-            f"--budget-total {budget_total} leaves {budget_bytes} bytes for a step, but {optimizer} takes {step_bytes} "
-            "to update the parameters after it, whatever the schedule: fewer or narrower layers lower that"
+            f"--budget-total {budget_total} leaves {budget_bytes} bytes, but after a step {optimizer} takes "
+            f"{update_bytes} to update the parameters, whatever the schedule: fewer or narrower layers lower that"
         )
     rows = records(found)
     notes = predict_times(found, rows, dtype=dtype)
     if measure:
         notes += measure_best(found, rows, dtype=dtype)
-    answer = {
+    answer: dict[str, Any] = {
         "layers": format_layers(widths),
         "batch": batch,
         "dtype": dtype,
@@ -230,13 +237,11 @@ def plan_command(
         "smallest_budget_bytes": found.smallest_budget_bytes,
         "schedule": found.schedule.__name__,
         "rows": list(rows.values()),
-        "optimizer": optimizer,
         "bill": {
-            "parameters_bytes": held.parameters_bytes,
-            "optimizer_state_bytes": held.optimizer_state_bytes,
-            "data_bytes": held.data_bytes,
+            **asdict(held),
             "step_bytes": step_bytes,
-            "total_bytes": held.held_bytes + step_bytes,
+            "update_bytes": update_bytes,
+            "total_bytes": held.held_bytes + max(step_bytes, update_bytes),
         },
         "advice": found.advice,
         "notes": notes,
