@@ -52,8 +52,8 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     The budgets are those that the table has `optimal` for. Candidates are the table's cells and, so that none is judged
     by the budgets it happened to be measured with, every schedule that takes a budget at each of them, by replay. A
     candidate fits where its predicted peak does, which is what a schedule's budget bounds; the best of those does the
-    least forward work, and then has the least peak. Budgets go from low to high, and in each of them kinds from the
-    best on.
+    least forward work, and of equals it is one that was measured, and then the one of the least peak. Budgets go from
+    low to high, and in each of them kinds from the best on.
 
     `budget_bytes` is the budget, and new columns are `budget_ratio`, the budget over store-all's predicted peak, and
     the `work_ratios`. What only a measured cell has is missing in the others.
@@ -71,9 +71,10 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     budgets = budgets.assign(budget_ratio=budgets["budget_bytes"].astype("float64") / peaks)
     cells = work_ratios(name_variants(pd.concat([memory, _at_budgets(memory, budgets)]))).drop(columns="budget_bytes")
     fitting = cells.merge(budgets, on=COMPARED).query("predicted_peak_bytes <= budget_bytes")
+    fitting = fitting.assign(replayed=fitting["memray_peak_bytes"].isna())
     by = [*COMPARED, "budget_bytes"]
-    ranked = fitting.sort_values([*by, "forward_flops", "predicted_peak_bytes", "kind"], kind="stable")
-    best = ranked.drop_duplicates([*by, "kind"]).reset_index(drop=True)
+    ranked = fitting.sort_values([*by, "forward_flops", "replayed", "predicted_peak_bytes", "kind"])
+    best = ranked.drop_duplicates([*by, "kind"]).drop(columns="replayed").reset_index(drop=True)
     return best.assign(kind=best["kind"].cat.remove_unused_categories())
 
 

@@ -109,6 +109,17 @@ def test_no_kind_is_judged_by_the_budgets_it_was_measured_with():
     assert evicting["memray_peak_bytes"].isna().tolist() == [True, False]
 
 
+def test_of_equals_the_one_that_was_measured_wins():
+    """With the bytes of store-all evicting does its work, and so does optimal, which was measured with them."""
+    budget = int(memory_table(grid([DEEP], frequencies=()))["predicted_peak_bytes"].item())
+    texts = ["evicting(budget_bytes=8_000_000, heuristic='lru')", f"optimal(budget_bytes={budget})"]
+    cells = grid([DEEP], frequencies=(), schedules=texts)
+    best = comparison.within_budgets(memory_table(cells[1:]))  # without store-all
+    assert best["kind"].tolist() == ["optimal", "evicting lru"]
+    assert best["forward_work_ratio"].tolist() == [1, 1]
+    assert best["memray_peak_bytes"].isna().tolist() == [False, True]
+
+
 def test_a_kind_that_cannot_meet_a_budget_is_not_there():
     texts = ["greedy(budget_bytes=8_000_000)", "optimal(budget_bytes=3_000_000)"]
     best = comparison.within_budgets(memory_table(grid([DEEP], frequencies=(), schedules=texts)))
