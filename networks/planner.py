@@ -7,6 +7,7 @@ the latter, so a schedule fits when prediction + allowance <= budget.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from networks.chain import Chain
 from networks.dry_run import Trace, dry_run
@@ -230,6 +231,7 @@ _REMEDIES = {
 }
 
 
+@lru_cache(maxsize=4)  # plans of one chain for several budgets share it
 def _least(chain: Chain) -> Row:
     least = smallest_budget(chain)
     return _row(chain, "optimal", lambda chain, room: optimal(budget_bytes=least), least)

@@ -1,0 +1,138 @@
+"""Plans: the budget bounds what memray measures, and what cannot be met says what could."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from harness.executors import INHERITED, SETTINGS
+from harness.provenance import ROOT
+from networks import NetworkWithCheckpointing, dry_run, plan
+from networks.planner import allowance_bytes, max_depths
+from networks.schedules import FACTORIES
+
+LAYERS = [64, 512, *[64] * 6, *[256] * 12, 10]
+BATCH = 2048
+MIB = 2**20
+
+DELTAS_DOMINATE = [64, *[512] * 8, 10]
+"""With a small batch the gradients of 512 x 512 weights are all that counts."""
+
+
+def measured_plans(seeds: range, count: int) -> list[dict]:
+    """`count` random networks for each seed, a process each, side by side."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    command = [sys.executable, "-m", "tests.measured_plans"]
+    options = {"cwd": ROOT, "env": {**inherited, **SETTINGS["memory"]}, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*command, str(seed), str(count)], **options) for seed in seeds]
+    lines = [line for process in processes for line in process.communicate()[0].splitlines()]
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return [json.loads(line) for line in lines]
+
+
+def test_no_peak_that_memray_measures_of_300_random_networks_is_above_its_budget():
+    plans = measured_plans(range(3), 100)
+    assert len(plans) == 300
+    for one in plans:
+        predicted, allowance = one["predicted_peak_bytes"], one["allowance_bytes"]
+        assert one["tracker_peak_bytes"] == predicted, one
+        assert one["memray_peak_bytes"] <= predicted + allowance <= one["budget_bytes"], one
+        assert allowance <= max(0.005 * predicted, 64 * 1024), one
+        smallest, larger = one["forward_flops_of_rising_budgets"]
+        assert larger <= smallest, one
+    # What was drawn is not all of one kind.
+    assert {one["dtype"] for one in plans} == {"float32", "float64"}
+    assert max(len(one["layers"]) for one in plans) == 129
+    assert min(one["batch"] for one in plans) == 1
+    assert max(one["batch"] for one in plans) > 3500
+    assert 100 < sum(one["smallest"] for one in plans) < 200
+    assert {one["schedule"].partition("(")[0] for one in plans} >= {"store_all", "evicting", "optimal"}
+
+
+def test_the_best_row_does_the_least_work_of_those_that_fit():
+    found = plan(LAYERS, batch=BATCH, budget_bytes=12 * MIB)
+    assert {row.name.partition(" ")[0] for row in found.rows} == FACTORIES.keys()
+    fitting = [row for row in found.rows if row.fits]
+    assert 0 < len(fitting) < len(found.rows)
+    assert found.best in fitting
+    assert found.forward_flops == min(row.forward_flops for row in fitting)
+    for row in fitting:
+        assert row.predicted_peak_bytes + row.allowance_bytes <= 12 * MIB
+    step = dry_run(LAYERS, batch=BATCH, schedule=found.schedule)
+    assert (found.predicted_peak_bytes, found.forward_steps) == (step.peak_bytes, step.forward_steps)
+    assert found.allowance_bytes == allowance_bytes(step)
+    assert found.best.dominant_kind == "checkpoints"
+    assert NetworkWithCheckpointing(LAYERS, schedule=found.schedule).layers == tuple(LAYERS)
+
+
+def test_every_row_that_does_not_fit_shows_its_least_peak_or_says_why():
+    found = plan(LAYERS, batch=BATCH, budget_bytes=9 * MIB)
+    for row in found.rows:
+        if row.trace is None:
+            assert re.search(r"too small .* (it|they) can meet", row.reason)
+        elif not row.fits:
+            assert row.predicted_peak_bytes + row.allowance_bytes > 9 * MIB
+
+
+def test_work_never_rises_with_the_budget_and_ends_with_store_alls():
+    budgets = range(8 * MIB, 36 * MIB, 2 * MIB)
+    flops = [plan(LAYERS, batch=BATCH, budget_bytes=budget).forward_flops for budget in budgets]
+    assert flops == sorted(flops, reverse=True)
+    assert len(set(flops)) > 5
+    assert flops[-1] == dry_run(LAYERS, batch=BATCH).forward_flops
+
+
+def test_a_budget_that_nothing_meets_names_the_smallest_one_what_fills_it_and_what_would_lower_it():
+    smallest = plan(LAYERS, batch=BATCH, budget_bytes=24 * MIB).smallest_budget_bytes
+    assert plan(LAYERS, batch=BATCH, budget_bytes=smallest).smallest_budget_bytes == smallest
+    with pytest.raises(ValueError, match="no schedule meets a budget of") as caught:
+        plan(LAYERS, batch=BATCH, budget_bytes=4 * MIB)
+    assert f"a budget of {4 * MIB} bytes: the smallest that can be met is {smallest} bytes" in str(caught.value)
+    assert str(caught.value).endswith("% of that are checkpoints; a smaller batch lowers them")
+    with pytest.raises(ValueError, match="% of that are parameter deltas; no schedule changes them: fewer or narrower"):
+        plan(DELTAS_DOMINATE, batch=16, budget_bytes=1000)
+
+
+def test_where_checkpointing_saves_next_to_nothing_a_plan_says_so_and_why():
+    assert plan(LAYERS, batch=BATCH, budget_bytes=24 * MIB).advice == ""
+    advice = plan(DELTAS_DOMINATE, batch=16, budget_bytes=24 * MIB).advice
+    assert re.match(r"no schedule saves more than \d\.\d% of store-all's \d+ bytes here: \d+% of that are", advice)
+    assert "parameter deltas; no schedule changes them" in advice
+
+
+def test_depths_are_those_that_planning_each_depth_finds():
+    """One after the other, from no hidden layer to more than fit."""
+    options = {"batch": 64, "budget_bytes": 40_000}
+    depths = max_depths(8, 16, 4, **options, limit=20)
+    fitting = [
+        {row.name for row in plan([8, *[16] * depth, 4], **options).rows if row.fits}
+        for depth in range(1, max(depths.values()) + 1)
+    ]
+    assert depths == {name: sum(name in names for names in fitting) for name in depths}
+    assert 0 < depths["store_all"] < depths["revolve"] <= depths["optimal"] < 20
+    with pytest.raises(ValueError, match="no schedule meets"):
+        plan([8, *[16] * (max(depths.values()) + 1), 4], **options)
+
+
+def test_depths_end_at_the_limit_and_at_none():
+    assert set(max_depths(8, 16, 4, batch=64, budget_bytes=2**40, limit=37).values()) == {37}
+    assert set(max_depths(8, 16, 4, batch=64, budget_bytes=1000, limit=37).values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 0}, "batch must be an integer of at least 1, got 0"),
+        ({"budget_bytes": 0}, "budget_bytes must be an integer of at least 1, got 0"),
+        ({"budget_bytes": 1.5e6}, "budget_bytes must be an integer of at least 1, got 1500000.0"),
+        ({"dtype": "int8"}, "dtype must be float32 or float64, got 'int8'"),
+        ({"layers": [64]}, "layers needs at least two widths, the inputs and the outputs, got [64]"),
+    ],
+)
+def test_bad_arguments_are_named(options, message):
+    arguments = {"layers": [64, 10], "batch": 4, "budget_bytes": MIB, **options}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        plan(arguments.pop("layers"), **arguments)
