@@ -49,7 +49,7 @@ def start(tmp_path):
     return start
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["plot"], ["show"], ["list"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["plot"], ["show"], ["list"], ["trace"], ["plan"]])
 def test_help_tells_what_a_command_does_and_takes(command):
     result = invoke(*command, "--help")
     assert result.exit_code == 0
