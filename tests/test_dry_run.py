@@ -25,13 +25,10 @@ def numbers_of_trace(trace: Trace) -> dict[str, object]:
 
 
 def numbers_of_tracker(tracker: CacheTracker) -> dict[str, object]:
-    """Every number of a tracker by its name, of which the running sum of its timeline is computed on demand."""
+    """Every number of a tracker by its name."""
     public = [name for name, value in vars(CacheTracker).items() if isinstance(value, property)]
     counted = [name for name in vars(tracker) if not name.startswith("_") and name != "phase"]
-    return {
-        "live_bytes_over_time": tracker.live_bytes_over_time,
-        **{name: getattr(tracker, name) for name in public + counted},
-    }
+    return {name: getattr(tracker, name) for name in public + counted}
 
 
 @given(configurations())

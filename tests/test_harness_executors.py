@@ -9,22 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from cells import store_all_cell
 
-from harness.cell import Cell, Job
+from harness.cell import Job
 from harness.executors import SETTINGS, run_in_subprocess
 from harness.provenance import ROOT
 
-CELL = Cell(
-    network="Network",
-    layers="8,4,3",
-    batch=5,
-    dtype="float32",
-    activation="relu",
-    checkpoint_frequency=None,
-    recompute=None,
-    schedule=None,
-    seed=0,
-)
+CELL = store_all_cell("8,4,3", batch=5)
 JOB = Job(measure="memory", cells=(CELL,))
 
 

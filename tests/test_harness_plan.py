@@ -6,12 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from cells import store_all_cell
 from typer.testing import CliRunner
 
 from harness import planning
 from harness.__main__ import app
 from harness.bill import bill
-from harness.cell import Cell, Job
+from harness.cell import Job
 from harness.executors import Outcome, run_in_subprocess
 from harness.planning import predict_times, records
 from networks import Network, Plan, dry_run
@@ -138,17 +139,7 @@ def test_what_cannot_be_measured_here_is_planned_all_the_same(monkeypatch):
 
 
 def test_products_are_timed_for_each_layer_and_scaled_from_a_part_of_a_large_batch():
-    cell = Cell(
-        network="Network",
-        layers="64,128x3,10",
-        batch=64,
-        dtype="float32",
-        activation="relu",
-        checkpoint_frequency=None,
-        recompute=None,
-        schedule=None,
-        seed=0,
-    )
+    cell = store_all_cell("64,128x3,10", batch=64)
     outcome = run_in_subprocess(Job(measure="products", cells=(cell,)))
     (rows,) = outcome.rows
     assert [row["layer"] for row in rows] == [1, 2, 3, 4]

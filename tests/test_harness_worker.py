@@ -3,23 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from cells import store_all_cell
 
-from harness.cell import Cell, Job
+from harness.cell import Job
 from harness.executors import run_in_subprocess
 from harness.rows import predict
 from harness.store import COLUMNS
 
-STORE_ALL = Cell(
-    network="Network",
-    layers="64,128x7,10",
-    batch=64,
-    dtype="float32",
-    activation="relu",
-    checkpoint_frequency=None,
-    recompute=None,
-    schedule=None,
-    seed=0,
-)
+STORE_ALL = store_all_cell("64,128x7,10", batch=64)
 CHECKPOINTED = replace(STORE_ALL, network="NetworkWithCheckpointing", checkpoint_frequency=3, recompute="segment")
 SCHEDULED = replace(STORE_ALL, network="NetworkWithCheckpointing", schedule="revolve(slots=2)")
 

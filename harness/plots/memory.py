@@ -17,6 +17,7 @@ from harness.plots.style import (
     KIB,
     MIB,
     PALE,
+    SETTING,
     constants,
     facets,
     figure_from,
@@ -29,7 +30,6 @@ from harness.plots.style import (
 )
 
 EXACT = "One measured step a cell: its peak is the same to the byte in every repeat."
-SETTING = ["width", "batch", "dtype", "activation", "seed"]
 SHARE_COLOURS = sns.color_palette("light:#0b5394", as_cmap=True)
 KIND_COLOURS = ListedColormap(sns.color_palette("colorblind", len(KINDS)))
 

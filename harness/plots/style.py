@@ -22,6 +22,8 @@ MIB = 2**20
 WIDTH_INCHES = 8.4  # a README's column at 100 dots an inch: 9 points stay 9 points there
 CAPTION_CHARACTERS = 136
 KEYS_IN_A_LINE = 6
+SETTING = ["width", "batch", "dtype", "activation", "seed"]
+"""What sets one family of networks apart, depth and variant aside."""
 LEFT = {"x": 0.01, "ha": "left"}
 
 INK = "#222222"

@@ -10,6 +10,7 @@ from harness.plots.ratios import ratio_keys, ratio_point, ratios_explained
 from harness.plots.style import (
     GREY,
     INK,
+    SETTING,
     constants,
     facets,
     figure_from,
@@ -21,8 +22,6 @@ from harness.plots.style import (
     variant_legend,
 )
 from harness.variants import name_variants
-
-SETTING = ["width", "batch", "dtype", "activation", "seed"]
 
 
 @figure_from("memory", "time")
