@@ -6,6 +6,7 @@ It is plain integers: no arrays, no numpy.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 BLOCK_BYTES = 256 * 1024
 """Upper bound of a block of rows: small enough to stay in a core's second-level cache between its product
@@ -52,14 +53,12 @@ class Chain:
     @cached_property
     def parameter_delta_bytes(self) -> tuple[int, ...]:
         """Bytes of the gradients of layer l's weights and biases."""
-        pairs = zip(self.layers, self.layers[1:], strict=False)
-        return (0, *((inputs + 1) * outputs * self.itemsize for inputs, outputs in pairs))
+        return (0, *((inputs + 1) * outputs * self.itemsize for inputs, outputs in pairwise(self.layers)))
 
     @cached_property
     def forward_flops(self) -> tuple[int, ...]:
         """Floating-point operations of layer l's forward product, two for each multiply-add."""
-        pairs = zip(self.layers, self.layers[1:], strict=False)
-        return (0, *(2 * self.batch * inputs * outputs for inputs, outputs in pairs))
+        return (0, *(2 * self.batch * inputs * outputs for inputs, outputs in pairwise(self.layers)))
 
     @cached_property
     def workspace_items(self) -> tuple[int, int, int]:

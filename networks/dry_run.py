@@ -6,6 +6,7 @@ cannot tell a dry run from a step.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from networks.cache import CacheTracker, Event
 from networks.chain import Chain
@@ -56,8 +57,10 @@ class _Dry:
     """Replaces what touches arrays in a network; inputs are a `_Shape`, labels nothing."""
 
     def _build_layers(self, seed: int) -> list[DenseLayer]:
-        pairs = zip(self.layers, self.layers[1:], strict=False)
-        return [_ShapeLayer(number, *pair, self.dtype.itemsize) for number, pair in enumerate(pairs, start=1)]
+        return [
+            _ShapeLayer(number, *pair, self.dtype.itemsize)
+            for number, pair in enumerate(pairwise(self.layers), start=1)
+        ]
 
     def _check_inputs(self, x: _Shape) -> _Shape:
         return x

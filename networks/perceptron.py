@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 
@@ -137,7 +138,7 @@ class MultiLayerPerceptron:
         generator = np.random.default_rng(seed)
         hidden, output = HIDDEN[self.activation], output_activation(self.activation)
         layers = []
-        for number, (inputs, outputs) in enumerate(zip(self.layers, self.layers[1:], strict=False), start=1):
+        for number, (inputs, outputs) in enumerate(pairwise(self.layers), start=1):
             weights = generator.standard_normal((inputs, outputs), dtype=self.dtype)
             weights *= hidden.weight_scale(inputs, outputs)
             activation = output if number == len(self.layers) - 1 else hidden

@@ -2,7 +2,7 @@
 
 A state is the set of afters held and the layer whose backward step is next. The moves compute an after from one that is
 held, beside it or (where the byte model allows) over it; drop one; or serve the next backward step. Nothing here knows
-of schedules, segments or stretches. Sizes are written out from layers, batch and itemsize.
+of schedules, segments or stretches; the sizes of values are those of `Chain`, which memray holds to account.
 """
 
 import heapq

@@ -85,7 +85,7 @@ class FloatingProgramme:
 
     _join = staticmethod(np.add)
 
-    def keep(self, cached: list[int], layer: int, spare: int = 0) -> set[int]:
+    def keep(self, cached: list[int], layer: int, spare: int) -> set[int]:
         """The positions to hold when layer `layer` asks and `cached`, in ascending order, are held."""
         units = [self._units[position] for position in cached]
         below = list(itertools.accumulate(units[:-1], initial=spare))

@@ -132,7 +132,7 @@ class PersistentLeastPeak:
         above = self._after_bytes[between] + self._need[between, layer]
         return np.maximum(np.maximum(moving, above), self._need[start, between])
 
-    def keep(self, cached: list[int], layer: int, spare: int = 0) -> set[int]:
+    def keep(self, cached: list[int], layer: int, spare: int) -> set[int]:
         """The positions to hold when layer `layer` asks and `cached`, in ascending order, are held."""
         kept, start = set(cached), cached[-1]
         while layer > start + 1:

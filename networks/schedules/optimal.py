@@ -32,7 +32,7 @@ from networks.schedules._floating import FloatingLeastPeak, FloatingProgramme
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
 from networks.schedules.evicting import HEURISTICS, evicting
-from networks.schedules.replay import replay
+from networks.schedules.replay import Cost, replay
 from networks.schedules.signature import Keep, Schedule
 from networks.schedules.store_all import store_all
 
@@ -43,7 +43,7 @@ POSITIONS = 300
 """Most places of checkpoints in the persistent programme, whose time grows with their third power. Of a deeper chain's
 layers, groups share one: the smallest after of each."""
 
-SLOTS = range(1000, 4001)
+SLOTS = 1000, 4000
 """Fewest and most units that the sum of all afters is divided into: fewer with depth, to bound the time."""
 
 Programme = FloatingProgramme | PersistentProgramme | FloatingLeastPeak | PersistentLeastPeak
@@ -100,8 +100,9 @@ def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | Non
         if np.isinf(programme.work(spare)):
             return None
         keep = _keep(chain, programme, spare)
-        if replay(chain, keep).peak_bytes <= budget_bytes:
-            return _with_least_peak(chain, programme, keep, range(spare + 1, programme.slots))
+        cost = replay(chain, keep)
+        if cost.peak_bytes <= budget_bytes:
+            return _with_least_peak(chain, programme, keep, cost, range(spare + 1, programme.slots))
     return None
 
 
@@ -116,14 +117,13 @@ def _better(chain: Chain, keep: Keep, budget_bytes: int) -> Keep:
     return min(candidates, key=lambda one: replay(chain, one)[1:])
 
 
-def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, spares: range) -> Keep:
+def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, cost: Cost, spares: range) -> Keep:
     """Of the schedules that do the work of `keep`, one that leaves the most units unused, if its peak is lower."""
-    replayed = replay(chain, keep)
-    same = [spare for spare in spares if programme.work(spare) <= replayed.forward_flops]
+    same = [spare for spare in spares if programme.work(spare) <= cost.forward_flops]
     if not same:
         return keep
     candidate = _keep(chain, programme, same[-1])
-    return candidate if replay(chain, candidate).peak_bytes < replayed.peak_bytes else keep
+    return candidate if replay(chain, candidate).peak_bytes < cost.peak_bytes else keep
 
 
 def _keep(chain: Chain, programme: Programme, spare: int) -> Keep:
@@ -155,7 +155,8 @@ def _programme(chain: Chain, budget_bytes: int, *, round_down: bool = False) -> 
 
 
 def _slots(affordable: int) -> int:
-    return min(max(affordable, SLOTS[0]), SLOTS[-1])
+    fewest, most = SLOTS
+    return min(max(affordable, fewest), most)
 
 
 def _positions(chain: Chain) -> list[int]:
