@@ -63,32 +63,14 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
 
         The last hidden after stays resident as well: backward asks for it first.
         """
-        x = self._begin_step(x)
-        with self._pass("forward"):
-            self._cache = ActivationCache(x, self._chain.depth)
-            self._keep = self.schedule(self._chain)
-            outputs = self.forward_up_to_layer(self._chain.depth)
-            self._hold_loss_delta(outputs)
-        return outputs
+        return super().forward(x)
 
     def get_params_deltas_from_backward_pass(self, y: np.ndarray) -> Deltas:
         """Walk the layers from the last to the first, recomputing the afters that are not cached.
 
         Returns and raises as `Network.backward`.
         """
-        labels = self._check_backward(y)
-        deltas = []
-        with self._pass("backward"):
-            delta = self._take_loss_delta(labels)
-            for layer in reversed(self._layers):
-                self.get_cached_after_or_calculate(layer.number - 1)
-                before = self._cache.take(layer.number - 1)
-                deltas.append(layer.parameter_deltas(before, delta, self._workspace, self.tracker))
-                released = delta.nbytes
-                delta = self._delta_before(layer, before, delta)
-                self.tracker.release_delta(layer.number, released)
-            self._end_step()
-        return deltas[::-1]
+        return super().backward(y)
 
     def get_cached_after_or_calculate(self, layer: int) -> np.ndarray:
         """Return after[layer] `(batch, layers[layer])`: from the cache, or recomputed by `forward_up_to_layer`.
@@ -168,6 +150,15 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
             self._require_forward()
         if not isinstance(layer, numbers.Integral) or not 0 <= layer < len(self.layers):
             raise ValueError(f"layer must be an integer from 0 to {len(self.layers) - 1}, got {layer!r}")
+
+    def _run_layers(self, x: np.ndarray) -> np.ndarray:
+        self._cache = ActivationCache(x, self._chain.depth)
+        self._keep = self.schedule(self._chain)
+        return self.forward_up_to_layer(self._chain.depth)
+
+    def _take_after(self, position: int) -> np.ndarray:
+        self.get_cached_after_or_calculate(position)
+        return self._cache.take(position)
 
     def _discard_afters(self) -> None:
         self._cache: ActivationCache | None = None

@@ -1,6 +1,6 @@
 """What both networks are: parameters, prediction, and the frame of a training step."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -32,8 +32,7 @@ class MultiLayerPerceptron:
     that step, and freed before `backward` returns, except what `backward` returns. `observer`, if set, is called
     without arguments after each event of a step.
 
-    A subclass provides `forward`, `backward` and `_discard_afters`, and frames its passes with `_begin_step`, `_pass`
-    and `_end_step`.
+    A subclass says which afters it keeps, and how the others are had: `_run_layers`, `_take_after`, `_discard_afters`.
     """
 
     def __init__(self, layers: Iterable[int], *, activation: str = "relu", dtype: str = "float32", seed: int = 0):
@@ -53,6 +52,31 @@ class MultiLayerPerceptron:
         """`(weights, biases)` of layers 1..L; weights `(layers[l-1], layers[l])`. The network's own arrays."""
         return [(layer.weights, layer.biases) for layer in self._layers]
 
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Return the class probabilities `(batch, classes)` of `x` `(batch, layers[0])`, ready for `backward`.
+
+        The result is the caller's own. `x` is converted if it has another dtype, read again by `backward`, and
+        never modified. Raises ValueError for a wrong shape, an empty batch, NaN or infinity.
+        """
+        x = self._check_inputs(x)
+        self._begin_step(x)
+        with self._pass("forward"):
+            outputs = self._run_layers(x)
+            self._hold_loss_delta(outputs)
+        return outputs
+
+    def backward(self, y: np.ndarray) -> Deltas:
+        """Return the gradients of the mean cross-entropy: `[(weights_delta, biases_delta), ..]` of layers 1..L.
+
+        `y` is integer labels `(batch,)` or one-hot `(batch, classes)`. They belong to the last `forward`, which can
+        be used once. Raises RuntimeError without one, and ValueError for labels of a wrong shape, kind or range;
+        after a ValueError the forward pass is still there.
+        """
+        self._require_forward()
+        deltas = []
+        self._descend(self._check_labels(y), lambda _, layer_deltas: deltas.append(layer_deltas.pop()))
+        return deltas[::-1]
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the class probabilities of `x`, keeping nothing; bit for bit those of `forward`."""
         after = self._check_inputs(x)
@@ -70,14 +94,12 @@ class MultiLayerPerceptron:
 
     # The frame of a step.
 
-    def _begin_step(self, x: np.ndarray) -> np.ndarray:
-        """Check `x`, forget the step before, start the tracker of a new one, and return `x` as the network needs it."""
-        x = self._check_inputs(x)
+    def _begin_step(self, x: np.ndarray) -> None:
+        """Forget the step before, and start the tracker of a new one."""
         self._discard()
         if self._chain.batch != len(x):
             self._chain = Chain(self.layers, len(x), self.dtype.itemsize)
         self.tracker = CacheTracker(self._chain, self.observer)
-        return x
 
     @contextmanager
     def _pass(self, phase: str) -> Iterator[None]:
@@ -102,10 +124,25 @@ class MultiLayerPerceptron:
         self._loss_delta = self._copy(outputs)
         self.tracker.delta(self._chain.depth, outputs.nbytes)
 
-    def _take_loss_delta(self, labels: np.ndarray) -> np.ndarray:
-        delta, self._loss_delta = self._loss_delta, None
-        self._subtract_labels(delta, labels)
-        return delta
+    def _descend(self, labels: np.ndarray, receive: Callable[[DenseLayer, Deltas], None]) -> None:
+        """Run the backward pass: give each layer, from the last to the first, and its deltas to `receive`.
+
+        They come in a list of one pair, for `receive` to pop: a reference left here would keep them alive. By then the
+        layer's weights have served: nothing below needs them.
+        """
+        with self._pass("backward"):
+            delta, self._loss_delta = self._loss_delta, None
+            self._subtract_labels(delta, labels)
+            for layer in reversed(self._layers):
+                before = self._take_after(layer.number - 1)
+                deltas = [layer.parameter_deltas(before, delta, self._workspace, self.tracker)]
+                released = delta.nbytes
+                delta = self._delta_before(layer, before, delta)
+                self.tracker.release_delta(layer.number, released)
+                receive(layer, deltas)
+            depth = self._chain.depth
+            self.tracker.release(depth, self._chain.after_bytes[depth])
+            self._discard()
 
     def _delta_before(self, layer: DenseLayer, before: np.ndarray, delta: np.ndarray) -> np.ndarray | None:
         """delta[l-1], written over `before`; None below layer 1, whose input has no delta."""
@@ -113,24 +150,29 @@ class MultiLayerPerceptron:
             return None
         return layer.delta_before(before, delta, self._layers[layer.number - 2], self._workspace, self.tracker)
 
-    def _end_step(self) -> None:
-        depth = self._chain.depth
-        self.tracker.release(depth, self._chain.after_bytes[depth])
-        self._discard()
-
     def _discard(self) -> None:
         """Let go of everything that belongs to a step."""
         self._workspace: Workspace | None = None
         self._loss_delta: np.ndarray | None = None
         self._discard_afters()
 
-    def _check_backward(self, y: np.ndarray) -> np.ndarray:
-        self._require_forward()
-        return self._check_labels(y)
-
     def _require_forward(self) -> None:
         if self._loss_delta is None:
             raise RuntimeError("no forward pass to work on: call forward(x) first; one forward serves one backward")
+
+    # What a subclass says.
+
+    def _run_layers(self, x: np.ndarray) -> np.ndarray:
+        """Run every layer, keep afters for the backward pass, and return the outputs."""
+        raise NotImplementedError
+
+    def _take_after(self, position: int) -> np.ndarray:
+        """Return after[position], which may be written over: kept no longer, it becomes a delta."""
+        raise NotImplementedError
+
+    def _discard_afters(self) -> None:
+        """Let go of every after, and of what says which to keep."""
+        raise NotImplementedError
 
     # What follows touches the arrays; a dry run replaces it, and nothing else.
 
