@@ -8,6 +8,8 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 # The stamp's name holds the interpreter's version and its age the lock's: either change makes .venv anew.
 READY := $(VENV)/ready-$(PYTHON_VERSION)
 HARNESS := $(VENV)/bin/python -m harness
+# Cells that count bytes, beside each other: as many as there are cores. It changes no number.
+JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
 SMOKE := experiments/smoke.toml
 EXPERIMENTS := $(filter-out $(SMOKE),$(wildcard experiments/*.toml))
@@ -18,7 +20,7 @@ help: ## list the targets
 
 experiments: $(READY) ## measure every experiment and draw its figures; goes on where it was interrupted
 	@failed=0; for file in $(EXPERIMENTS); do \
-		$(HARNESS) run $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
+		$(HARNESS) run --jobs $(JOBS) $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
 		$(HARNESS) plot results/$$(basename $$file .toml) || exit $$?; \
 	done; exit $$failed
 

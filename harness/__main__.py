@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,8 @@ from harness.cell import Cell, Job
 from harness.experiment import Experiment
 from harness.page import page
 from harness.planning import plan_command
+from harness.pool import Pool
+from harness.room import available_bytes
 from harness.rows import predict
 from harness.runner import Run, RunAbortedError
 from harness.store import Store
@@ -51,6 +53,9 @@ ExperimentFile = Annotated[
 def run(
     experiment: ExperimentFile,
     results: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results are kept.")] = Path("results"),
+    jobs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many cells to measure at once; times are taken alone.")
+    ] = 1,
 ) -> None:
     """Measure an experiment and write its CSVs.
 
@@ -63,7 +68,7 @@ def run(
     with _complaints():
         loaded = Experiment.load(experiment)
         try:
-            current = Run(loaded, Store(results / loaded.name))
+            current = Run(loaded, Store(results / loaded.name), execute=Pool(jobs=jobs, room_bytes=available_bytes()))
             counts = _execute(current)
             paths = current.publish()
         except KeyboardInterrupt:
@@ -160,9 +165,10 @@ def _execute(current: Run) -> Counter[str]:
         TimeRemainingColumn(),
     )
     counts: Counter[str] = Counter()
-    with Progress(*columns, console=errors, refresh_per_second=2) as progress:  # the machine is measuring
+    progress = Progress(*columns, console=errors, refresh_per_second=2)  # the machine is measuring
+    with progress, closing(current.execute()) as all_finished:
         bar = progress.add_task("measuring", total=current.cells, failed=0)
-        for finished in current.execute():
+        for finished in all_finished:
             cells = len(finished.job.cells)
             counts["done"] += cells
             counts["resumed"] += cells * finished.resumed

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,27 +54,40 @@ class Outcome:
     log: str = ""
 
 
-def run_in_subprocess(job: Job, command: Sequence[str] = WORKER) -> Outcome:
+def run_in_subprocess(
+    job: Job,
+    command: Sequence[str] = WORKER,
+    *,
+    on_start: Callable[[subprocess.Popen], None] = lambda process: None,
+) -> Outcome:
     """Measure `job` in a fresh process and wait for it; whatever becomes of the process is an Outcome.
 
     The process has a session of its own, so that Ctrl-C reaches this one alone; it is killed with this one.
+    `on_start` is given the process, which another thread may kill.
     """
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    done = subprocess.run(
+    with subprocess.Popen(
         command,
-        input=json.dumps(job.request()).encode(),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         cwd=ROOT,
         env={**inherited, **SETTINGS[job.measure]},
         start_new_session=True,
-    )
-    log = done.stderr.decode(errors="replace")
-    if done.returncode < 0:
-        number = -done.returncode
+    ) as process:
+        try:
+            on_start(process)
+            answer, printed = process.communicate(json.dumps(job.request()).encode())
+        except BaseException:
+            process.kill()
+            raise
+    log = printed.decode(errors="replace")
+    if process.returncode < 0:
+        number = -process.returncode
         return Outcome(None, f"the worker was killed by signal {number} ({signal.strsignal(number)})", log)
     try:
-        answer = json.loads(done.stdout)
-        return Outcome(None, answer["error"], log) if "error" in answer else Outcome(answer["rows"], "", log)
+        answered = json.loads(answer)
+        return Outcome(None, answered["error"], log) if "error" in answered else Outcome(answered["rows"], "", log)
     except (ValueError, TypeError, KeyError):
         last_line = log.strip().rpartition("\n")[2]
-        return Outcome(None, f"the worker exited with {done.returncode} without an answer: {last_line}", log)
+        return Outcome(None, f"the worker exited with {process.returncode} without an answer: {last_line}", log)

@@ -1,18 +1,20 @@
 """A run of an experiment: what is left to do, each job in a fresh process, and the tables when all are done."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import provenance
 from harness.cell import Job, digest
-from harness.executors import SETTINGS, Outcome, run_in_subprocess
+from harness.executors import SETTINGS, Outcome
 from harness.experiment import Experiment
 from harness.rows import rows_of
 from harness.store import Row, Store
 
-Execute = Callable[[Job], Outcome]
+Execute = Callable[[Mapping[str, Job]], Iterator[tuple[str, Outcome]]]
+"""Executes named jobs and yields the name and the outcome of each as it finishes, in whatever order."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Run:
     Raises RunAbortedError where no worker can be started.
     """
 
-    def __init__(self, experiment: Experiment, store: Store, *, execute: Execute = run_in_subprocess):
-        described = execute(Job(measure="environment", cells=()))
+    def __init__(self, experiment: Experiment, store: Store, *, execute: Execute):
+        ((_, described),) = execute({"environment": Job(measure="environment", cells=())})
         if described.rows is None:
             raise RunAbortedError(f"no worker can be started: {described.error}")
         self._experiment = experiment
@@ -56,7 +58,7 @@ class Run:
         return sum(len(job.cells) for job in self._keys.values())
 
     def execute(self) -> Iterator[Finished]:
-        """Yield every job once it is done, those of earlier runs first. Stopped at any moment, it loses at most one.
+        """Yield every job once it is done, those of earlier runs first. Closed at any moment, it loses what is running.
 
         Raises RunAbortedError where the measured code is edited meanwhile.
         """
@@ -65,9 +67,10 @@ class Run:
             if rows is not None:
                 self._rows[key] = rows
                 yield self._finished(key, job, resumed=True)
-        for key, job in self._keys.items():
-            if key not in self._rows:
-                outcome = self._execute(job)
+        left = {key: job for key, job in self._keys.items() if key not in self._rows}
+        with closing(self._execute(left)) as outcomes:
+            for key, outcome in outcomes:
+                job = left[key]
                 if provenance.code_sha256() != self._code:
                     raise RunAbortedError("the measured code has changed during the run; start it again")
                 self._rows[key] = rows_of(job, outcome)

@@ -31,7 +31,11 @@ class Workers:
         self.machine = {"cpu": "one"}
         self.broken = set()
 
-    def __call__(self, job):
+    def __call__(self, jobs):
+        for name, job in jobs.items():
+            yield name, self.run(job)
+
+    def run(self, job):
         if job.measure == "environment":
             error = "the worker exited with 1 without an answer: No module named 'numpy'"
             return Outcome([[self.machine]]) if self.machine else Outcome(None, error)
