@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments plots test optimality smoke lint clean
+.PHONY: help experiments plots test bench optimality smoke lint clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,6 +31,9 @@ plots: $(READY) ## draw every figure again from the CSVs in results/
 
 test: $(READY) ## run the tests
 	$(VENV)/bin/python -m pytest -q -n 2
+
+bench: $(READY) ## measure training steps against their matrix products and their least memory (ten minutes)
+	$(VENV)/bin/python -m benchmarks.step
 
 optimality: $(READY) ## compare the optimal schedule with exhaustive search on 10,000 random chains (minutes)
 	$(VENV)/bin/python -m tests.optimality

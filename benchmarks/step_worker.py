@@ -1,0 +1,122 @@
+"""`python -m benchmarks.step_worker`: one configuration's step beside its bare matrix products, in this process.
+
+Reads the configuration as JSON from its first argument and prints what it measured as one line of JSON.
+"""
+
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from harness.probes import peak_memory, quiet_heap
+from networks import Network, NetworkWithCheckpointing
+from networks.cache import Event
+
+Product = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def training_step(layers: list[int], batch: int, checkpoint_frequency: int | None) -> tuple[Network, Callable]:
+    """Return a network and its training step on made-up data; a call returns what the step made."""
+    if checkpoint_frequency is None:
+        network = Network(layers)
+    else:
+        network = NetworkWithCheckpointing(layers, checkpoint_frequency=checkpoint_frequency)
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((batch, layers[0]), dtype=network.dtype)
+    y = generator.integers(layers[-1], size=batch)
+    return network, lambda: (network.forward(x), network.backward(y))
+
+
+def bare_products(timeline: list[Event], layers: list[int], batch: int) -> list[Product]:
+    """The matrix products of the step that wrote `timeline`: `(left, right, out)` each, one whole product a layer.
+
+    A value lies in a buffer that is in use exactly as long as in the step, and freed buffers are used again, so the
+    products go through as much memory as the step does. Only where the step writes an after over the one before it,
+    the product, which cannot, takes turns between two buffers. Values stay near 1: weights have deviation
+    1 / sqrt(inputs).
+    """
+    generator = np.random.default_rng(0)
+
+    def normal(*shape: int) -> np.ndarray:
+        return generator.standard_normal(shape, dtype=np.float32)
+
+    free: dict[int, list[np.ndarray]] = defaultdict(list)
+
+    def new(layer: int) -> np.ndarray:
+        return free[layers[layer]].pop() if free[layers[layer]] else normal(batch, layers[layer])
+
+    def release(layer: int, buffers: dict[int, np.ndarray]) -> None:
+        free[layers[layer]].append(buffers.pop(layer))
+
+    weights = {layer: normal(*pair) / pair[0] ** 0.5 for layer, pair in enumerate(pairwise(layers), start=1)}
+    weights_deltas = {layer: np.empty_like(array) for layer, array in weights.items()}
+    afters, deltas = {0: normal(batch, layers[0])}, {}
+    products = []
+    for event in timeline:
+        layer = event.layer
+        match event.action:
+            case "forward":
+                after = new(layer)
+                products.append((afters[layer - 1], weights[layer], after))
+                if event.bytes == 0:
+                    release(layer - 1, afters)
+                afters[layer] = after
+            case "delta":
+                deltas[layer] = new(layer)
+            case "parameter_deltas":
+                products.append((afters[layer - 1].T, deltas[layer], weights_deltas[layer]))
+            case "overwrite":
+                deltas[layer] = afters.pop(layer)
+                products.append((deltas[layer + 1], weights[layer + 1].T, deltas[layer]))
+            case "release":
+                release(layer, afters)
+            case "release_delta":
+                release(layer, deltas)
+    return products
+
+
+def multiply(products: list[Product]) -> None:
+    for left, right, out in products:
+        np.matmul(left, right, out=out)
+
+
+def measure_time(step: Callable, products: list[Product], *, repeats: int, threads: int) -> dict[str, list[float]]:
+    """Seconds of the step and of its bare products, in turns, each first every second time, after a warm-up.
+
+    One thread is timed by the process's own processor time, which its neighbours disturb less; more threads by the
+    clock on the wall, for a thread that waits for another may spin.
+    """
+    clock = time.process_time if threads == 1 else time.perf_counter
+    runs = {"step_seconds": step, "floor_seconds": lambda: multiply(products)}
+    seconds = {name: [] for name in runs}
+    for repeat in range(-1, repeats):
+        for name in sorted(runs, reverse=repeat % 2 == 0):
+            with quiet_heap():
+                start = clock()
+                made = runs[name]()
+                end = clock()
+                del made
+            if repeat >= 0:
+                seconds[name].append(end - start)
+    return seconds
+
+
+def measure(
+    *, layers: list[int], batch: int, checkpoint_frequency: int | None, repeats: int, threads: int
+) -> dict[str, Any]:
+    """The seconds of `repeats` steps and of their products, or the peak bytes of one step if `repeats` is 0."""
+    network, step = training_step(layers, batch, checkpoint_frequency)
+    step()
+    if repeats == 0:
+        return {"peak_bytes": peak_memory(step)["memray_peak_bytes"]}
+    products = bare_products(network.tracker.timeline, layers, batch)
+    return measure_time(step, products, repeats=repeats, threads=threads)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(**json.loads(sys.argv[1]))))

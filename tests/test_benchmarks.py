@@ -1,0 +1,54 @@
+"""The floors that a step is measured against."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from benchmarks.step import CASES, memory_floor_bytes
+from benchmarks.step_worker import bare_products, measure, multiply, training_step
+from networks import dry_run
+from networks.chain import Chain
+
+
+def test_the_memory_floor_of_a_small_chain_is_the_one_worked_out_by_hand():
+    """[4, 5, 5, 5, 3], batch 10, 1 byte a value: afters of 50, outputs of 30, parameter deltas of 25, 30, 30 and 18."""
+    chain = Chain((4, 5, 5, 5, 3), 10, itemsize=1)
+    # layer 4: after 1..3, delta 4; layer 3: after 1..2, delta 3; layer 2: after 1, delta 2
+    assert memory_floor_bytes(chain, None) == max(150 + 30 + 18, 100 + 50 + 48, 50 + 50 + 78, 50 + 103)
+    # layer 4: after 2 and 3; layer 3: after 2; layer 2: after 1, which is recomputed
+    assert memory_floor_bytes(chain, 2) == max(100 + 30 + 18, 50 + 50 + 48, 50 + 50 + 78, 50 + 103)
+    # layer 4: after 3; layer 3: after 1 and 2, which are recomputed; layer 2: after 1
+    assert memory_floor_bytes(chain, 4) == max(50 + 30 + 18, 100 + 50 + 48, 50 + 50 + 78, 50 + 103)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("frequency", [None, 2, 16])
+def test_no_step_is_below_its_memory_floor(name: str, frequency: int | None):
+    chain = CASES[name].chain
+    trace = dry_run(chain.layers, batch=chain.batch, checkpoint_frequency=frequency)
+    assert trace.peak_bytes >= memory_floor_bytes(chain, frequency)
+
+
+@pytest.mark.parametrize("frequency", [None, 2, 3, 16])
+def test_the_bare_products_do_the_work_of_the_step_in_its_buffers(frequency: int | None):
+    layers, batch = [3, 8, 8, 8, 8, 5, 2], 6
+    network, step = training_step(layers, batch, frequency)
+    step()
+    products = bare_products(network.tracker.timeline, layers, batch)
+    multiply(products)
+
+    flops = sum(2 * left.size * right.shape[1] for left, right, _ in products)
+    forward = sum(2 * batch * inputs * outputs for inputs, outputs in pairwise(layers))
+    assert flops == network.tracker.forward_flops + 2 * forward - 2 * batch * layers[0] * layers[1]
+    buffers = {id(out) for left, _, out in products if left.flags.c_contiguous}
+    afters = len(layers) - 1 if frequency is None else network.tracker.peak_cached_layers + 4
+    assert len(buffers) <= afters + 1
+    assert all(np.isfinite(out).all() for _, _, out in products)
+
+
+def test_a_configuration_is_measured_by_time_or_by_memory():
+    configuration = {"layers": [4, 8, 8, 3], "batch": 5, "checkpoint_frequency": 2, "threads": 1}
+    timed = measure(**configuration, repeats=3)
+    assert [len(seconds) for seconds in timed.values()] == [3, 3]
+    assert measure(**configuration, repeats=0)["peak_bytes"] > memory_floor_bytes(Chain((4, 8, 8, 3), 5, 4), 2)
