@@ -4,13 +4,10 @@ Every comparison of a variant is with store-all of the same configuration, the c
 be of finished cells.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from harness.cell import KEY_COLUMNS
 from harness.variants import STORE_ALL, VARIANT
 from networks.chain import Chain
 from networks.layer_lists import parse_layers
@@ -24,37 +21,6 @@ RESIDUAL_BOUND_BYTES = 32 * 2**10
 ENOUGH_PAIRS = 15
 UNSTEADY_SPREAD = 0.10
 CONFIDENCE = 0.95
-
-_INTEGER_COLUMNS = {
-    "depth", "width", "batch", "checkpoint_frequency", "seed", "forward_steps", "forward_flops", "hits",
-    "misses", "peak_cached_layers", "repeat", "position", "epoch", "event", "layer", "bytes",
-}  # fmt: skip
-_FLOAT_ENDINGS = ("_seconds", "_loss", "_accuracy")
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read one of the harness's CSV files with the types its column names promise.
-
-    Counts and bytes are `Int64`, because a failed cell leaves them empty and store-all has no
-    `checkpoint_frequency`; seconds, losses and accuracies are `float64`; the rest is text, however much a
-    `cell_id` looks like a number. An empty field is missing.
-
-    Raises:
-        ValueError: the file is not a table of the harness; names the file and the columns it lacks.
-    """
-    with path.open(encoding="utf-8") as lines:
-        columns = lines.readline().rstrip("\n").split(",")
-    lacking = [column for column in KEY_COLUMNS if column not in columns]
-    if lacking:
-        raise ValueError(f"{path}: not a results table, it has no column {', '.join(lacking)}")
-    dtypes = {column: _dtype(column) for column in columns}
-    return pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=[""])
-
-
-def _dtype(column: str) -> str:
-    if column in _INTEGER_COLUMNS or column.endswith("_bytes"):
-        return "Int64"
-    return "float64" if column.endswith(_FLOAT_ENDINGS) else "str"
 
 
 def savings(memory: pd.DataFrame) -> pd.DataFrame:

@@ -9,26 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.tables import KEY_COLUMNS
 from networks.chain import Chain
 from networks.layer_lists import parse_layers
 from networks.schedules.spec import parse_schedule
-
-KEY_COLUMNS = (
-    "cell_id",
-    "network",
-    "layers",
-    "depth",
-    "width",
-    "batch",
-    "dtype",
-    "activation",
-    "checkpoint_frequency",
-    "recompute",
-    "schedule",
-    "seed",
-    "status",
-)
-"""The first columns of every table; the rest of a row is what was measured."""
 
 
 def digest(content: Any) -> str:

@@ -2,6 +2,7 @@
 
     results/<experiment>/
         memory.csv, timeline.csv, time.csv, training.csv    those that the experiment measures
+        datapackage.json                                     what their columns mean, for people and programs
         environment.json                                     where they come from; written last
         cells/<measure>-<key>.json                           finished jobs
 
@@ -17,38 +18,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.cell import KEY_COLUMNS
-
-SCHEMA_VERSION = 1
+from harness.tables import SCHEMA_VERSION, TABLES, data_package
 
 Row = Mapping[str, Any]
-
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "memory": (
-        "forward_steps",
-        "forward_flops",
-        "hits",
-        "misses",
-        "peak_cached_layers",
-        "predicted_peak_bytes",
-        "tracker_peak_bytes",
-        "memray_peak_bytes",
-        "residual_bytes",
-        "memray_activation_buffers_bytes",
-        "memray_parameter_deltas_bytes",
-        "memray_workspace_bytes",
-        "memray_other_bytes",
-        "tracker_checkpoints_bytes",
-        "tracker_working_afters_bytes",
-        "tracker_deltas_bytes",
-        "tracker_parameter_deltas_bytes",
-        "tracker_workspace_bytes",
-    ),
-    "timeline": ("event", "phase", "action", "layer", "bytes", "live_bytes", "memray_live_bytes"),
-    "time": ("repeat", "position", "forward_seconds", "backward_seconds", "step_seconds"),
-    "training": ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "epoch_seconds"),
-}
-"""What each table holds between `KEY_COLUMNS` and `error`."""
 
 
 class Store:
@@ -78,20 +50,31 @@ class Store:
         write_atomically(self.path(measure, key), _json({"rows": rows, "log": log}))
 
     def publish(self, tables: Mapping[str, Iterable[Row]], environment: Mapping[str, Any]) -> list[Path]:
-        """Replace the folder's tables and environment.json, and return their paths.
+        """Replace the folder's tables, datapackage.json and environment.json, and return their paths.
 
         environment.json goes first and comes back last: where it is, the tables beside it are one complete set.
+
+        Raises:
+            ValueError: a table is not what `tables` says of it; the folder is as it was.
         """
+        from harness.schemas import parse_table  # imports pandas: seconds that the start of a run need not wait
+
+        contents = {measure: _csv(TABLES[measure].names, rows) for measure, rows in tables.items()}
+        for measure, content in contents.items():
+            parse_table(measure, content, where=f"{measure}.csv as measured")
         environment_path = self.folder / "environment.json"
         environment_path.unlink(missing_ok=True)
-        paths = {measure: self.folder / f"{measure}.csv" for measure in COLUMNS}
-        for measure, path in paths.items():
-            if measure in tables:
-                write_atomically(path, _csv((*KEY_COLUMNS, *COLUMNS[measure], "error"), tables[measure]))
-            else:
-                path.unlink(missing_ok=True)
-        write_atomically(environment_path, _json({"schema_version": SCHEMA_VERSION, **environment}))
-        return [*(paths[measure] for measure in tables), environment_path]
+        for measure in TABLES.keys() - contents.keys():
+            (self.folder / f"{measure}.csv").unlink(missing_ok=True)
+        described = data_package(self.folder.name, contents)
+        files = {
+            **{f"{measure}.csv": content for measure, content in contents.items()},
+            "datapackage.json": _json(described),
+            environment_path.name: _json({"schema_version": SCHEMA_VERSION, **environment}),
+        }
+        for name, content in files.items():
+            write_atomically(self.folder / name, content)
+        return [self.folder / name for name in files]
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,6 +1,12 @@
-"""Cells for the harness's tests."""
+"""Cells for the harness's tests, and what a worker would answer about them."""
 
-from harness.cell import Cell
+from typing import Any
+
+from harness.cell import Cell, Job
+from harness.rows import predict
+
+REPEATS = 2
+SECONDS = 0.25
 
 
 def store_all_cell(layers: str, *, batch: int) -> Cell:
@@ -16,3 +22,37 @@ def store_all_cell(layers: str, *, batch: int) -> Cell:
         schedule=None,
         seed=0,
     )
+
+
+def answer(job: Job) -> list[list[dict[str, Any]]]:
+    """The rows of a worker that measures memory or time: whole rows, made without running a network."""
+    if job.measure == "memory":
+        return [[memory_row(cell)] for cell in job.cells]
+    timed = {"forward_seconds": SECONDS, "backward_seconds": 2 * SECONDS, "step_seconds": 3 * SECONDS}
+    return [
+        [{"repeat": repeat, "position": repeat * len(job.cells) + place, **timed} for repeat in range(REPEATS)]
+        for place in range(len(job.cells))
+    ]
+
+
+def memory_row(cell: Cell) -> dict[str, Any]:
+    """What a dry run says, with the few KiB that an interpreter adds."""
+    step = predict(cell)
+    kinds = step.peak_bytes_by_kind
+    parts = {
+        "memray_activation_buffers_bytes": kinds["checkpoints"] + kinds["working_afters"] + kinds["deltas"],
+        "memray_parameter_deltas_bytes": kinds["parameter_deltas"],
+        "memray_workspace_bytes": kinds["workspace"],
+        "memray_other_bytes": 4_000 + 137 * cell.depth,
+    }
+    return {
+        "forward_steps": step.forward_steps,
+        "forward_flops": step.forward_flops,
+        "hits": step.hits,
+        "misses": step.misses,
+        "peak_cached_layers": step.peak_cached_layers,
+        "tracker_peak_bytes": step.peak_bytes,
+        "memray_peak_bytes": sum(parts.values()),
+        **parts,
+        **{f"tracker_{kind}_bytes": nbytes for kind, nbytes in kinds.items()},
+    }

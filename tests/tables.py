@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from cells import answer
 
-from harness.cell import Cell
+from harness.cell import Cell, Job
+from harness.executors import Outcome
+from harness.rows import rows_of
 from networks import Trace, dry_run
 
 
@@ -41,21 +44,9 @@ def table(rows: Iterable[tuple[Cell, dict[str, Any]]]) -> pd.DataFrame:
 
 
 def memory_table(cells: list[Cell]) -> pd.DataFrame:
-    def measure(cell: Cell) -> dict[str, Any]:
-        step = trace(cell)
-        residual = 4_000 + 137 * cell.depth
-        kinds = {f"tracker_{kind}_bytes": value for kind, value in step.peak_bytes_by_kind.items()}
-        return kinds | {
-            "forward_steps": step.forward_steps,
-            "forward_flops": step.forward_flops,
-            "peak_cached_layers": step.peak_cached_layers,
-            "predicted_peak_bytes": step.peak_bytes,
-            "tracker_peak_bytes": step.peak_bytes,
-            "memray_peak_bytes": step.peak_bytes + residual,
-            "residual_bytes": residual,
-        }
-
-    return table((cell, measure(cell)) for cell in cells)
+    jobs = (Job(measure="memory", cells=(cell,)) for cell in cells)
+    rows = pd.DataFrame([row for job in jobs for row in rows_of(job, Outcome(answer(job)))])
+    return rows.astype({"checkpoint_frequency": "Int64", "recompute": "str", "schedule": "str"})
 
 
 def time_table(cells: list[Cell], *, repeats: int = 15) -> pd.DataFrame:

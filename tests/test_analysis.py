@@ -2,7 +2,6 @@
 
 import math
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -49,38 +48,6 @@ def times(ratios: list[float], *, frequency: int = 4, store_all: float = 2.0) ->
 
 def time_ratios(frame: pd.DataFrame) -> pd.DataFrame:
     return analysis.time_ratios(frame, seconds="step_seconds", pair_on=["repeat"])
-
-
-# Reading
-
-
-HEADER = "cell_id,network,layers,depth,width,batch,dtype,activation,checkpoint_frequency,recompute,schedule,seed,status"
-
-
-def test_a_table_is_read_with_the_types_its_columns_promise(tmp_path: Path):
-    path = tmp_path / "memory.csv"
-    path.write_text(
-        f"{HEADER},memray_peak_bytes,step_seconds,error\n"
-        '1234567890123456,Network,"64,128,64,10",3,128,256,float32,relu,,,,0,ok,9007199254740993,0.25,\n'
-        "12e4567890123456,NetworkWithCheckpointing,64,3,128,256,float32,relu,2,each,,0,failed,,,None\n"
-    )
-    read = analysis.read_table(path)
-    assert read["cell_id"].tolist() == ["1234567890123456", "12e4567890123456"]
-    assert read["layers"].tolist() == ["64,128,64,10", "64"]
-    assert read["checkpoint_frequency"].dtype == "Int64"
-    assert read["checkpoint_frequency"].isna().tolist() == [True, False]
-    assert read["memray_peak_bytes"][0] == 2**53 + 1  # a float would have lost the last byte
-    assert read["step_seconds"].dtype == "float64"
-    assert read["error"][1] == "None"
-    assert pd.isna(read["recompute"][0])
-
-
-@pytest.mark.parametrize("content", ["", "a,b\n1,2\n"])
-def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: str):
-    path = tmp_path / "memory.csv"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=r"memory\.csv: not a results table, it has no column cell_id"):
-        analysis.read_table(path)
 
 
 # Memory

@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from harness.cell import KEY_COLUMNS, Cell, Job
+from harness.cell import Cell, Job
+from harness.tables import KEY_COLUMNS
 
 CELL = Cell(
     network="NetworkWithCheckpointing",

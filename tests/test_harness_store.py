@@ -4,13 +4,20 @@ import json
 from pathlib import Path
 
 import pytest
+from cells import answer, store_all_cell
 
 from harness import store as store_module
-from harness.cell import KEY_COLUMNS
-from harness.store import COLUMNS, Store, write_atomically
+from harness.cell import Job
+from harness.executors import Outcome
+from harness.rows import rows_of
+from harness.store import Store, write_atomically
+from harness.tables import SCHEMA_VERSION, TABLES
 
-OK = {"cell_id": "a", "status": "ok", "layers": "64,128x2,10", "error": ""}
-FAILED = {"cell_id": "b", "status": "failed", "error": "killed"}
+JOBS = {
+    measure: Job(measure=measure, cells=(store_all_cell("64,128x2,10", batch=5),)) for measure in ("memory", "time")
+}
+OK, TIMED = ([*rows_of(job, Outcome(answer(job)))] for job in JOBS.values())
+FAILED, UNTIMED = (rows_of(job, Outcome(None, "killed")) for job in JOBS.values())
 
 
 def stop_at(monkeypatch, name, call):
@@ -42,17 +49,17 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_job_is_finished_when_all_its_rows_are_ok(tmp_path):
     store = Store(tmp_path)
     assert store.rows("memory", "key") is None
-    store.save("memory", "key", rows=[OK, FAILED], log="trace")
+    store.save("memory", "key", rows=[*OK, *FAILED], log="trace")
     assert store.rows("memory", "key") is None
     assert json.loads(store.path("memory", "key").read_text())["log"] == "trace"
-    store.save("memory", "key", rows=[OK], log="")
-    assert store.rows("memory", "key") == [OK]
+    store.save("memory", "key", rows=OK, log="")
+    assert store.rows("memory", "key") == OK
     assert store.rows("time", "key") is None
 
 
 def test_a_damaged_file_is_named(tmp_path):
     store = Store(tmp_path)
-    store.save("memory", "key", rows=[OK], log="")
+    store.save("memory", "key", rows=OK, log="")
     path = store.path("memory", "key")
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(ValueError, match=f"{path}: is damaged"):
@@ -60,32 +67,48 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 def test_a_table_has_all_its_columns_and_plain_line_ends(tmp_path):
-    memory, environment = Store(tmp_path).publish({"memory": [{**OK, "memray_peak_bytes": 7}, FAILED]}, {"code": "c"})
-    header, first, second, end = memory.read_bytes().decode().split("\n")
-    columns = header.split(",")
-    assert tuple(columns) == (*KEY_COLUMNS, *COLUMNS["memory"], "error")
-    assert first == 'a,,"64,128x2,10",,,,,,,,,,ok' + "," * columns[13:].index("memray_peak_bytes") + ",7" + "," * 11
-    assert second == "b" + "," * 12 + "failed" + "," * 19 + "killed"
+    memory, _, environment = Store(tmp_path).publish({"memory": OK}, {"code": "c"})
+    header, row, end = memory.read_bytes().decode().split("\n")
+    assert tuple(header.split(",")) == TABLES["memory"].names
+    assert row.startswith(f'{OK[0]["cell_id"]},Network,"64,128x2,10",3,128,5,float32,relu,,,,0,ok,3,')
     assert end == ""
-    assert json.loads(environment.read_text()) == {"schema_version": 1, "code": "c"}
+    assert json.loads(environment.read_text()) == {"schema_version": SCHEMA_VERSION, "code": "c"}
+
+
+def test_a_failed_cell_is_a_row_with_what_is_known(tmp_path):
+    memory, *_ = Store(tmp_path).publish({"memory": FAILED}, {})
+    row = memory.read_text().splitlines()[1]
+    assert row.endswith(f",,,,,{FAILED[0]['predicted_peak_bytes']}" + "," * 13 + "killed")
+
+
+def test_a_table_that_breaks_its_description_is_not_published(tmp_path):
+    store = Store(tmp_path)
+    paths = store.publish({"memory": OK}, {})
+    before = [path.read_bytes() for path in paths]
+    broken = [{**OK[0], "residual_bytes": 1}]
+    with pytest.raises(
+        ValueError, match=r"^memory\.csv as measured: line 2, column residual_bytes: must be memray_peak"
+    ):
+        store.publish({"memory": broken}, {"code": "new"})
+    assert [path.read_bytes() for path in paths] == before
 
 
 def test_publishing_replaces_the_whole_set(tmp_path):
     store = Store(tmp_path)
-    store.publish({"memory": [OK], "time": [OK]}, {})
-    store.publish({"memory": [FAILED]}, {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["environment.json", "memory.csv"]
+    store.publish({"memory": OK, "time": TIMED}, {})
+    store.publish({"memory": FAILED}, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["datapackage.json", "environment.json", "memory.csv"]
     assert "killed" in (tmp_path / "memory.csv").read_text()
 
 
-@pytest.mark.parametrize("call", range(6))
+@pytest.mark.parametrize("call", range(8))
 def test_a_set_that_was_not_completed_has_no_environment(tmp_path, monkeypatch, call):
     store = Store(tmp_path)
-    old = {"memory": [OK], "time": [OK]}
+    old = {"memory": OK, "time": TIMED}
     store.publish(old, {"machine": "old"})
     stop_at(monkeypatch, "fsync", call)
     with pytest.raises(OSError, match="No space"):
-        store.publish({"memory": [FAILED], "time": [FAILED]}, {"machine": "new"})
+        store.publish({"memory": FAILED, "time": UNTIMED}, {"machine": "new"})
     environment = Path(tmp_path / "environment.json")
     assert not environment.exists() or json.loads(environment.read_text())["machine"] == "new"
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from cells import store_all_cell
 from harness.cell import Job
 from harness.executors import run_in_subprocess
 from harness.rows import predict
-from harness.store import COLUMNS
+from harness.tables import KEY_COLUMNS, TABLES
 
 STORE_ALL = store_all_cell("64,128x7,10", batch=64)
 CHECKPOINTED = replace(STORE_ALL, network="NetworkWithCheckpointing", checkpoint_frequency=3, recompute="segment")
@@ -27,7 +27,7 @@ def measured(measure, *cells, **settings):
 )
 def test_memory_is_what_the_dry_run_predicts_and_memray_sees_a_little_more(cell):
     ((row,),) = measured("memory", cell)
-    assert row.keys() == {*COLUMNS["memory"]} - {"predicted_peak_bytes", "residual_bytes"}
+    assert row.keys() == {*TABLES["memory"].names} - {*KEY_COLUMNS, "predicted_peak_bytes", "residual_bytes", "error"}
     trace = predict(cell)
     assert row["tracker_peak_bytes"] == trace.peak_bytes
     assert (row["forward_steps"], row["hits"], row["misses"]) == (trace.forward_steps, trace.hits, trace.misses)

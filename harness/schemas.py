@@ -1,0 +1,184 @@
+"""Tables held against what `tables` says of them, and against what must be true between their columns.
+
+A damaged table is one line that names the file, the line in it and the column.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pandera.pandas as pa
+
+from harness.tables import TABLES, Column, Table
+
+DTYPES = {"string": "str", "integer": "Int64", "number": "float64"}
+"""`Int64` and not int64: a failed cell leaves its counts empty."""
+
+_WRITTEN = {
+    "string": (r".*", "one line"),
+    "integer": (r"-?\d+", "an integer"),
+    "number": (r"-?\d+(\.\d+)?(e[+-]?\d+)?|nan|-?inf", "a number"),
+}
+
+Rule = tuple[str, str, Callable[[pd.DataFrame], pd.Series]]
+"""A column, what it must be, and whether it is, row by row; a row that lacks a value has nothing to break."""
+
+MEMORY_PARTS = [f"memray_{part}_bytes" for part in ("activation_buffers", "parameter_deltas", "workspace", "other")]
+TRACKER_PARTS = [
+    f"tracker_{kind}_bytes" for kind in ("checkpoints", "working_afters", "deltas", "parameter_deltas", "workspace")
+]
+
+_EVERY_TABLE: tuple[Rule, ...] = (
+    ("error", "empty where status is ok, and only there", lambda t: t["error"].isna() == (t["status"] == "ok")),
+    (
+        "network",
+        "NetworkWithCheckpointing where, and only where, there is a checkpoint_frequency or a schedule",
+        lambda t: (
+            (t["network"] != "Network")
+            == (t["checkpoint_frequency"].notna().astype(int) + t["schedule"].notna().astype(int) == 1)
+        ),
+    ),
+    (
+        "recompute",
+        "there with checkpoint_frequency",
+        lambda t: t["recompute"].isna() == t["checkpoint_frequency"].isna(),
+    ),
+)
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "memory": (
+        ("tracker_peak_bytes", "predicted_peak_bytes", lambda t: t["tracker_peak_bytes"] == t["predicted_peak_bytes"]),
+        (
+            "residual_bytes",
+            "memray_peak_bytes less predicted_peak_bytes",
+            lambda t: t["residual_bytes"] == t["memray_peak_bytes"] - t["predicted_peak_bytes"],
+        ),
+        ("memray_peak_bytes", "the sum of its parts", lambda t: t["memray_peak_bytes"] == _sum(t, MEMORY_PARTS)),
+        ("tracker_peak_bytes", "the sum of its parts", lambda t: t["tracker_peak_bytes"] == _sum(t, TRACKER_PARTS)),
+    ),
+    "timeline": (
+        (
+            "live_bytes",
+            "the sum of the cell's bytes so far",
+            lambda t: t["live_bytes"] == t.groupby("cell_id")["bytes"].cumsum(),
+        ),
+    ),
+    "time": (
+        (
+            "step_seconds",
+            "forward_seconds and backward_seconds",
+            lambda t: t["step_seconds"].isna() | (t["step_seconds"] == t["forward_seconds"] + t["backward_seconds"]),
+        ),
+    ),
+    "training": (),
+}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one of the harness's CSV files, validated and with the types of its columns.
+
+    Counts and bytes are `Int64`, because a failed cell leaves them empty and store-all has no
+    `checkpoint_frequency`; seconds, losses and accuracies are `float64`; the rest is text, however much a
+    `cell_id` looks like a number. An empty field is missing.
+
+    Raises:
+        ValueError: the file is no table of the harness, or is damaged: names the file, the line and the column.
+    """
+    return parse_table(path.stem, path.read_bytes(), where=str(path))
+
+
+def parse_table(name: str, content: bytes, *, where: str) -> pd.DataFrame:
+    """As `read_table`, from the content of the file of table `name`; `where` is what an error calls it."""
+    table = TABLES[name]
+    written = _fields(table, content, where)
+    for ok, rows in written.groupby(written["status"] == "ok"):
+        _validate(rows, _written_schema(table, ok=ok), where)
+    dtypes = {column.name: DTYPES[column.type] for column in table.columns}
+    missing = {column.name: ["", "nan"] if column.type == "number" else [""] for column in table.columns}
+    typed = pd.read_csv(io.BytesIO(content), dtype=dtypes, keep_default_na=False, na_values=missing)
+    _validate(typed, _schema(table), where)
+    return typed
+
+
+def _fields(table: Table, content: bytes, where: str) -> pd.DataFrame:
+    """The fields as they are written, missing where nothing is; all of the table's columns, and no line cut short."""
+    try:
+        lines = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{where}: is not a CSV table: {error}") from None
+    header, *lines = lines or [[]]
+    lacking = [column for column in table.names if column not in header]
+    strange = [column for column in header if column not in table.names]
+    if lacking or strange or len(header) > len(table.names):
+        problem = f"no column {lacking[0]}{_more(len(lacking) - 1)}" if lacking else f"too many columns: {strange}"
+        raise ValueError(f"{where}: has {problem}; it is not of this version: run the experiment again")
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(header):
+            raise ValueError(f"{where}: line {number} has {len(line)} fields, the header {len(header)}: it is damaged")
+    return pd.DataFrame(lines, columns=header, dtype="str").replace("", pd.NA)
+
+
+def _written_schema(table: Table, *, ok: bool) -> pa.DataFrameSchema:
+    """Of the fields as text, in rows of status ok or in the others: each is filled and can be read as it must."""
+    required = ("always", "if ok") if ok else ("always",)
+    columns = {}
+    for column in table.columns:
+        pattern, kind = _WRITTEN[column.type]
+        check = pa.Check(lambda fields, pattern=pattern: fields.str.fullmatch(pattern), error=f"must be {kind}")
+        columns[column.name] = pa.Column(checks=check, nullable=column.filled not in required)
+    return pa.DataFrameSchema(columns)
+
+
+def _schema(table: Table) -> pa.DataFrameSchema:
+    """Of the values: within their bounds, unique where they are the key, and in keeping with `RULES`."""
+    columns = {
+        column.name: pa.Column(DTYPES[column.type], nullable=True, checks=list(_bounds(column)))
+        for column in table.columns
+    }
+    key = list(table.key)
+    unique = (key[-1], f"unique by {' and '.join(key)}", lambda rows: ~rows.duplicated(key))
+    rules = (*_EVERY_TABLE, *RULES[table.name], unique)
+    return pa.DataFrameSchema(columns, checks=[_check(*rule) for rule in rules])
+
+
+def _bounds(column: Column) -> Iterator[pa.Check]:
+    if column.minimum is not None:
+        yield pa.Check.ge(column.minimum, error=f"must be at least {column.minimum}")
+    if column.values:
+        yield pa.Check.isin(column.values, error=f"must be one of {', '.join(column.values)}")
+
+
+def _check(column: str, must_be: str, holds: Callable[[pd.DataFrame], pd.Series]) -> pa.Check:
+    return pa.Check(
+        lambda rows: holds(rows).fillna(True).astype(bool), name=column, error=f"must be {must_be}", ignore_na=False
+    )
+
+
+def _validate(rows: pd.DataFrame, schema: pa.DataFrameSchema, where: str) -> None:
+    try:
+        schema.validate(rows, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        failures = errors.failure_cases.drop_duplicates(["check", "index"]).sort_values(
+            ["index", "schema_context"], kind="stable"
+        )
+        raise ValueError(f"{where}: {_describe(rows, schema, failures.iloc[0])}{_more(len(failures) - 1)}") from None
+
+
+def _describe(rows: pd.DataFrame, schema: pa.DataFrameSchema, failure: pd.Series) -> str:
+    """The line of the file, counted from its header on, the column, and what is wrong there."""
+    of_rows = failure["schema_context"] == "DataFrameSchema"
+    column = schema.checks[failure["check_number"]].name if of_rows else failure["column"]
+    problem = "must not be empty" if failure["check"] == "not_nullable" else failure["check"]
+    value = rows.at[failure["index"], column]
+    got = "" if pd.isna(value) else f", got {value!s}"
+    return f"line {failure['index'] + 2}, column {column}: {problem}{got}"
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more)" if count else ""
+
+
+def _sum(rows: pd.DataFrame, columns: list[str]) -> pd.Series:
+    return rows[columns].sum(axis=1, skipna=False)

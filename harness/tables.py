@@ -1,0 +1,208 @@
+"""Every column of every table that the harness writes: its type, its unit, what it means, and when it is filled.
+
+Plain data, read by the store that writes the tables, by the schemas that validate them, and by whoever reads the
+`datapackage.json` beside them (https://datapackage.org, with `unit` added to each field that has one).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+STATUSES = ("ok", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column.
+
+    Attributes:
+        type: the name of a Frictionless field type.
+        unit: `byte`, `second` or `operation`; empty for counts, names and shares.
+        filled: in every row, in every row of status ok, or only where there is something to say.
+        minimum: the least value, if there is one.
+        values: all values there are, if they are few.
+    """
+
+    name: str
+    description: str
+    type: Literal["string", "integer", "number"] = "string"
+    unit: str = ""
+    filled: Literal["always", "if ok", "sometimes"] = "if ok"
+    minimum: float | None = None
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: no two rows of status ok agree in all columns of `key`."""
+
+    name: str
+    description: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+def _text(name: str, description: str, **options: Any) -> Column:
+    return Column(name=name, description=description, **options)
+
+
+def _count(name: str, description: str, *, minimum: int = 0, **options: Any) -> Column:
+    return Column(name=name, description=description, type="integer", minimum=minimum, **options)
+
+
+def _bytes(name: str, description: str, *, minimum: int | None = 0, **options: Any) -> Column:
+    return Column(name=name, description=description, type="integer", unit="byte", minimum=minimum, **options)
+
+
+def _seconds(name: str, description: str) -> Column:
+    return Column(name=name, description=description, type="number", unit="second", minimum=0)
+
+
+def _share(name: str, description: str) -> Column:
+    return Column(name=name, description=description, type="number", minimum=0)
+
+
+_KEY = (
+    _text("cell_id", "Names the cell: a hash of all its parameters.", filled="always"),
+    _text(
+        "network",
+        "Class of the network; Network is store-all.",
+        filled="always",
+        values=("Network", "NetworkWithCheckpointing"),
+    ),
+    _text("layers", "Widths from the inputs to the classes; 128x32 is 32 times 128.", filled="always"),
+    _count("depth", "Number of layers, L.", filled="always", minimum=1),
+    _count("width", "Width of the widest hidden layer, 0 without one.", filled="always"),
+    _count("batch", "Rows of the input.", filled="always", minimum=1),
+    _text("dtype", "Of parameters, afters and deltas.", filled="always", values=("float32", "float64")),
+    _text("activation", "Of the hidden layers.", filled="always", values=("relu", "sigmoid", "tanh")),
+    _count("checkpoint_frequency", "Every n-th after is saved.", filled="sometimes", minimum=1),
+    _text(
+        "recompute",
+        "Whether a recalculated segment is kept until used, or each after recalculated by itself.",
+        filled="sometimes",
+        values=("segment", "each"),
+    ),
+    _text("schedule", "The schedule, if it is not told by checkpoint_frequency.", filled="sometimes"),
+    _count("seed", "Of the initial weights and of the data.", filled="always"),
+    _text("status", "ok, or why there is no measurement.", filled="always", values=STATUSES),
+)
+_ERROR = _text("error", "What went wrong; empty if nothing did.", filled="sometimes")
+
+KEY_COLUMNS = tuple(column.name for column in _KEY)
+"""The first columns of every table; the rest of a row is what was measured."""
+
+
+def _table(name: str, description: str, *, key: tuple[str, ...], columns: tuple[Column, ...]) -> Table:
+    return Table(name, description, ("cell_id", *key), (*_KEY, *columns, _ERROR))
+
+
+_MEMORY = (
+    _count("forward_steps", "Layer forwards executed in the step; store-all needs L."),
+    _count("forward_flops", "Floating-point operations of their products.", unit="operation"),
+    _count("hits", "Requests for an after that was resident."),
+    _count("misses", "Requests for an after that had to be recomputed."),
+    _count("peak_cached_layers", "Most afters that the schedule held at once, the input not counted."),
+    _bytes("predicted_peak_bytes", "Peak of the step by dry run.", filled="always"),
+    _bytes("tracker_peak_bytes", "Peak of the step by the executed network's tracker."),
+    _bytes("memray_peak_bytes", "Peak of requested bytes during the step, measured by memray."),
+    _bytes("residual_bytes", "memray_peak_bytes less predicted_peak_bytes.", minimum=None),
+    _bytes("memray_activation_buffers_bytes", "Part of memray's peak: afters and deltas."),
+    _bytes("memray_parameter_deltas_bytes", "Part of memray's peak: gradients of weights and biases."),
+    _bytes("memray_workspace_bytes", "Part of memray's peak: scratch of a pass."),
+    _bytes("memray_other_bytes", "Part of memray's peak: all else, such as the interpreter's own objects."),
+    _bytes("tracker_checkpoints_bytes", "Part of the tracker's peak: afters that the schedule keeps."),
+    _bytes("tracker_working_afters_bytes", "Part of the tracker's peak: all other afters, outputs included."),
+    _bytes("tracker_deltas_bytes", "Part of the tracker's peak: gradients at the layers' outputs."),
+    _bytes("tracker_parameter_deltas_bytes", "Part of the tracker's peak: gradients of weights and biases."),
+    _bytes("tracker_workspace_bytes", "Part of the tracker's peak: scratch of a pass."),
+)
+
+_TIMELINE = (
+    _count("event", "Number of the event in the step, from 0."),
+    _text("phase", "Pass in which it happens: forward or backward."),
+    _text("action", "What happens to the layer's after, delta or parameter deltas."),
+    _count("layer", "The layer, from 1; 0 is the input, or the pass itself."),
+    _bytes("bytes", "Change of the live bytes.", minimum=None),
+    _bytes("live_bytes", "Live after the event, by the tracker."),
+    _bytes("memray_live_bytes", "Live at the event, by memray."),
+)
+
+_TIME = (
+    _count("repeat", "Number of the round, from 0; every variant is timed once a round."),
+    _count("position", "Place in the shuffled order of all timings of the process, from 0."),
+    _seconds("forward_seconds", "Of the forward pass."),
+    _seconds("backward_seconds", "Of the backward pass."),
+    _seconds("step_seconds", "Of both."),
+)
+
+_TRAINING = (
+    _count("epoch", "Number of the epoch, from 1.", minimum=1),
+    _share("train_loss", "Mean cross-entropy over the epoch's mini-batches; not a number if training diverged."),
+    _share("train_accuracy", "Share of the training rows that are classified rightly."),
+    _share("test_loss", "Mean cross-entropy over the test rows after the epoch."),
+    _share("test_accuracy", "Share of the test rows that are classified rightly after the epoch."),
+    _seconds("epoch_seconds", "Of the epoch's training, the test left out."),
+)
+
+TABLES: Mapping[str, Table] = {
+    table.name: table
+    for table in (
+        _table("memory", "Peak memory of one training step, a row a cell.", key=(), columns=_MEMORY),
+        _table("timeline", "Live bytes over one training step, a row an event.", key=("event",), columns=_TIMELINE),
+        _table("time", "Seconds of a training step, a row a repeat.", key=("repeat",), columns=_TIME),
+        _table("training", "Learning the digits, a row an epoch.", key=("epoch",), columns=_TRAINING),
+    )
+}
+"""By name, which is also the measure's, and the CSV file's without `.csv`."""
+
+
+def data_package(title: str, contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """A Frictionless data package that describes tables, given as the contents of their CSV files by name."""
+    return {
+        "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
+        "title": title,
+        "resources": [_resource(TABLES[name], content) for name, content in contents.items()],
+    }
+
+
+def _resource(table: Table, content: bytes) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "type": "table",
+        "description": table.description,
+        "path": f"{table.name}.csv",
+        "format": "csv",
+        "mediatype": "text/csv",
+        "encoding": "utf-8",
+        "bytes": len(content),
+        "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
+        "schema": {
+            "$schema": "https://datapackage.org/profiles/2.0/tableschema.json",
+            "fields": [_field(column) for column in table.columns],
+            "missingValues": [""],
+        },
+    }
+
+
+def _field(column: Column) -> dict[str, Any]:
+    constraints = {
+        "required": True if column.filled == "always" else None,
+        "minimum": column.minimum,
+        "enum": list(column.values) or None,
+    }
+    field = {
+        "name": column.name,
+        "type": column.type,
+        "description": column.description,
+        "unit": column.unit or None,
+        "constraints": {name: value for name, value in constraints.items() if value is not None} or None,
+    }
+    return {name: value for name, value in field.items() if value is not None}
