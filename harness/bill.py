@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-from networks.chain import Chain
+from networks.chain import BLOCK_BYTES, Chain
 
-OPTIMIZERS = {"sgd": (0, 1), "momentum": (1, 1), "adam": (2, 3)}
-"""For each optimiser, the arrays of state that it holds for every array of parameters, and the most temporary ones of
-the same size that it makes while it updates one."""
+OPTIMIZERS = {"sgd": 0, "momentum": 1, "adam": 2}
+"""For each optimiser, the arrays of state that it holds for every array of parameters."""
 
 LABEL_BYTES = INDEX_BYTES = 8
 
@@ -19,8 +18,8 @@ class Bill:
     Attributes:
         optimizer: its name in `OPTIMIZERS`.
         parameters_bytes, optimizer_state_bytes, data_bytes: there all the time.
-        update_bytes: live while the optimiser updates the largest array of parameters: all gradients, the outputs,
-            temporary arrays. The step is over by then, so this counts where it is more than the step's peak.
+        update_bytes: live while the optimiser updates parameters: all gradients, the outputs, a block of scratch. The
+            step is over by then, so this counts where it is more than the step's peak.
     """
 
     optimizer: str
@@ -45,7 +44,6 @@ def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
     samples = chain.batch if samples is None else samples
     if samples < chain.batch:
         raise ValueError(f"--samples must be at least the batch of {chain.batch} rows, got {samples}")
-    states, temporaries = OPTIMIZERS[optimizer]
     parameters_bytes = sum(chain.parameter_delta_bytes)
     largest_bytes = max(inputs * outputs for inputs, outputs in pairwise(chain.layers)) * chain.itemsize
     row_bytes = chain.layers[0] * chain.itemsize + LABEL_BYTES
@@ -53,7 +51,7 @@ def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
     return Bill(
         optimizer=optimizer,
         parameters_bytes=parameters_bytes,
-        optimizer_state_bytes=states * parameters_bytes,
+        optimizer_state_bytes=OPTIMIZERS[optimizer] * parameters_bytes,
         data_bytes=samples * row_bytes + visiting_bytes,
-        update_bytes=parameters_bytes + chain.after_bytes[-1] + temporaries * largest_bytes,
+        update_bytes=parameters_bytes + chain.after_bytes[-1] + min(largest_bytes, BLOCK_BYTES),
     )

@@ -23,7 +23,8 @@ ACTIONS = (
     "delta",  # a new buffer for the delta of the loss
     "overwrite",  # the layer's after is now the layer's delta, in the same buffer
     "release_delta",
-    "parameter_deltas",  # new gradients of the layer's weights and biases, which stay live to the end
+    "parameter_deltas",  # new gradients of the layer's weights and biases
+    "apply",  # the layer's parameters are updated, and its parameter deltas freed
     "workspace",  # scratch of a pass, allocated (+) or freed (-)
 )
 
@@ -53,6 +54,7 @@ class CacheTracker:
         forward_flops: floating-point operations of their products.
         peak_cached_layers: most afters that the schedule held at once, the input not counted.
         live_bytes, peak_bytes: bytes of buffers alive now, and at most.
+        chain: the sizes of the step.
 
     The forward pass's outputs count as live until the backward pass ends: they are the caller's, and a training
     step holds them. `observer`, if given, is called without arguments after every event.
@@ -68,7 +70,7 @@ class CacheTracker:
         self._peak = tuple(self._live)
         # One word for each event: as Python objects a timeline would itself take 50 KB at depth 128.
         self._labels = array("I")
-        self._chain = chain
+        self.chain = chain
         self._observer = observer
 
     @property
@@ -96,10 +98,10 @@ class CacheTracker:
 
     def _bytes(self, action: str, layer: int) -> int:
         if action == "workspace":
-            return self._chain.workspace_bytes
-        if action == "parameter_deltas":
-            return self._chain.parameter_delta_bytes[layer]
-        return self._chain.after_bytes[layer]
+            return self.chain.workspace_bytes
+        if action in ("parameter_deltas", "apply"):
+            return self.chain.parameter_delta_bytes[layer]
+        return self.chain.after_bytes[layer]
 
     @property
     def live_bytes_over_time(self) -> list[int]:
@@ -155,6 +157,10 @@ class CacheTracker:
     def parameter_deltas(self, layer: int, nbytes: int) -> None:
         self._live[_PARAMETER_DELTAS] += nbytes
         self._record("parameter_deltas", layer, nbytes)
+
+    def apply(self, layer: int, nbytes: int) -> None:
+        self._live[_PARAMETER_DELTAS] -= nbytes
+        self._record("apply", layer, -nbytes)
 
     def workspace(self, nbytes: int) -> None:
         """`nbytes` of scratch allocated, or freed where negative; it belongs to the pass, so its layer is 0."""

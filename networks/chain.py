@@ -28,12 +28,14 @@ class Chain:
 
     `layers` are the widths `(w_0, .., w_L)`, `batch` the rows of the input, `itemsize` the bytes of a value.
     Layers count from 1; position l of each tuple belongs to layer l, and position 0 is the input, which is
-    the caller's and charged to nobody.
+    the caller's and charged to nobody. `deltas_pile_up` says how long parameter deltas stay: to the end of the
+    step, for `backward` returns them, or, in `train_step`, until their layer is updated with them.
     """
 
     layers: tuple[int, ...]
     batch: int
     itemsize: int
+    deltas_pile_up: bool = True
 
     @property
     def depth(self) -> int:
@@ -76,11 +78,11 @@ class Chain:
         """Bytes live beside all afters while afters for layer l's backward step are computed.
 
         For the last layer that is the forward pass, which has nothing but its workspace; for the others the workspace,
-        the outputs, delta[l] and the parameter deltas of the layers above.
+        the outputs, delta[l] and, where they pile up, the parameter deltas of the layers above.
         """
         above = [self.workspace_bytes]
         for layer in range(self.depth, 1, -1):
-            above.append(above[-1] + self.parameter_delta_bytes[layer])
+            above.append(above[-1] + (self.parameter_delta_bytes[layer] if self.deltas_pile_up else 0))
         outputs = self.after_bytes[-1]
         waiting = (outputs + self.delta_bytes[layer] + above[self.depth - layer] for layer in range(1, self.depth))
         return (0, *waiting, self.workspace_bytes)
@@ -88,11 +90,12 @@ class Chain:
     @cached_property
     def serve_bytes(self) -> tuple[int, ...]:
         """Bytes live beside all afters when layer l's parameter deltas have just been made: the most of its step."""
-        made = self.workspace_bytes + self.after_bytes[-1]
+        above = self.workspace_bytes + self.after_bytes[-1]
         served = [0] * (self.depth + 1)
         for layer in range(self.depth, 0, -1):
-            made += self.parameter_delta_bytes[layer]
+            made = above + self.parameter_delta_bytes[layer]
             served[layer] = made + self.delta_bytes[layer]
+            above = made if self.deltas_pile_up else above
         return tuple(served)
 
     def slides(self, layer: int) -> bool:

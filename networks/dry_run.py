@@ -14,8 +14,12 @@ from networks.checkpointing import NetworkWithCheckpointing
 from networks.layer_lists import check_count, check_layers
 from networks.layers import DenseLayer
 from networks.network import Network
+from networks.optimizers import SGD
 from networks.schedules import Schedule
 from networks.validation import check_dtype
+
+STEPS = ("backward", "train_step")
+"""How a step ends: with the parameter deltas that `backward` returns, or with the update in `train_step`."""
 
 
 class _Shape:
@@ -52,6 +56,8 @@ class _ShapeLayer(DenseLayer):
 
     def _compute_delta_before(self, *arrays) -> None: ...
 
+    def apply(self, *arrays) -> None: ...
+
 
 class _Dry:
     """Replaces what touches arrays in a network; inputs are a `_Shape`, labels nothing."""
@@ -65,7 +71,7 @@ class _Dry:
     def _check_inputs(self, x: _Shape) -> _Shape:
         return x
 
-    def _check_labels(self, y: None) -> None: ...
+    def _check_labels(self, y: None, batch: int) -> None: ...
 
     def _new_workspace(self, chain: Chain) -> object:
         return object()
@@ -110,13 +116,17 @@ def dry_run(
     recompute: str = "segment",
     schedule: Schedule | None = None,
     dtype: str = "float32",
+    step: str = "backward",
 ) -> Trace:
     """Return what one training step of these `layers` and this `batch` would do, to the byte.
 
     With neither `checkpoint_frequency` nor `schedule` the step is `Network`'s (store-all), with one of them
-    `NetworkWithCheckpointing`'s. No array is made, so thousands of layers take a second or two. Raises ValueError as
-    the networks do.
+    `NetworkWithCheckpointing`'s. It is `forward` and `backward`, or with `step="train_step"` that method, whose
+    optimiser's state is not of the step. No array is made, so thousands of layers take a second or two. Raises
+    ValueError as the networks do.
     """
+    if step not in STEPS:
+        raise ValueError(f"step must be {' or '.join(map(repr, STEPS))}, got {step!r}")
     chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
     if checkpoint_frequency is None and schedule is None:
         if recompute != "segment":
@@ -125,14 +135,18 @@ def dry_run(
     else:
         options = {"checkpoint_frequency": checkpoint_frequency, "recompute": recompute, "schedule": schedule}
         network = _DryNetworkWithCheckpointing(chain.layers, dtype=dtype, **options)
-    network.forward(_Shape(chain.batch, chain.layers[0], chain.itemsize))
-    network.backward(None)
-    return _trace(chain, network.tracker)
+    inputs = _Shape(chain.batch, chain.layers[0], chain.itemsize)
+    if step == "backward":
+        network.forward(inputs)
+        network.backward(None)
+    else:
+        network.train_step(inputs, None, SGD(learning_rate=0))
+    return _trace(network.tracker)
 
 
-def _trace(chain: Chain, tracker: CacheTracker) -> Trace:
+def _trace(tracker: CacheTracker) -> Trace:
     return Trace(
-        chain=chain,
+        chain=tracker.chain,
         hits=tracker.hits,
         misses=tracker.misses,
         forward_steps=tracker.forward_steps,

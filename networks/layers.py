@@ -18,6 +18,7 @@ from networks.activations import Activation
 from networks.buffers import activation_buffer, parameter_delta_buffers, workspace_buffer
 from networks.cache import CacheTracker
 from networks.chain import Chain, block_rows
+from networks.optimizers import Optimizer, Pair
 
 
 class Workspace:
@@ -30,11 +31,11 @@ class Workspace:
         items[zeros : zeros + ones] = 1
         self.zeros = items[:zeros]
         self.ones = items[zeros : zeros + ones]
-        self._block = items[zeros + ones :]
+        self.scratch = items[zeros + ones :]
 
     def block(self, rows: int, columns: int) -> np.ndarray:
         """The block of scratch as `(rows, columns)`, contents arbitrary."""
-        return self._block[: rows * columns].reshape(rows, columns)
+        return self.scratch[: rows * columns].reshape(rows, columns)
 
 
 class DenseLayer:
@@ -71,6 +72,10 @@ class DenseLayer:
         self._compute_delta_before(before, delta, below, workspace)
         tracker.overwrite(below.number, before.nbytes)
         return before
+
+    def apply(self, deltas: Pair, optimizer: Optimizer, workspace: Workspace) -> None:
+        """Update the parameters with their `deltas`, in place."""
+        optimizer.update_layer(self.number, (self.weights, self.biases), deltas, scratch=workspace.scratch)
 
     # What follows touches the arrays; a dry run replaces it, and nothing else.
 

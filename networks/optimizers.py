@@ -1,8 +1,15 @@
-"""Optimisers: they update parameters in place, and hold their state by layer."""
+"""Optimisers: they update parameters in place, block by block, and hold their state by layer.
+
+Every operation is element-wise, so the blocks change no bit of the result; and with one block of scratch an update
+allocates nothing that grows with the weights, but the state at the first one.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
+
+from networks.buffers import workspace_buffer
+from networks.chain import BLOCK_BYTES
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -14,27 +21,53 @@ def _check_rate(name: str, value: float, *, below: float = float("inf")) -> floa
 
 
 class Optimizer:
-    """Updates each layer's weights and biases from their deltas; a subclass defines `_update_array`."""
+    """Updates each layer's weights and biases from their deltas.
+
+    A subclass says in `states` how many arrays of state, zeros at first, it has for an array of parameters, and defines
+    `_update_block`.
+    """
+
+    states = 0
 
     def __init__(self, learning_rate: float):
         self.learning_rate = _check_rate("learning_rate", learning_rate)
-        self._state: dict[tuple[int, int], dict] = {}
+        self._states: dict[tuple[int, int], list[np.ndarray]] = {}
+        self._updates: dict[tuple[int, int], int] = {}
 
     def update(self, parameters: Sequence[Pair], deltas: Sequence[Pair]) -> None:
         """Update all layers; `parameters` and `deltas` are `[(weights, biases), ..]` of layers 1..L."""
         if len(parameters) != len(deltas):
             raise ValueError(f"deltas must have one pair for each of {len(parameters)} layers, got {len(deltas)}")
+        largest = max((array for pair in parameters for array in pair), key=lambda array: array.nbytes)
+        scratch = workspace_buffer(max(1, min(largest.nbytes, BLOCK_BYTES) // largest.itemsize), largest.dtype)
         for layer, (pair, pair_deltas) in enumerate(zip(parameters, deltas, strict=True), start=1):
-            self.update_layer(layer, pair, pair_deltas)
+            self.update_layer(layer, pair, pair_deltas, scratch=scratch)
 
-    def update_layer(self, layer: int, parameters: Pair, deltas: Pair) -> None:
-        """Update one layer, in place. The deltas are not modified."""
+    def update_layer(self, layer: int, parameters: Pair, deltas: Pair, *, scratch: np.ndarray) -> None:
+        """Update one layer, in place; the deltas are not modified. `scratch` is `(items,)` of the parameters' dtype."""
         for part, (parameter, delta) in enumerate(zip(parameters, deltas, strict=True)):
             if parameter.shape != delta.shape:
                 raise ValueError(f"layer {layer}: delta must have shape {parameter.shape}, got {delta.shape}")
-            self._update_array(parameter, delta, self._state.setdefault((layer, part), {}))
+            if not parameter.flags.c_contiguous:
+                raise ValueError(f"layer {layer}: parameters must be C-contiguous, got strides {parameter.strides}")
+            self._update_array((layer, part), parameter.reshape(-1), delta.reshape(-1), scratch)
 
-    def _update_array(self, parameter: np.ndarray, delta: np.ndarray, state: dict) -> None:
+    def _update_array(
+        self, key: tuple[int, int], parameter: np.ndarray, delta: np.ndarray, scratch: np.ndarray
+    ) -> None:
+        if key not in self._states:
+            self._states[key] = [np.zeros_like(parameter) for _ in range(self.states)]
+        self._updates[key] = update = self._updates.get(key, 0) + 1
+        for start in range(0, len(parameter), len(scratch)):
+            block = slice(start, start + len(scratch))
+            states = [state[block] for state in self._states[key]]
+            values = parameter[block]
+            self._update_block(values, delta[block], states, scratch[: len(values)], update)
+
+    def _update_block(
+        self, values: np.ndarray, delta: np.ndarray, states: list[np.ndarray], scratch: np.ndarray, update: int
+    ) -> None:
+        """Update `values` and `states` from `delta`, in place, for the `update`-th time, which counts from 1."""
         raise NotImplementedError
 
 
@@ -44,20 +77,24 @@ class SGD(Optimizer):
     def __init__(self, learning_rate: float, momentum: float = 0.0):
         super().__init__(learning_rate)
         self.momentum = _check_rate("momentum", momentum, below=1)
+        self.states = 1 if momentum else 0
 
-    def _update_array(self, parameter: np.ndarray, delta: np.ndarray, state: dict) -> None:
-        if self.momentum:
-            if "velocity" not in state:
-                state["velocity"] = np.zeros_like(parameter)
-            velocity = state["velocity"]
+    def _update_block(
+        self, values: np.ndarray, delta: np.ndarray, states: list[np.ndarray], scratch: np.ndarray, update: int
+    ) -> None:
+        if states:
+            (velocity,) = states
             velocity *= self.momentum
             velocity += delta
             delta = velocity
-        parameter -= self.learning_rate * delta
+        np.multiply(delta, self.learning_rate, out=scratch)
+        values -= scratch
 
 
 class Adam(Optimizer):
     """Adam with bias correction (Kingma & Ba 2015, algorithm 1)."""
+
+    states = 2
 
     def __init__(self, learning_rate: float = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8):
         super().__init__(learning_rate)
@@ -65,14 +102,20 @@ class Adam(Optimizer):
         self.beta2 = _check_rate("beta2", beta2, below=1)
         self.epsilon = _check_rate("epsilon", epsilon)
 
-    def _update_array(self, parameter: np.ndarray, delta: np.ndarray, state: dict) -> None:
-        if not state:
-            state.update(step=0, mean=np.zeros_like(parameter), square=np.zeros_like(parameter))
-        state["step"] += 1
-        mean, square, step = state["mean"], state["square"], state["step"]
+    def _update_block(
+        self, values: np.ndarray, delta: np.ndarray, states: list[np.ndarray], scratch: np.ndarray, update: int
+    ) -> None:
+        mean, square = states
         mean *= self.beta1
-        mean += (1 - self.beta1) * delta
+        np.multiply(delta, 1 - self.beta1, out=scratch)
+        mean += scratch
         square *= self.beta2
-        square += (1 - self.beta2) * delta * delta
-        corrected = np.sqrt(square / (1 - self.beta2**step)) + self.epsilon
-        parameter -= self.learning_rate / (1 - self.beta1**step) * mean / corrected
+        np.multiply(delta, 1 - self.beta2, out=scratch)
+        scratch *= delta
+        square += scratch
+        np.divide(square, 1 - self.beta2**update, out=scratch)
+        np.sqrt(scratch, out=scratch)
+        scratch += self.epsilon
+        np.divide(mean, scratch, out=scratch)
+        scratch *= self.learning_rate / (1 - self.beta1**update)
+        values -= scratch

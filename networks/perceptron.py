@@ -13,7 +13,7 @@ from networks.chain import Chain
 from networks.layer_lists import check_layers
 from networks.layers import DenseLayer, Workspace
 from networks.losses import outputs_to_delta
-from networks.optimizers import SGD
+from networks.optimizers import SGD, Optimizer
 from networks.validation import check_dtype, check_inputs, check_labels
 
 Deltas = list[tuple[np.ndarray, np.ndarray]]
@@ -58,12 +58,7 @@ class MultiLayerPerceptron:
         The result is the caller's own. `x` is converted if it has another dtype, read again by `backward`, and
         never modified. Raises ValueError for a wrong shape, an empty batch, NaN or infinity.
         """
-        x = self._check_inputs(x)
-        self._begin_step(x)
-        with self._pass("forward"):
-            outputs = self._run_layers(x)
-            self._hold_loss_delta(outputs)
-        return outputs
+        return self._forward_pass(self._check_inputs(x), deltas_pile_up=True)
 
     def backward(self, y: np.ndarray) -> Deltas:
         """Return the gradients of the mean cross-entropy: `[(weights_delta, biases_delta), ..]` of layers 1..L.
@@ -74,8 +69,34 @@ class MultiLayerPerceptron:
         """
         self._require_forward()
         deltas = []
-        self._descend(self._check_labels(y), lambda _, layer_deltas: deltas.append(layer_deltas.pop()))
+        labels = self._check_labels(y, self._chain.batch)
+        self._backward_pass(labels, lambda _, layer_deltas: deltas.append(layer_deltas.pop()))
         return deltas[::-1]
+
+    def train_step(self, x: np.ndarray, y: np.ndarray, optimizer: Optimizer) -> np.ndarray:
+        """Run forward and backward and update the parameters; return the outputs as `forward` does.
+
+        Each layer is updated as soon as its deltas are known, which are freed at once, so that deltas never pile up.
+        Parameters and the optimiser's state are then those after `backward` and `optimizer.update`, bit for bit:
+        delta[l-1] has been computed from the old weights of layer l; what is left of the step, recomputation included,
+        runs layers below l only; and SGD, momentum and Adam keep a state for each layer and read nothing of the others.
+
+        Raises ValueError as `forward` and `backward` do, before anything is changed. Whatever interrupts it later
+        (Ctrl-C, a schedule's mistake), the network is usable and the step is over: layers above are updated, those
+        below are not, and the one at hand may be in part. For all or nothing there are `backward` and `update`.
+        """
+        if not isinstance(optimizer, Optimizer):
+            raise ValueError(f"optimizer must be one of networks.optimizers, such as SGD(0.1), got {optimizer!r}")
+        x = self._check_inputs(x)
+        labels = self._check_labels(y, len(x))
+        outputs = self._forward_pass(x, deltas_pile_up=False)
+
+        def apply(layer: DenseLayer, deltas: Deltas) -> None:
+            layer.apply(deltas.pop(), optimizer, self._workspace)
+            self.tracker.apply(layer.number, self._chain.parameter_delta_bytes[layer.number])
+
+        self._backward_pass(labels, apply)
+        return outputs
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the class probabilities of `x`, keeping nothing; bit for bit those of `forward`."""
@@ -94,12 +115,17 @@ class MultiLayerPerceptron:
 
     # The frame of a step.
 
-    def _begin_step(self, x: np.ndarray) -> None:
-        """Forget the step before, and start the tracker of a new one."""
+    def _forward_pass(self, x: np.ndarray, *, deltas_pile_up: bool) -> np.ndarray:
+        """Forget the step before, and begin one with its forward pass over `x`."""
         self._discard()
-        if self._chain.batch != len(x):
-            self._chain = Chain(self.layers, len(x), self.dtype.itemsize)
+        chain = Chain(self.layers, len(x), self.dtype.itemsize, deltas_pile_up)
+        if chain != self._chain:  # of an equal one, the bytes are added up already
+            self._chain = chain
         self.tracker = CacheTracker(self._chain, self.observer)
+        with self._pass("forward"):
+            outputs = self._run_layers(x)
+            self._hold_loss_delta(outputs)
+        return outputs
 
     @contextmanager
     def _pass(self, phase: str) -> Iterator[None]:
@@ -124,8 +150,8 @@ class MultiLayerPerceptron:
         self._loss_delta = self._copy(outputs)
         self.tracker.delta(self._chain.depth, outputs.nbytes)
 
-    def _descend(self, labels: np.ndarray, receive: Callable[[DenseLayer, Deltas], None]) -> None:
-        """Run the backward pass: give each layer, from the last to the first, and its deltas to `receive`.
+    def _backward_pass(self, labels: np.ndarray, receive: Callable[[DenseLayer, Deltas], None]) -> None:
+        """End the step: give each layer and its deltas, from the last to the first, to `receive`.
 
         They come in a list of one pair, for `receive` to pop: a reference left here would keep them alive. By then the
         layer's weights have served: nothing below needs them.
@@ -190,8 +216,8 @@ class MultiLayerPerceptron:
     def _check_inputs(self, x: np.ndarray) -> np.ndarray:
         return check_inputs(x, self.layers[0], self.dtype)
 
-    def _check_labels(self, y: np.ndarray) -> np.ndarray:
-        return check_labels(y, self._chain.batch, self.layers[-1])
+    def _check_labels(self, y: np.ndarray, batch: int) -> np.ndarray:
+        return check_labels(y, batch, self.layers[-1])
 
     def _new_workspace(self, chain: Chain) -> Workspace:
         return Workspace(chain, self.dtype)

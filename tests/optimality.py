@@ -21,18 +21,18 @@ from tests.oracle import pareto_front
 MOST_LAYERS = 7
 
 
-def random_chain(seed: int) -> Chain:
+def random_chain(seed: int, *, deltas_pile_up: bool = True) -> Chain:
     """A chain of 1 to 7 layers: widths 1 to 64 with runs of equal ones, a batch of 1 to 1024, either itemsize."""
     generator = np.random.default_rng(seed)
     depth = int(generator.integers(1, MOST_LAYERS + 1))
     choice = generator.integers(1, 65, size=generator.integers(2, depth + 2))
     layers = tuple(int(width) for width in generator.choice(choice, size=depth + 1))
-    return Chain(layers, int(2 ** generator.uniform(0, 10)), int(generator.choice([4, 8])))
+    return Chain(layers, int(2 ** generator.uniform(0, 10)), int(generator.choice([4, 8])), deltas_pile_up)
 
 
-def compare(seed: int) -> list[tuple[bool, float, float, float]]:
+def compare(seed: int, *, deltas_pile_up: bool = True) -> list[tuple[bool, float, float, float]]:
     """For each budget of one chain: was it passed, and work over the oracle's: `optimal`, on demand, persistent."""
-    chain = random_chain(seed)
+    chain = random_chain(seed, deltas_pile_up=deltas_pile_up)
     on_demand = pareto_front(chain, on_demand=True)
     return [_compare(chain, budget, flops, on_demand) for budget, flops in pareto_front(chain)]
 

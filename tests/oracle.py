@@ -23,7 +23,7 @@ def pareto_front(chain: Chain, *, on_demand: bool = False) -> list[tuple[int, in
     def beside(layer: int) -> int:
         if layer == forward:
             return workspace
-        return workspace + outputs + after[layer] + sum(gradients[layer + 1 :])
+        return workspace + outputs + after[layer] + (sum(gradients[layer + 1 :]) if chain.deltas_pile_up else 0)
 
     def moves(held: frozenset[int], layer: int):
         """Yield (flops, peak, held, layer)."""

@@ -9,19 +9,26 @@ from hypothesis import strategies as st
 from strategies import Configuration, configurations, whimsical
 
 from networks import CacheTracker, Network, NetworkWithCheckpointing, Trace, dry_run
+from networks.dry_run import STEPS
+from networks.optimizers import SGD
 from networks.schedules import store_all
 
 
-def executed(network: Network | NetworkWithCheckpointing, configuration: Configuration) -> CacheTracker:
+def executed(
+    network: Network | NetworkWithCheckpointing, configuration: Configuration, step: str = "backward"
+) -> CacheTracker:
     x, y = configuration.data()
-    network.forward(x)
-    network.backward(y)
+    if step == "train_step":
+        network.train_step(x, y, SGD(0.1))
+    else:
+        network.forward(x)
+        network.backward(y)
     return network.tracker
 
 
 def numbers_of_trace(trace: Trace) -> dict[str, object]:
-    """Every number of a trace by its name; the chain is what it was computed for."""
-    return {field.name: getattr(trace, field.name) for field in fields(trace) if field.name != "chain"}
+    """Every number of a trace by its name."""
+    return {field.name: getattr(trace, field.name) for field in fields(trace)}
 
 
 def numbers_of_tracker(tracker: CacheTracker) -> dict[str, object]:
@@ -31,11 +38,11 @@ def numbers_of_tracker(tracker: CacheTracker) -> dict[str, object]:
     return {name: getattr(tracker, name) for name in public + counted}
 
 
-@given(configurations())
-def test_a_trace_equals_the_tracker_of_a_step_that_stores_all(configuration: Configuration):
+@given(configurations(), st.sampled_from(STEPS))
+def test_a_trace_equals_the_tracker_of_a_step_that_stores_all(configuration: Configuration, step: str):
     """All of its numbers, and every event of the timeline."""
-    trace = dry_run(configuration.layers, batch=configuration.batch, dtype=configuration.dtype)
-    assert numbers_of_trace(trace) == numbers_of_tracker(executed(configuration.store_all(), configuration))
+    trace = dry_run(configuration.layers, batch=configuration.batch, dtype=configuration.dtype, step=step)
+    assert numbers_of_trace(trace) == numbers_of_tracker(executed(configuration.store_all(), configuration, step))
 
 
 @given(configurations())
@@ -50,14 +57,14 @@ def test_a_trace_equals_the_tracker_of_a_step_with_checkpoints(configuration: Co
     assert numbers_of_trace(trace) == numbers_of_tracker(executed(configuration.checkpointed(), configuration))
 
 
-@given(configurations(), st.integers(0, 2**32))
-def test_a_trace_equals_the_tracker_of_a_step_by_any_schedule(configuration: Configuration, seed: int):
+@given(configurations(), st.integers(0, 2**32), st.sampled_from(STEPS))
+def test_a_trace_equals_the_tracker_of_a_step_by_any_schedule(configuration: Configuration, seed: int, step: str):
     network = configuration.checkpointed()
     network.schedule = whimsical(seed)
     trace = dry_run(
-        configuration.layers, batch=configuration.batch, dtype=configuration.dtype, schedule=whimsical(seed)
+        configuration.layers, batch=configuration.batch, dtype=configuration.dtype, schedule=whimsical(seed), step=step
     )
-    assert numbers_of_trace(trace) == numbers_of_tracker(executed(network, configuration))
+    assert numbers_of_trace(trace) == numbers_of_tracker(executed(network, configuration, step))
 
 
 @given(configurations())

@@ -177,8 +177,8 @@ def test_the_bill_is_what_networks_and_optimisers_hold(optimizer, dtype):
     assert held.optimizer_state_bytes == pytest.approx(state, abs=8 * 1024)
     there = sum(array.nbytes for pair in deltas for array in pair) + outputs.nbytes
     largest = max(inputs * outputs for inputs, outputs in pairwise(layers)) * chain.itemsize
-    assert largest <= temporary <= held.update_bytes - there + 4 * 1024
-    assert held.update_bytes - there <= 3 * largest
+    assert held.update_bytes - there == pytest.approx(temporary, abs=4 * 1024)
+    assert held.update_bytes - there <= largest
 
 
 def test_more_samples_than_a_batch_are_data_with_their_order_and_a_copy_of_one_batch():
@@ -252,8 +252,8 @@ def test_depths_are_told_for_every_schedule(monkeypatch):
             "--budget-total 1MB leaves nothing for a step: parameters take 963112 bytes, the optimiser's state 0 and ",
         ),
         (
-            ("--layers", "64,1024x2,10", "--batch", 4, "--budget-total", "12MB"),
-            "--budget-total 12MB leaves 7493304 bytes, but after a step sgd takes 87",
+            ("--layers", "64,1024x2,10", "--batch", 4, "--budget-total", "9.13MB"),
+            "--budget-total 9.13MB leaves 4623304 bytes, but after a step sgd takes 47",
         ),
     ],
 )

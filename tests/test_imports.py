@@ -111,7 +111,8 @@ MAY_IMPORT = {
     "networks.cache": FOUNDATIONS,
     "networks.losses": FOUNDATIONS,
     "networks.activations": FOUNDATIONS,
-    "networks.layers": {*FOUNDATIONS, "networks.activations", "networks.cache"},
+    "networks.optimizers": FOUNDATIONS,
+    "networks.layers": {*FOUNDATIONS, "networks.activations", "networks.cache", "networks.optimizers"},
     "networks.schedules": {*FOUNDATIONS, "networks.cache", *in_room("networks.schedules")},
 }
 """The rooms at the bottom, and what each may import of the project; none of them knows a network."""

@@ -13,6 +13,7 @@ from tests.optimality import compare, random_chain
 from tests.oracle import pareto_front
 
 UNIFORM = Chain((64, *[32] * 24, 10), batch=128, itemsize=4)
+APPLIED = Chain((64, *[32] * 9, 128, *[32] * 14, 10), batch=128, itemsize=4, deltas_pile_up=False)
 
 
 def unequal_chain(seed: int, depth: int) -> Chain:
@@ -24,9 +25,13 @@ def answer(chain: Chain, budget_bytes: int):
     return replay(chain, optimal(budget_bytes=budget_bytes)(chain))
 
 
+pile_up = pytest.mark.parametrize("deltas_pile_up", [True, False], ids=["backward", "train_step"])
+
+
+@pile_up
 @pytest.mark.parametrize("seed", range(0, 200, 2))
-def test_no_way_to_run_a_short_chain_is_cheaper_at_any_budget_where_the_optimum_changes(seed):
-    assert all(not passed and ratio == 1 for passed, ratio, *_ in compare(seed))
+def test_no_way_to_run_a_short_chain_is_cheaper_at_any_budget_where_the_optimum_changes(seed, deltas_pile_up):
+    assert all(not passed and ratio == 1 for passed, ratio, *_ in compare(seed, deltas_pile_up=deltas_pile_up))
 
 
 @pytest.mark.parametrize("seed", [5132, 8998])
@@ -37,13 +42,14 @@ def test_only_computing_ahead_of_demand_is_cheaper(seed):
     assert all(ratio == on_demand for ratio, on_demand in ratios)
 
 
+@pile_up
 @pytest.mark.parametrize("seed", range(40))
-def test_the_smallest_budget_is_the_least_peak_of_any_way_to_run_the_chain(seed):
-    chain = random_chain(seed)
+def test_the_smallest_budget_is_the_least_peak_of_any_way_to_run_the_chain(seed, deltas_pile_up):
+    chain = random_chain(seed, deltas_pile_up=deltas_pile_up)
     assert smallest_budget(chain) == pareto_front(chain)[-1][0]
 
 
-@pytest.mark.parametrize("chain", [UNIFORM, unequal_chain(1, 14), unequal_chain(2, 40), unequal_chain(3, 60)])
+@pytest.mark.parametrize("chain", [UNIFORM, APPLIED, unequal_chain(1, 14), unequal_chain(2, 40), unequal_chain(3, 60)])
 def test_no_other_schedule_of_the_registry_beats_it_within_the_same_budget(chain):
     least, most = smallest_budget(chain), replay(chain, store_all()(chain)).peak_bytes
     others = [sqrt(), *(periodic(n) for n in range(1, chain.depth)), *(revolve(slots=s) for s in range(1, chain.depth))]
@@ -60,7 +66,7 @@ def test_no_other_schedule_of_the_registry_beats_it_within_the_same_budget(chain
         assert best.forward_flops <= min(rivals, default=np.inf)
 
 
-@pytest.mark.parametrize("chain", [UNIFORM, unequal_chain(4, 50)])
+@pytest.mark.parametrize("chain", [UNIFORM, APPLIED, unequal_chain(4, 50)])
 def test_work_never_rises_with_the_budget_and_never_passes_below_its_bound(chain):
     least, most = smallest_budget(chain), replay(chain, store_all()(chain)).peak_bytes
     budgets = np.linspace(least, most, 25).astype(int).tolist()

@@ -15,6 +15,7 @@ from strategies import Configuration, configurations, random_data, whimsical
 
 from networks import Network, NetworkWithCheckpointing
 from networks.chain import Chain
+from networks.optimizers import SGD, Adam, Optimizer
 
 LAYERS, BATCH = [64, 128, 128, 128, 128, 128, 64], 512
 SMALLEST_BUFFER = 65 * 128 * 4  # the parameter deltas of layer 1
@@ -120,6 +121,31 @@ def test_live_bytes_are_those_that_are_allocated_at_every_event(build: Build, da
     np.testing.assert_allclose(measured[: len(expected)], expected, rtol=0, atol=SMALL)
     assert peak == pytest.approx(tracker.peak_bytes, abs=SMALL)
     assert total_bytes(deltas) == tracker.live_bytes
+
+
+@every_network
+@pytest.mark.parametrize("make", [lambda: SGD(0.1), lambda: SGD(0.1, momentum=0.9), lambda: Adam()])
+def test_a_step_that_updates_as_it_descends_allocates_what_it_says(build: Build, make: Callable[[], Optimizer], data):
+    """At every event and at its peak, the update included, which works in the workspace; the state was there before."""
+    network, optimizer = build(), make()
+    network.train_step(*data, optimizer)
+    measured = array("q", bytes(8 * 1000))
+    events = iter(range(1000))
+    with traced() as live_bytes:
+
+        def measure() -> None:
+            measured[next(events)] = live_bytes()
+
+        network.observer = measure
+        outputs = network.train_step(*data, optimizer)
+        after, peak = tracemalloc.get_traced_memory()
+    tracker = network.tracker
+    expected = np.array(tracker.live_bytes_over_time)
+    expected[-2:] += outputs.nbytes  # the caller's, which the tracker has counted out
+    np.testing.assert_allclose(measured[: len(expected)], expected, rtol=0, atol=SMALL)
+    assert peak == pytest.approx(tracker.peak_bytes, abs=SMALL)
+    assert after == pytest.approx(outputs.nbytes, abs=SMALL)
+    assert tracker.live_bytes == 0
 
 
 @every_network

@@ -13,6 +13,7 @@ from strategies import Configuration, configurations, layer_lists, random_data, 
 
 from networks import Network, NetworkWithCheckpointing, dry_run
 from networks.chain import Chain
+from networks.dry_run import STEPS
 from networks.schedules import FACTORIES, Keep, Schedule, evicting, greedy, optimal, periodic, revolve, sqrt, store_all
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.replay import replay
@@ -44,7 +45,13 @@ def named(schedule: Schedule) -> str:
 
 def chains() -> st.SearchStrategy[Chain]:
     """Chains whose peaks the afters fill, and others where parameter deltas and workspace do."""
-    return st.builds(Chain, layers=layer_lists(), batch=st.sampled_from([1, 40, 900]), itemsize=st.sampled_from([4, 8]))
+    return st.builds(
+        Chain,
+        layers=layer_lists(),
+        batch=st.sampled_from([1, 40, 900]),
+        itemsize=st.sampled_from([4, 8]),
+        deltas_pile_up=st.booleans(),
+    )
 
 
 def peaks(chain: Chain) -> tuple[int, int]:
@@ -88,8 +95,8 @@ def test_a_schedule_has_no_memory(schedule: Schedule):
     assert dry_run(LAYERS, batch=BATCH, schedule=asked_twice) == first
 
 
-@given(configurations(), st.integers(0, 2**32))
-def test_a_replay_equals_the_dry_run(configuration: Configuration, seed: int):
+@given(configurations(), st.integers(0, 2**32), st.sampled_from(STEPS))
+def test_a_replay_equals_the_dry_run(configuration: Configuration, seed: int, step: str):
     """For any schedule, also for one whose answers hang on when each after was used last."""
 
     def capricious(chain: Chain) -> Keep:
@@ -99,9 +106,11 @@ def test_a_replay_equals_the_dry_run(configuration: Configuration, seed: int):
 
         return keep
 
-    chain = Chain(configuration.layers, configuration.batch, np.dtype(configuration.dtype).itemsize)
-    step = dry_run(chain.layers, batch=chain.batch, dtype=configuration.dtype, schedule=capricious)
-    assert replay(chain, capricious(chain)) == (step.peak_bytes, step.forward_flops, step.forward_steps)
+    trace = dry_run(
+        configuration.layers, batch=configuration.batch, dtype=configuration.dtype, schedule=capricious, step=step
+    )
+    expected = trace.peak_bytes, trace.forward_flops, trace.forward_steps
+    assert replay(trace.chain, capricious(trace.chain)) == expected
 
 
 def test_the_registry_knows_every_factory_by_the_name_it_prints():
@@ -145,8 +154,9 @@ def test_a_budget_that_cannot_be_met_leaves_the_network_usable():
 @given(chains())
 def test_store_all_is_the_traditional_network(chain: Chain):
     dtype = {4: "float32", 8: "float64"}[chain.itemsize]
-    traditional = dry_run(chain.layers, batch=chain.batch, dtype=dtype)
-    assert dry_run(chain.layers, batch=chain.batch, dtype=dtype, schedule=store_all()) == traditional
+    step = {True: "backward", False: "train_step"}[chain.deltas_pile_up]
+    traditional = dry_run(chain.layers, batch=chain.batch, dtype=dtype, step=step)
+    assert dry_run(chain.layers, batch=chain.batch, dtype=dtype, schedule=store_all(), step=step) == traditional
 
 
 @pytest.mark.parametrize(("depth", "frequency"), [(1, 1), (2, 1), (3, 2), (9, 3), (25, 5), (31, 6), (64, 8)])
