@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
@@ -22,12 +23,14 @@ from rich.table import Table
 
 from harness.cell import Cell, Job
 from harness.experiment import Experiment
+from harness.limits import Limits
 from harness.page import page
 from harness.planning import plan_command
 from harness.pool import Pool
-from harness.room import available_bytes
+from harness.room import available_bytes, run_if_it_fits
 from harness.rows import predict
 from harness.runner import Run, RunAbortedError
+from harness.sizes import parse_bytes
 from harness.store import Store
 from harness.trace import trace
 
@@ -56,6 +59,11 @@ def run(
     jobs: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many cells to measure at once; times are taken alone.")
     ] = 1,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The most that a cell may take.")] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="The most that a cell's process may reserve: 2GiB, 500MB, bytes.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Start cells that are predicted not to fit, too.")] = False,
 ) -> None:
     """Measure an experiment and write its CSVs.
 
@@ -63,12 +71,19 @@ def run(
     finished is measured again only if its configuration, the measured code or the machine has changed; cells that
     failed are tried again. The CSVs are written when the grid is complete.
 
+    A cell over a limit is a row of status timeout or out_of_memory, and the others go on; one that is predicted not to
+    fit the limit or the machine is skipped_too_large. It is tried again once the limit is raised. The experiment file
+    may name limits, too: those given here count instead.
+
     Exit code: 0, or 1 if a cell failed, 2 for bad input, 130 if interrupted.
     """
     with _complaints():
         loaded = Experiment.load(experiment)
+        limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
         try:
-            current = Run(loaded, Store(results / loaded.name), execute=Pool(jobs=jobs, room_bytes=available_bytes()))
+            measure = partial(run_if_it_fits, limits=limits, force=force)
+            pool = Pool(jobs=jobs, room_bytes=available_bytes(), run=measure)
+            current = Run(loaded, Store(results / loaded.name), execute=pool, limits=limits)
             counts = _execute(current)
             paths = current.publish()
         except KeyboardInterrupt:
@@ -137,6 +152,13 @@ def list_experiments(
         cells = str(len(experiment.cells()))
         table.add_row(experiment.name, experiment.title, cells, ", ".join(experiment.measure))
     console.print(table)
+
+
+def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str | None) -> Limits:
+    """The limits of the command line, and of the experiment where that has none."""
+    given = {"timeout": timeout, "memory_limit": None if memory_limit is None else parse_bytes(memory_limit)}
+    asked = {name: limit for name, limit in given.items() if limit is not None}
+    return Limits(**{**experiment.limits.model_dump(), **asked})
 
 
 @contextmanager

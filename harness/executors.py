@@ -2,15 +2,19 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.cell import Job
+from harness.limits import NO_LIMITS, Limits
 from harness.provenance import ROOT
+from harness.sizes import format_bytes
 
 WORKER = (sys.executable, "-m", "harness.worker")
 
@@ -41,33 +45,45 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 }
 """The variables that each measure fixes before numpy is imported."""
 
+_OUT_OF_MEMORY = ("MemoryError", "OpenBLAS error: Memory allocation still failed")
+"""How the last words of a worker begin that could not allocate."""
+
 
 @dataclass(frozen=True)
 class Outcome:
     """What came of a job: rows for each of its cells, or the reason why there are none.
 
-    `log` is what the worker printed.
+    `log` is what the worker printed, and `fault` the status of cells without rows: one of `STATUSES`.
     """
 
     rows: list[list[dict[str, Any]]] | None
     error: str = ""
     log: str = ""
+    fault: str = "failed"
+
+    @property
+    def status(self) -> str:
+        return "ok" if self.rows is not None else self.fault
 
 
 def run_in_subprocess(
     job: Job,
     command: Sequence[str] = WORKER,
     *,
+    limits: Limits = NO_LIMITS,
     on_start: Callable[[subprocess.Popen], None] = lambda process: None,
 ) -> Outcome:
     """Measure `job` in a fresh process and wait for it; whatever becomes of the process is an Outcome.
 
     The process has a session of its own, so that Ctrl-C reaches this one alone; it is killed with this one.
-    `on_start` is given the process, which another thread may kill.
+    `limits` are for jobs with cells. `on_start` is given the process, which another thread may kill.
     """
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    oom_kills = _oom_kills()
+    timeout = limits.timeout * len(job.cells) if limits.timeout and job.cells else None
+    memory_limit = limits.memory_limit if job.cells else None
     with subprocess.Popen(
-        command,
+        [*command, str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -77,17 +93,52 @@ def run_in_subprocess(
     ) as process:
         try:
             on_start(process)
-            answer, printed = process.communicate(json.dumps(job.request()).encode())
+            if memory_limit is not None:
+                _limit_memory(process.pid, memory_limit)
+            answer, printed = process.communicate(json.dumps(job.request()).encode(), timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            _, printed = process.communicate()
+            return Outcome(None, f"took longer than {timeout:g} s", printed.decode(errors="replace"), "timeout")
         except BaseException:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             raise
     log = printed.decode(errors="replace")
     if process.returncode < 0:
-        number = -process.returncode
-        return Outcome(None, f"the worker was killed by signal {number} ({signal.strsignal(number)})", log)
+        return _killed(-process.returncode, log, oom_kills=_oom_kills() - oom_kills)
     try:
         answered = json.loads(answer)
-        return Outcome(None, answered["error"], log) if "error" in answered else Outcome(answered["rows"], "", log)
+        if "error" not in answered:
+            return Outcome(answered["rows"], "", log)
+        error = reason = answered["error"]
     except (ValueError, TypeError, KeyError):
-        last_line = log.strip().rpartition("\n")[2]
-        return Outcome(None, f"the worker exited with {process.returncode} without an answer: {last_line}", log)
+        reason = log.strip().rpartition("\n")[2]
+        error = f"the worker exited with {process.returncode} without an answer: {reason}"
+    if memory_limit is not None:
+        error += f" (under a memory limit of {format_bytes(memory_limit)})"
+    return Outcome(None, error, log, "out_of_memory" if reason.startswith(_OUT_OF_MEMORY) else "failed")
+
+
+def _killed(number: int, log: str, *, oom_kills: int) -> Outcome:
+    error = f"the worker was killed by signal {number} ({signal.strsignal(number)})"
+    if number == signal.SIGKILL and oom_kills:
+        # The kernel tells that it has killed for want of memory, and not whom: there was no other cause in sight.
+        return Outcome(None, f"{error} while the kernel's out-of-memory killer was at work", log, "out_of_memory")
+    return Outcome(None, error, log, "killed")
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed a process for want of memory since it started; 0 where it does not tell."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def _limit_memory(process: int, limit: int) -> None:
+    # RLIMIT_DATA counts what a process reserves for itself. RLIMIT_AS counts mapped files and address space set aside
+    # as well: 200 MiB and more beside the data, different from one libc to the next.
+    _, hard = resource.prlimit(process, resource.RLIMIT_DATA)
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.prlimit(process, resource.RLIMIT_DATA, (limit, limit))

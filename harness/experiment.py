@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from harness.cell import Cell, Job
+from harness.sizes import parse_bytes
 from networks.layer_lists import format_layers, parse_layers
 from networks.schedules.spec import parse_schedule
 
@@ -71,8 +72,16 @@ def _number(description: str, accepts: Callable[[float], bool]) -> PlainValidato
     return _checked(description, lambda value: type(value) in (int, float) and accepts(value))
 
 
+def _size(value: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a string like '2GiB', got {value!r}")
+    return parse_bytes(value)
+
+
 Size = Annotated[int, _integer(1)]
 Seed = Annotated[int, _integer(0)]
+Seconds = Annotated[float, _number("a number of seconds above 0", lambda value: 0 < value < float("inf"))]
+SizeText = Annotated[int, PlainValidator(_size)]
 Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
 ScheduleText = Annotated[StrictStr, AfterValidator(lambda text: parse_schedule(text).__name__)]
 
@@ -146,6 +155,13 @@ class TrainingSettings(_Table):
     order_seed: Seed = 0
 
 
+class LimitSettings(_Table):
+    """What a cell may take, where the command line does not say it; nothing is no limit."""
+
+    timeout: Seconds | None = None
+    memory_limit: SizeText | None = None
+
+
 _TABLE, _TABLES = "[grid]", "[[grid]]"
 Grids = Annotated[
     Annotated[Grid, Tag(_TABLE)] | Annotated[list[Grid], Field(min_length=1), Tag(_TABLES)],
@@ -163,6 +179,7 @@ class Experiment(_Table):
     grid: Grids
     time: TimeSettings = TimeSettings()
     training: TrainingSettings = TrainingSettings()
+    limits: LimitSettings = LimitSettings()
 
     _name: str = PrivateAttr("")
     _sha256: str = PrivateAttr("")
@@ -287,6 +304,11 @@ def _describe(error: dict[str, Any]) -> str:
 
 
 def _keys_beside(location: list[str | int]) -> list[str]:
-    sections: dict[str | int, type[BaseModel]] = {"grid": Grid, "time": TimeSettings, "training": TrainingSettings}
+    sections: dict[str | int, type[BaseModel]] = {
+        "grid": Grid,
+        "time": TimeSettings,
+        "training": TrainingSettings,
+        "limits": LimitSettings,
+    }
     table = sections[location[0]] if len(location) > 1 else Experiment
     return list(table.model_fields)

@@ -2,12 +2,20 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from harness.cell import Job
+from harness.executors import Outcome, run_in_subprocess
+from harness.limits import Limits
 from harness.rows import predict
+from harness.sizes import format_bytes
 
-WORKER_BYTES = 96 * 2**20
-"""A worker before its first network: interpreter and numpy, memray (46 MiB resident), OpenBLAS's buffer (32 MiB)."""
+WORKER_BYTES = 112 * 2**20
+"""What a worker reserves beside its networks: interpreter and libraries 56 MiB, OpenBLAS's buffer 32 MiB, the thread of
+memray 8 MiB; the rest is to spare. Of it 80 MiB become resident."""
+
+DIGITS_BYTES = 112 * 2**20
+"""What a training reserves besides: scikit-learn and the digits."""
 
 STEP_FACTOR = 1.05
 """A step's resident bytes under memray against its predicted peak: at most 1.01 from 1 MiB to 130 MiB."""
@@ -16,7 +24,28 @@ STEP_FACTOR = 1.05
 def needed_bytes(job: Job) -> int:
     """The resident memory a job takes: the worker, its cells' parameters and inputs, and the largest step."""
     held = sum(sum(cell.chain.parameter_delta_bytes) + cell.batch * cell.widths[0] * 8 for cell in job.cells)
-    return WORKER_BYTES + held + int(STEP_FACTOR * max(predict(cell).peak_bytes for cell in job.cells))
+    digits = DIGITS_BYTES if job.measure == "training" else 0
+    return WORKER_BYTES + digits + held + int(STEP_FACTOR * max(predict(cell).peak_bytes for cell in job.cells))
+
+
+def run_if_it_fits(job: Job, *, limits: Limits, force: bool = False, **options: Any) -> Outcome:
+    """Measure `job` as `run_in_subprocess` does, but do not start one that cannot fit, unless by `force`."""
+    reason = "" if force or not job.cells else _too_large(job, limits)
+    if reason:
+        return Outcome(None, reason, fault="skipped_too_large")
+    return run_in_subprocess(job, limits=limits, **options)
+
+
+def _too_large(job: Job, limits: Limits) -> str:
+    """Why `job` cannot fit the limit or the machine, in one line; empty if it can."""
+    needed, available = needed_bytes(job), available_bytes()
+    if limits.memory_limit is not None and needed > limits.memory_limit:
+        bound = f"the memory limit of {format_bytes(limits.memory_limit)}"
+    elif needed > available:
+        bound = f"the {format_bytes(available)} available on this machine"
+    else:
+        return ""
+    return f"needs {format_bytes(needed)}, by its predicted peak and what its process holds besides: more than {bound}"
 
 
 def available_bytes() -> int:

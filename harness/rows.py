@@ -5,6 +5,9 @@ from harness.executors import Outcome
 from harness.store import Row
 from networks import Trace, dry_run
 
+PREDICTED = ("forward_steps", "forward_flops", "hits", "misses", "peak_cached_layers")
+"""Counts that a step has in common with its dry run: known of a cell even where it could not be measured."""
+
 
 def predict(cell: Cell) -> Trace:
     """What one training step of `cell` would do, by dry run."""
@@ -13,18 +16,19 @@ def predict(cell: Cell) -> Trace:
 
 def rows_of(job: Job, outcome: Outcome) -> list[Row]:
     """The rows of a job's table: those measured, or one for each cell with the reason why there are none."""
-    failed = outcome.rows is None
-    status, measured = ("failed", [[{}] for _ in job.cells]) if failed else ("ok", outcome.rows)
+    measured = [[{}] for _ in job.cells] if outcome.rows is None else outcome.rows
     return [
-        {**cell.key_columns(status), **_against_prediction(job, cell, row), "error": outcome.error}
+        {**cell.key_columns(outcome.status), **_beside_prediction(job, cell, row), "error": outcome.error}
         for cell, rows in zip(job.cells, measured, strict=True)
         for row in rows
     ]
 
 
-def _against_prediction(job: Job, cell: Cell, row: Row) -> Row:
+def _beside_prediction(job: Job, cell: Cell, row: Row) -> Row:
     if job.measure != "memory":
         return row
-    predicted = predict(cell).peak_bytes
-    residual = {"residual_bytes": row["memray_peak_bytes"] - predicted} if row else {}
-    return {**row, "predicted_peak_bytes": predicted, **residual}
+    trace = predict(cell)
+    if not row:
+        return {**{name: getattr(trace, name) for name in PREDICTED}, "predicted_peak_bytes": trace.peak_bytes}
+    residual_bytes = row["memray_peak_bytes"] - trace.peak_bytes
+    return {**row, "predicted_peak_bytes": trace.peak_bytes, "residual_bytes": residual_bytes}

@@ -10,6 +10,7 @@ from harness import provenance
 from harness.cell import Job, digest
 from harness.executors import SETTINGS, Outcome
 from harness.experiment import Experiment
+from harness.limits import NO_LIMITS, Limits
 from harness.rows import rows_of
 from harness.store import Row, Store
 
@@ -32,18 +33,19 @@ class RunAbortedError(RuntimeError):
 
 
 class Run:
-    """One run of `experiment`, its results under `store`.
+    """One run of `experiment`, its results under `store`; `limits` are those that `execute` keeps to.
 
     Raises RunAbortedError where no worker can be started.
     """
 
-    def __init__(self, experiment: Experiment, store: Store, *, execute: Execute):
+    def __init__(self, experiment: Experiment, store: Store, *, execute: Execute, limits: Limits = NO_LIMITS):
         ((_, described),) = execute({"environment": Job(measure="environment", cells=())})
         if described.rows is None:
             raise RunAbortedError(f"no worker can be started: {described.error}")
         self._experiment = experiment
         self._store = store
         self._execute = execute
+        self._limits = limits
         self._machine = described.rows[0][0]
         self._code = provenance.code_sha256()
         self._keys = {self._key(job): job for job in experiment.jobs()}
@@ -63,7 +65,7 @@ class Run:
         Raises RunAbortedError where the measured code is edited meanwhile.
         """
         for key, job in self._keys.items():
-            rows = self._store.rows(job.measure, key)
+            rows = self._store.rows(job.measure, key, self._limits)
             if rows is not None:
                 self._rows[key] = rows
                 yield self._finished(key, job, resumed=True)
@@ -74,7 +76,7 @@ class Run:
                 if provenance.code_sha256() != self._code:
                     raise RunAbortedError("the measured code has changed during the run; start it again")
                 self._rows[key] = rows_of(job, outcome)
-                self._store.save(job.measure, key, rows=self._rows[key], log=outcome.log)
+                self._store.save(job.measure, key, rows=self._rows[key], log=outcome.log, limits=self._limits)
                 yield self._finished(key, job, resumed=False)
 
     def _finished(self, key: str, job: Job, *, resumed: bool) -> Finished:

@@ -15,9 +15,11 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness.limits import Limits
 from harness.tables import SCHEMA_VERSION, TABLES, data_package
 
 Row = Mapping[str, Any]
@@ -34,8 +36,8 @@ class Store:
         """The file of a job."""
         return self._cells / f"{measure}-{key}.json"
 
-    def rows(self, measure: str, key: str) -> list[Row] | None:
-        """The rows of a job that has succeeded; None where it has failed or has not been run."""
+    def rows(self, measure: str, key: str, limits: Limits) -> list[Row] | None:
+        """The rows of a job that is done with; None where it has not been run, or is to be tried again."""
         path = self.path(measure, key)
         try:
             record = json.loads(path.read_bytes())
@@ -43,11 +45,12 @@ class Store:
             return None
         except ValueError:
             raise ValueError(f"{path}: is damaged; delete it, and it is measured again") from None
-        return record["rows"] if all(row["status"] == "ok" for row in record["rows"]) else None
+        earlier = Limits(**record["limits"])
+        return record["rows"] if all(limits.settle(row["status"], earlier) for row in record["rows"]) else None
 
-    def save(self, measure: str, key: str, *, rows: list[Row], log: str) -> None:
-        """Keep the rows of a job, and what its worker printed."""
-        write_atomically(self.path(measure, key), _json({"rows": rows, "log": log}))
+    def save(self, measure: str, key: str, *, rows: list[Row], log: str, limits: Limits) -> None:
+        """Keep the rows of a job, what its worker printed, and the limits that it was given."""
+        write_atomically(self.path(measure, key), _json({"rows": rows, "log": log, "limits": asdict(limits)}))
 
     def publish(self, tables: Mapping[str, Iterable[Row]], environment: Mapping[str, Any]) -> list[Path]:
         """Replace the folder's tables, datapackage.json and environment.json, and return their paths.

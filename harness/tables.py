@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 SCHEMA_VERSION = 1
 
-STATUSES = ("ok", "failed")
+STATUSES = ("ok", "failed", "timeout", "out_of_memory", "killed", "skipped_too_large")
+"""What may become of a cell; `error` says more of all but the first, and the last was never started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +106,11 @@ def _table(name: str, description: str, *, key: tuple[str, ...], columns: tuple[
 
 
 _MEMORY = (
-    _count("forward_steps", "Layer forwards executed in the step; store-all needs L."),
-    _count("forward_flops", "Floating-point operations of their products.", unit="operation"),
-    _count("hits", "Requests for an after that was resident."),
-    _count("misses", "Requests for an after that had to be recomputed."),
-    _count("peak_cached_layers", "Most afters that the schedule held at once, the input not counted."),
+    _count("forward_steps", "Layer forwards executed in the step; store-all needs L.", filled="always"),
+    _count("forward_flops", "Floating-point operations of their products.", filled="always", unit="operation"),
+    _count("hits", "Requests for an after that was resident.", filled="always"),
+    _count("misses", "Requests for an after that had to be recomputed.", filled="always"),
+    _count("peak_cached_layers", "Most afters that the schedule held at once, the input not counted.", filled="always"),
     _bytes("predicted_peak_bytes", "Peak of the step by dry run.", filled="always"),
     _bytes("tracker_peak_bytes", "Peak of the step by the executed network's tracker."),
     _bytes("memray_peak_bytes", "Peak of requested bytes during the step, measured by memray."),

@@ -1,8 +1,8 @@
-"""`python -m harness.worker`: measures one job in this process; the only place that runs a network.
+"""`python -m harness.worker PARENT`: measures one job in this process; the only place that runs a network.
 
 Reads a job as JSON on standard input and answers with one line of JSON: `{"rows": [[row, ..] for each cell]}` or
 `{"error": "one line"}`. The answer goes to what was standard output at the start, and everything printed
-afterwards, by whatever library, to standard error.
+afterwards, by whatever library, to standard error. It lives no longer than the process PARENT that started it.
 """
 
 import ctypes
@@ -181,7 +181,7 @@ MEASURES = {
 def main() -> int:
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answer:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        _die_with_parent()
+        _die_with_parent(int(sys.argv[1]))
         job = Job.from_request(json.load(sys.stdin))
         try:
             _require_one_thread()
@@ -230,10 +230,12 @@ def _require_one_thread() -> None:
         raise RuntimeError(f"measurements need one thread, got {threads}")
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     # An orphan would go on computing beside the run that is started next, and spoil its times.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was dead before that
+        sys.exit("the process that started this worker has ended")
 
 
 if __name__ == "__main__":

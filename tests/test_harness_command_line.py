@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit codes, one clear line for a mistake, and runs that survive a kill."""
 
+import csv
 import shutil
 import signal
 import subprocess
@@ -127,15 +128,34 @@ def test_a_run_measures_draws_and_resumes(experiment, tmp_path):
     assert figures[0] == figures[1]
 
 
-def test_a_failed_cell_is_a_row_and_exit_code_1(tmp_path):
+def test_a_cell_that_cannot_fit_is_skipped_or_by_force_fails_and_the_others_go_on(tmp_path):
     path = tmp_path / "huge.toml"
     path.write_text(TEXT.replace("batch = [5]", "batch = [5, 1_000_000_000_000]"))
-    result = invoke("run", path, "--results", tmp_path)
-    assert result.exit_code == 1
-    assert f"{2 * CELLS} cells, {CELLS} failed" in result.stdout
-    assert "Unable to allocate" in result.stderr
-    rows = (tmp_path / "huge/memory.csv").read_text().splitlines()[1:]
-    assert sum(",failed," in row and "Unable to allocate" in row for row in rows) == CELLS
+    for options, status, said in (
+        ([], "skipped_too_large", "available on this machine"),
+        (["--force"], "out_of_memory", "Unable to"),
+    ):
+        result = invoke("run", path, "--results", tmp_path, *options)
+        assert result.exit_code == 1
+        assert f"{2 * CELLS} cells, {CELLS} failed" in result.stdout
+        rows = list(csv.DictReader((tmp_path / "huge/memory.csv").read_text().splitlines()))
+        assert [row["status"] for row in rows if row["status"] != "ok"] == [status] * CELLS
+        for row in rows:
+            assert (said in row["error"]) == (row["memray_peak_bytes"] == "") == (row["status"] != "ok")
+            assert int(row["predicted_peak_bytes"]) > int(row["forward_steps"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--timeout", "0"], "timeout must be a number of seconds above 0, got 0.0"),
+        (["--timeout", "nan"], "timeout must be a number of seconds above 0, got nan"),
+        (["--memory-limit", "2 gigs"], "a size must be written like 24MiB, 1.5GB or 65536 (bytes), got '2 gigs'"),
+    ],
+)
+def test_a_wrong_limit_is_one_line_and_exit_code_2(experiment, tmp_path, options, line):
+    result = invoke("run", experiment, "--results", tmp_path, *options)
+    assert (result.exit_code, result.stderr) == (2, f"{line}\n")
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])

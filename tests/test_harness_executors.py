@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 from cells import store_all_cell
 
+from harness import executors
 from harness.cell import Job
-from harness.executors import SETTINGS, run_in_subprocess
+from harness.executors import SETTINGS, WORKER, run_in_subprocess
+from harness.limits import Limits
 from harness.provenance import ROOT
+from harness.room import needed_bytes, run_if_it_fits
+from harness.sizes import format_bytes
 
 CELL = store_all_cell("8,4,3", batch=5)
 JOB = Job(measure="memory", cells=(CELL,))
@@ -24,20 +28,30 @@ def outcome_of(code, job=JOB):
 
 
 @pytest.mark.parametrize(
-    ("code", "error"),
+    ("code", "status", "error"),
     [
-        ("import os; os.kill(os.getpid(), 9)", "the worker was killed by signal 9 (Killed)"),
-        ("import os; os.abort()", "the worker was killed by signal 6 (Aborted)"),
-        ("import sys; sys.exit('no memory')", "the worker exited with 1 without an answer: no memory"),
-        ("print('{\"rows\": [[')", "the worker exited with 0 without an answer: "),
-        ("print('[]')", "the worker exited with 0 without an answer: "),
-        ("print('{}')", "the worker exited with 0 without an answer: "),
-        ('print(\'{"error": "MemoryError: 1 TiB"}\')', "MemoryError: 1 TiB"),
+        ("import os; os.kill(os.getpid(), 9)", "killed", "the worker was killed by signal 9 (Killed)"),
+        ("import os; os.abort()", "killed", "the worker was killed by signal 6 (Aborted)"),
+        ("import sys; sys.exit('oh dear')", "failed", "the worker exited with 1 without an answer: oh dear"),
+        ("raise MemoryError('x')", "out_of_memory", "the worker exited with 1 without an answer: MemoryError: x"),
+        ("print('{\"rows\": [[')", "failed", "the worker exited with 0 without an answer: "),
+        ("print('[]')", "failed", "the worker exited with 0 without an answer: "),
+        ("print('{}')", "failed", "the worker exited with 0 without an answer: "),
+        ('print(\'{"error": "MemoryError: 1 TiB"}\')', "out_of_memory", "MemoryError: 1 TiB"),
+        ('print(\'{"error": "ValueError: 1"}\')', "failed", "ValueError: 1"),
     ],
 )
-def test_a_worker_that_fails_is_an_outcome_with_its_reason(code, error):
+def test_a_worker_that_fails_is_an_outcome_with_its_reason(code, status, error):
     outcome = outcome_of(code)
-    assert (outcome.rows, outcome.error) == (None, error)
+    assert (outcome.rows, outcome.status, outcome.error) == (None, status, error)
+
+
+def test_a_worker_killed_while_memory_ran_out_is_told_from_one_killed_by_somebody(monkeypatch):
+    counts = iter([3, 4])
+    monkeypatch.setattr(executors, "_oom_kills", lambda: next(counts))
+    outcome = outcome_of("import os; os.kill(os.getpid(), 9)")
+    assert outcome.status == "out_of_memory"
+    assert outcome.error.endswith("(Killed) while the kernel's out-of-memory killer was at work")
 
 
 def test_a_worker_gets_the_job_and_its_answer_and_log_come_back():
@@ -73,8 +87,9 @@ def test_a_worker_dies_with_its_parent(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     parent_code = (
-        "import subprocess, sys, time\n"
-        f"worker = subprocess.Popen([sys.executable, '-m', 'harness.worker'], stdin=open({str(pipe)!r}))\n"
+        "import os, subprocess, sys, time\n"
+        "command = [sys.executable, '-m', 'harness.worker', str(os.getpid())]\n"
+        f"worker = subprocess.Popen(command, stdin=open({str(pipe)!r}))\n"
         "print(worker.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -86,6 +101,36 @@ def test_a_worker_dies_with_its_parent(tmp_path):
         parent.kill()
     wait_until(lambda: not is_running(worker))
     os.close(job)
+
+
+def test_a_worker_whose_parent_is_dead_before_it_can_watch_it_does_not_begin():
+    outcome = run_in_subprocess(JOB, command=(*WORKER, "1"))  # not what started it; its own comes behind
+    assert outcome.error.endswith("the process that started this worker has ended")
+
+
+def test_a_worker_over_its_time_is_killed_with_all_that_it_has_started(tmp_path):
+    child = tmp_path / "child"
+    code = (
+        "import os, subprocess, sys, time; print('so far', file=sys.stderr, flush=True)\n"
+        f"child = subprocess.Popen(['sleep', '60']); open({str(child)!r}, 'w').write(str(child.pid)); time.sleep(60)"
+    )
+    command = (sys.executable, "-c", code)
+    outcome = run_in_subprocess(Job(measure="time", cells=(CELL, CELL)), command, limits=Limits(timeout=0.5))
+    assert (outcome.status, outcome.error, outcome.log) == ("timeout", "took longer than 1 s", "so far\n")
+    wait_until(lambda: not is_running(int(child.read_text())))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by prlimit, which is Linux's")
+def test_a_worker_over_its_memory_is_out_of_memory_and_one_within_it_is_not():
+    large = Job(measure="memory", cells=(store_all_cell("64,512x7,10", batch=4096),))
+    limits = Limits(memory_limit=needed_bytes(large) - 32 * 2**20)
+    outcome = run_in_subprocess(large, limits=limits)
+    assert outcome.status == "out_of_memory"
+    assert outcome.error.startswith("MemoryError: Unable to allocate 8.00 MiB")
+    assert outcome.error.endswith(f"(under a memory limit of {format_bytes(limits.memory_limit)})")
+    assert run_if_it_fits(large, limits=limits).status == "skipped_too_large"
+    within = Job(measure="memory", cells=(CELL,))
+    assert run_if_it_fits(within, limits=Limits(memory_limit=needed_bytes(within))).status == "ok"
 
 
 def unread_bytes(pipe):

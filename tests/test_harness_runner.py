@@ -42,7 +42,7 @@ class Workers:
             return Outcome([[self.machine]]) if self.machine else Outcome(None, error)
         self.jobs.append(job)
         if job.measure in self.broken:
-            return Outcome(None, "the worker was killed by signal 9 (Killed)", "its last words")
+            return Outcome(None, "the worker was killed by signal 9 (Killed)", "its last words", "killed")
         return Outcome(answer(job))
 
 
@@ -117,7 +117,7 @@ def test_a_failed_job_is_a_row_a_cell_and_is_tried_again(start, workers):
     assert {one.error for one in run.execute()} == {"the worker was killed by signal 9 (Killed)"}
     paths = run.publish()
     for name in ("memory.csv", "time.csv"):
-        assert [row["status"] for row in table(paths, name)] == ["failed"] * 4
+        assert [row["status"] for row in table(paths, name)] == ["killed"] * 4
         assert {row["error"] for row in table(paths, name)} == {"the worker was killed by signal 9 (Killed)"}
     row = table(paths, "memory.csv")[0]
     assert int(row["predicted_peak_bytes"]) > 0

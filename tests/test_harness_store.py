@@ -1,5 +1,6 @@
 """The store: whole files or none, finished jobs found again, tables that are one set."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from cells import answer, store_all_cell
 from harness import store as store_module
 from harness.cell import Job
 from harness.executors import Outcome
+from harness.limits import NO_LIMITS
 from harness.rows import rows_of
 from harness.store import Store, write_atomically
 from harness.tables import SCHEMA_VERSION, TABLES
@@ -48,22 +50,22 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_job_is_finished_when_all_its_rows_are_ok(tmp_path):
     store = Store(tmp_path)
-    assert store.rows("memory", "key") is None
-    store.save("memory", "key", rows=[*OK, *FAILED], log="trace")
-    assert store.rows("memory", "key") is None
+    assert store.rows("memory", "key", NO_LIMITS) is None
+    store.save("memory", "key", rows=[*OK, *FAILED], log="trace", limits=NO_LIMITS)
+    assert store.rows("memory", "key", NO_LIMITS) is None
     assert json.loads(store.path("memory", "key").read_text())["log"] == "trace"
-    store.save("memory", "key", rows=OK, log="")
-    assert store.rows("memory", "key") == OK
-    assert store.rows("time", "key") is None
+    store.save("memory", "key", rows=OK, log="", limits=NO_LIMITS)
+    assert store.rows("memory", "key", NO_LIMITS) == OK
+    assert store.rows("time", "key", NO_LIMITS) is None
 
 
 def test_a_damaged_file_is_named(tmp_path):
     store = Store(tmp_path)
-    store.save("memory", "key", rows=OK, log="")
+    store.save("memory", "key", rows=OK, log="", limits=NO_LIMITS)
     path = store.path("memory", "key")
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(ValueError, match=f"{path}: is damaged"):
-        store.rows("memory", "key")
+        store.rows("memory", "key", NO_LIMITS)
 
 
 def test_a_table_has_all_its_columns_and_plain_line_ends(tmp_path):
@@ -77,8 +79,12 @@ def test_a_table_has_all_its_columns_and_plain_line_ends(tmp_path):
 
 def test_a_failed_cell_is_a_row_with_what_is_known(tmp_path):
     memory, *_ = Store(tmp_path).publish({"memory": FAILED}, {})
-    row = memory.read_text().splitlines()[1]
-    assert row.endswith(f",,,,,{FAILED[0]['predicted_peak_bytes']}" + "," * 13 + "killed")
+    (row,) = csv.DictReader(memory.read_text().splitlines())
+    counts = {"forward_steps", "forward_flops", "hits", "misses", "peak_cached_layers"}
+    filled = {name for name in row if row[name]}
+    assert filled - set(JOBS["memory"].cells[0].key_columns("failed")) == {*counts, "predicted_peak_bytes", "error"}
+    assert (row["status"], row["error"]) == ("failed", "killed")
+    assert {name: row[name] for name in filled} == {name: str(FAILED[0][name]) for name in filled}
 
 
 def test_a_table_that_breaks_its_description_is_not_published(tmp_path):

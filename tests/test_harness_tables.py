@@ -69,13 +69,13 @@ def test_the_committed_results_are_what_the_tables_say(folder):
 
 def test_values_are_read_with_the_types_their_columns_promise(memory):
     memory[0] |= {"cell_id": "1234567890123456", "forward_flops": str(2**53 + 1)}
-    memory[1] |= {"cell_id": "12e4567890123456", "status": "failed", "error": "None", "hits": ""}
+    memory[1] |= {"cell_id": "12e4567890123456", "status": "failed", "error": "None", "tracker_peak_bytes": ""}
     read = parse_table("memory", content(memory), where="here")
     assert read["cell_id"].tolist() == ["1234567890123456", "12e4567890123456"]
     assert read["layers"].tolist() == ["64,128x2,10", "64,128x3,10"]
     assert read["checkpoint_frequency"].dtype == "Int64"
     assert read["forward_flops"][0] == 2**53 + 1  # a float would have lost the last digit
-    assert read["hits"].isna().tolist() == [False, True]
+    assert read["tracker_peak_bytes"].isna().tolist() == [False, True]
     assert read["error"][1] == "None"
     assert pd.isna(read["recompute"][0])
 
