@@ -8,11 +8,12 @@ import gc
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import memray
 import numpy as np
@@ -31,8 +32,7 @@ PRODUCT_ROWS, PRODUCT_ITEMS = 256, 2**22
 """Rows that are timed of a product at least, and items of its factors at most if those are more rows."""
 
 _DEALLOCATORS = (memray.AllocatorType.FREE, memray.AllocatorType.MUNMAP)
-_MARK_ITEMS = 100_000
-_MARK_BYTES = bytes(_MARK_ITEMS).__sizeof__()  # odd, which no array of 4-byte or 8-byte values can be
+_MARK_BYTES = 4096  # above 512 the interpreter has each block from malloc and gives it back at once
 
 
 @contextmanager
@@ -46,43 +46,75 @@ def quiet_heap() -> Iterator[None]:
         gc.enable()
 
 
+class Marks:
+    """Marks in the stream of allocations that take no byte of it: each frees a block that was made before.
+
+    `leave()` leaves one, as many times as `lay` has provided for.
+    """
+
+    def __init__(self):
+        self._blocks: deque[bytes] = deque()
+        self.leave = self._blocks.popleft  # a C function: a Python one would itself allocate
+
+    def lay(self, count: int) -> set[int]:
+        """Provide for `count` marks and return the addresses that they will free."""
+        blocks = [bytes(_MARK_BYTES) for _ in range(count)]
+        self._blocks.extend(blocks)
+        return {id(block) for block in blocks}
+
+
+class Stretch(NamedTuple):
+    """What memray saw up to a mark, from the one before or the start: bytes live at the mark, and at most."""
+
+    live_bytes: int
+    peak_bytes: int
+
+
 def peak_memory(step: Callable[[], None]) -> dict[str, int]:
     """Run `step` once under memray and return its peak and what it was made of, in bytes.
 
     The peak is attributed to the function of networks/buffers.py that each live block came from, and to `other`
     where it came from none; the parts add up to the peak exactly.
     """
-    with _capture(step, memray.FileFormat.AGGREGATED_ALLOCATIONS) as reader:
+    return memory_at_marks(step, Marks(), 0)[0]
+
+
+def memory_at_marks(step: Callable[[], None], marks: Marks, count: int) -> tuple[dict[str, int], list[Stretch]]:
+    """As `peak_memory`, of a `step` that leaves `count` of `marks`; and the stretches of the step that they end.
+
+    What comes after the last mark belongs to the last stretch.
+    """
+    with _capture(step, marks, count) as (reader, addresses):
         peak = reader.metadata.peak_memory
         parts = dict.fromkeys((*SITES.values(), OTHER_SITES), 0)
         for record in reader.get_high_watermark_allocation_records(merge_threads=True):
             parts[_site(record.stack_trace())] += record.size
+        stretches = list(_stretches(reader.get_allocation_records(), addresses)) if count else []
     assert sum(parts.values()) == peak, f"the parts of the peak add up to {sum(parts.values())}, not to {peak}"
-    return {"memray_peak_bytes": peak, **parts}
+    # The stream was read as memray reads it itself: the peaks are the same.
+    assert max((stretch.peak_bytes for stretch in stretches), default=peak) == peak
+    assert len(stretches) == count, f"{len(stretches)} marks in the stream, not {count}"
+    return {"memray_peak_bytes": peak, **parts}, stretches
 
 
-def mark() -> None:
-    """Leave a mark in the stream of allocations: one block of a size that nothing else has, freed at once."""
-    bytes(_MARK_ITEMS)
-
-
-def live_bytes_at_marks(step: Callable[[], None]) -> list[int]:
-    """Run `step` once under memray and return the bytes live at each call of `mark` in it, the mark's own left out."""
-    with _capture(step, memray.FileFormat.ALL_ALLOCATIONS) as reader:
-        sizes: Counter[int] = Counter()
-        live, peak, at_marks = 0, 0, []
-        for record in reader.get_allocation_records():
-            if record.allocator in _DEALLOCATORS:
-                live -= sizes.pop(record.address, 0)
-                continue
-            if record.size == _MARK_BYTES:
-                at_marks.append(live)
+def _stretches(records: Iterable[memray.AllocationRecord], marks: set[int]) -> Iterator[Stretch]:
+    sizes: dict[int, int] = {}
+    live = peak = 0
+    stretch = None
+    for record in records:
+        if record.allocator not in _DEALLOCATORS:
             sizes[record.address] = record.size
             live += record.size
             peak = max(peak, live)
-        # The stream was read as memray reads it itself: the peaks, marks included, are the same.
-        assert peak == reader.metadata.peak_memory, f"peak read as {peak}, not as {reader.metadata.peak_memory}"
-    return at_marks
+        elif record.address in marks:  # still the mark's block: what is freed first was allocated first
+            marks.remove(record.address)
+            if stretch:
+                yield stretch
+            stretch, peak = Stretch(live, peak), live
+        else:
+            live -= sizes.pop(record.address, 0)
+    if stretch:
+        yield stretch._replace(peak_bytes=max(stretch.peak_bytes, peak))
 
 
 def stopwatch() -> Callable[[], float]:
@@ -119,14 +151,17 @@ def _median_seconds(left: np.ndarray, right: np.ndarray) -> float:
 
 
 @contextmanager
-def _capture(step: Callable[[], None], file_format: memray.FileFormat) -> Iterator[memray.FileReader]:
+def _capture(step: Callable[[], None], marks: Marks, count: int) -> Iterator[tuple[memray.FileReader, set[int]]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "capture.bin"
+        marks.lay(count)
         _run_profiled(step)
+        addresses = marks.lay(count)
+        file_format = memray.FileFormat.ALL_ALLOCATIONS if count else memray.FileFormat.AGGREGATED_ALLOCATIONS
         with quiet_heap(), memray.Tracker(path, file_format=file_format):
             step()
         with memray.FileReader(path) as reader:
-            yield reader
+            yield reader, addresses
 
 
 def _run_profiled(step: Callable[[], None]) -> None:

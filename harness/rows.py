@@ -28,7 +28,10 @@ def _beside_prediction(job: Job, cell: Cell, row: Row) -> Row:
     if job.measure != "memory":
         return row
     trace = predict(cell)
+    predicted = {
+        "predicted_peak_bytes": trace.peak_bytes,
+        **{f"predicted_{phase}_peak_bytes": nbytes for phase, nbytes in trace.peak_bytes_by_phase.items()},
+    }
     if not row:
-        return {**{name: getattr(trace, name) for name in PREDICTED}, "predicted_peak_bytes": trace.peak_bytes}
-    residual_bytes = row["memray_peak_bytes"] - trace.peak_bytes
-    return {**row, "predicted_peak_bytes": trace.peak_bytes, "residual_bytes": residual_bytes}
+        return {**{name: getattr(trace, name) for name in PREDICTED}, **predicted}
+    return {**row, **predicted, "residual_bytes": row["memray_peak_bytes"] - trace.peak_bytes}

@@ -55,6 +55,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "memray_peak_bytes less predicted_peak_bytes",
             lambda t: t["residual_bytes"] == t["memray_peak_bytes"] - t["predicted_peak_bytes"],
         ),
+        *(
+            (f"{by}_peak_bytes", "the larger of both passes'", lambda t, by=by: t[f"{by}_peak_bytes"] == _larger(t, by))
+            for by in ("predicted", "memray")
+        ),
         ("memray_peak_bytes", "the sum of its parts", lambda t: t["memray_peak_bytes"] == _sum(t, MEMORY_PARTS)),
         ("tracker_peak_bytes", "the sum of its parts", lambda t: t["tracker_peak_bytes"] == _sum(t, TRACKER_PARTS)),
     ),
@@ -178,6 +182,10 @@ def _describe(rows: pd.DataFrame, schema: pa.DataFrameSchema, failure: pd.Series
 
 def _more(count: int) -> str:
     return f" (and {count} more)" if count else ""
+
+
+def _larger(rows: pd.DataFrame, by: str) -> pd.Series:
+    return rows[[f"{by}_forward_peak_bytes", f"{by}_backward_peak_bytes"]].max(axis=1, skipna=False)
 
 
 def _sum(rows: pd.DataFrame, columns: list[str]) -> pd.Series:

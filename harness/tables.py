@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 STATUSES = ("ok", "failed", "timeout", "out_of_memory", "killed", "skipped_too_large")
 """What may become of a cell; `error` says more of all but the first, and the last was never started."""
@@ -112,8 +112,12 @@ _MEMORY = (
     _count("misses", "Requests for an after that had to be recomputed.", filled="always"),
     _count("peak_cached_layers", "Most afters that the schedule held at once, the input not counted.", filled="always"),
     _bytes("predicted_peak_bytes", "Peak of the step by dry run.", filled="always"),
+    _bytes("predicted_forward_peak_bytes", "Peak of the forward pass by dry run.", filled="always"),
+    _bytes("predicted_backward_peak_bytes", "Peak of the backward pass by dry run.", filled="always"),
     _bytes("tracker_peak_bytes", "Peak of the step by the executed network's tracker."),
     _bytes("memray_peak_bytes", "Peak of requested bytes during the step, measured by memray."),
+    _bytes("memray_forward_peak_bytes", "Peak of the forward pass, measured by memray."),
+    _bytes("memray_backward_peak_bytes", "Peak of the backward pass, measured by memray."),
     _bytes("residual_bytes", "memray_peak_bytes less predicted_peak_bytes.", minimum=None),
     _bytes("memray_activation_buffers_bytes", "Part of memray's peak: afters and deltas."),
     _bytes("memray_parameter_deltas_bytes", "Part of memray's peak: gradients of weights and biases."),

@@ -73,11 +73,9 @@ def build_network(cell: Cell) -> Network | NetworkWithCheckpointing:
 
 
 def measure_memory(job: Job) -> list[list[Row]]:
-    """The peak of one training step, by tracker and by memray."""
+    """The peak of one training step and of its passes, by tracker and by memray."""
     (cell,) = job.cells
-    step = Step(cell)
-    step.warm_up()
-    measured = probes.peak_memory(step)
+    step, measured, stretches = _run_under_memray(cell)
     tracker = step.network.tracker
     row = {
         "forward_steps": tracker.forward_steps,
@@ -89,24 +87,35 @@ def measure_memory(job: Job) -> list[list[Row]]:
         **measured,
         **{f"tracker_{kind}_bytes": nbytes for kind, nbytes in tracker.peak_bytes_by_kind.items()},
     }
+    for phase in ("forward", "backward"):
+        peaks = (
+            seen.peak_bytes for event, seen in zip(tracker.timeline, stretches, strict=True) if event.phase == phase
+        )
+        row[f"memray_{phase}_peak_bytes"] = max(peaks)
     return [[row]]
 
 
 def measure_timeline(job: Job) -> list[list[Row]]:
     """The bytes live after each event of one training step, by tracker and by memray."""
     (cell,) = job.cells
-    step = Step(cell)
-    step.network.observer = probes.mark
-    step.warm_up()
-    measured = probes.live_bytes_at_marks(step)
+    step, _, stretches = _run_under_memray(cell)
     tracker = step.network.tracker
     rows = [
-        {"event": number, **event._asdict(), "live_bytes": live_bytes, "memray_live_bytes": memray_live_bytes}
-        for number, (event, live_bytes, memray_live_bytes) in enumerate(
-            zip(tracker.timeline, tracker.live_bytes_over_time, measured, strict=True)
+        {"event": number, **event._asdict(), "live_bytes": live_bytes, "memray_live_bytes": seen.live_bytes}
+        for number, (event, live_bytes, seen) in enumerate(
+            zip(tracker.timeline, tracker.live_bytes_over_time, stretches, strict=True)
         )
     ]
     return [rows]
+
+
+def _run_under_memray(cell: Cell) -> tuple[Step, dict[str, int], list[probes.Stretch]]:
+    """Run one step of the cell with a mark at each of its events."""
+    step = Step(cell)
+    step.warm_up()
+    marks = probes.Marks()
+    step.network.observer = marks.leave
+    return step, *probes.memory_at_marks(step, marks, len(step.network.tracker.timeline))
 
 
 def measure_time(job: Job) -> list[list[Row]]:

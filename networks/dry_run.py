@@ -107,6 +107,14 @@ class Trace:
     timeline: list[Event]
     live_bytes_over_time: list[int]
 
+    @property
+    def peak_bytes_by_phase(self) -> dict[str, int]:
+        """Most bytes live in the forward and in the backward pass; the larger is `peak_bytes`."""
+        peaks: dict[str, int] = {}
+        for event, live_bytes in zip(self.timeline, self.live_bytes_over_time, strict=True):
+            peaks[event.phase] = max(peaks.get(event.phase, 0), live_bytes)
+        return peaks
+
 
 def dry_run(
     layers: Iterable[int],

@@ -45,6 +45,7 @@ def memory_row(cell: Cell) -> dict[str, Any]:
         "memray_workspace_bytes": kinds["workspace"],
         "memray_other_bytes": 4_000 + 137 * cell.depth,
     }
+    other = parts["memray_other_bytes"]
     return {
         "forward_steps": step.forward_steps,
         "forward_flops": step.forward_flops,
@@ -53,6 +54,7 @@ def memory_row(cell: Cell) -> dict[str, Any]:
         "peak_cached_layers": step.peak_cached_layers,
         "tracker_peak_bytes": step.peak_bytes,
         "memray_peak_bytes": sum(parts.values()),
+        **{f"memray_{phase}_peak_bytes": nbytes + other for phase, nbytes in step.peak_bytes_by_phase.items()},
         **parts,
         **{f"tracker_{kind}_bytes": nbytes for kind, nbytes in kinds.items()},
     }

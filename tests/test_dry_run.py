@@ -91,6 +91,21 @@ def test_live_bytes_add_up(configuration: Configuration):
     assert over_time[-1] == tracker.live_bytes == sum(returned) * {"float32": 4, "float64": 8}[configuration.dtype]
 
 
+def test_each_pass_has_its_own_peak():
+    # [3, 4, 4, 2], batch 10, 8 bytes. Forward ends with all afters and the delta of the loss, a copy of the outputs;
+    # backward begins with them and the last layer's parameter deltas, and ends with those of all layers.
+    trace = dry_run([3, 4, 4, 2], batch=10, dtype="float64")
+    after, outputs, workspace = 10 * 4, 10 * 2, trace.chain.workspace_bytes
+    layer_3, layer_2, layer_1 = (4 + 1) * 2, (4 + 1) * 4, (3 + 1) * 4
+    backward = [
+        outputs + outputs + 2 * after + layer_3,
+        outputs + 2 * after + layer_3 + layer_2,
+        outputs + after + layer_3 + layer_2 + layer_1,
+    ]
+    forward = 2 * after + 2 * outputs
+    assert trace.peak_bytes_by_phase == {"forward": 8 * forward + workspace, "backward": 8 * max(backward) + workspace}
+
+
 @pytest.mark.parametrize("frequency", [None, 2, 100, 10_000])
 def test_ten_thousand_layers_are_no_obstacle(frequency: int | None):
     depth = 10_000

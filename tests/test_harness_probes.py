@@ -34,30 +34,46 @@ def test_what_existed_before_is_not_counted():
     assert probes.peak_memory(lambda: None)["memray_peak_bytes"] < MARGIN
 
 
-def test_live_bytes_are_read_at_each_mark():
+def test_live_bytes_and_peaks_are_read_between_marks():
+    marks = probes.Marks()
+
     def step():
-        probes.mark()
+        marks.leave()
         first = np.empty(300_000, F4)
-        probes.mark()
+        marks.leave()
         second = np.empty(200_000, F4)
-        probes.mark()
-        del first
-        probes.mark()
-        probes.mark()
         del second
+        marks.leave()
+        del first
+        marks.leave()
+        third = np.empty(50_000, F4)
+        marks.leave()
+        return np.empty(25_000, F4), third  # after the last mark, so of the last stretch
 
-    live = probes.live_bytes_at_marks(step)
-    assert live == pytest.approx([0, 1_200_000, 2_000_000, 800_000, 800_000], abs=MARGIN)
-    assert live[3] == live[4]
+    peak, stretches = probes.memory_at_marks(step, marks, 5)
+    assert [one.live_bytes for one in stretches] == pytest.approx([0, 1_200_000, 1_200_000, 0, 200_000], abs=MARGIN)
+    assert [one.peak_bytes for one in stretches] == pytest.approx(
+        [0, 1_200_000, 2_000_000, 1_200_000, 300_000], abs=MARGIN
+    )
+    assert peak["memray_peak_bytes"] == stretches[2].peak_bytes
 
 
-def test_no_array_of_numbers_has_the_size_of_a_mark():
+def test_marks_take_no_byte():
     def step():
-        arrays = [np.empty(items, F4) for items in range(24_990, 25_050)]
-        probes.mark()
-        return arrays
+        for _ in range(3):
+            marks.leave()
+        return np.empty(100_000, F4)
 
-    assert len(probes.live_bytes_at_marks(step)) == 1
+    marks = probes.Marks()
+    marked, stretches = probes.memory_at_marks(step, marks, 3)
+    assert [one.live_bytes for one in stretches] == [stretches[0].live_bytes] * 3
+    marks.lay(6)
+    assert probes.peak_memory(step) == marked
+
+
+def test_a_mark_that_is_not_left_is_noticed():
+    with pytest.raises(AssertionError, match="0 marks in the stream, not 1"):
+        probes.memory_at_marks(lambda: None, probes.Marks(), 1)
 
 
 def test_a_stopwatch_tells_the_seconds_of_each_lap(monkeypatch):

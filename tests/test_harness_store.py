@@ -80,9 +80,10 @@ def test_a_table_has_all_its_columns_and_plain_line_ends(tmp_path):
 def test_a_failed_cell_is_a_row_with_what_is_known(tmp_path):
     memory, *_ = Store(tmp_path).publish({"memory": FAILED}, {})
     (row,) = csv.DictReader(memory.read_text().splitlines())
+    predicted = {f"predicted_{part}peak_bytes" for part in ("", "forward_", "backward_")}
     counts = {"forward_steps", "forward_flops", "hits", "misses", "peak_cached_layers"}
     filled = {name for name in row if row[name]}
-    assert filled - set(JOBS["memory"].cells[0].key_columns("failed")) == {*counts, "predicted_peak_bytes", "error"}
+    assert filled - set(JOBS["memory"].cells[0].key_columns("failed")) == {*counts, *predicted, "error"}
     assert (row["status"], row["error"]) == ("failed", "killed")
     assert {name: row[name] for name in filled} == {name: str(FAILED[0][name]) for name in filled}
 

@@ -95,6 +95,8 @@ DAMAGES = [
     ({"memray_other_bytes": "7"}, "line 3, column memray_peak_bytes: must be the sum of its parts"),
     ({"residual_bytes": "7"}, "line 3, column residual_bytes: must be memray_peak_bytes less predicted_peak_bytes"),
     ({"predicted_peak_bytes": "7"}, "line 3, column tracker_peak_bytes: must be predicted_peak_bytes"),
+    ({"predicted_backward_peak_bytes": "7"}, "line 3, column predicted_peak_bytes: must be the larger of both passes'"),
+    ({"memray_backward_peak_bytes": "7"}, "line 3, column memray_peak_bytes: must be the larger of both passes'"),
 ]
 
 
@@ -137,8 +139,8 @@ def test_a_training_that_diverges_is_no_damage(memory):
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (b"", "has no column cell_id (and 31 more); it is not of this version: run the experiment again"),
-        (b"a,b\n1,2\n", "has no column cell_id (and 31 more); it is not of this version: run the experiment again"),
+        (b"", "has no column cell_id (and 35 more); it is not of this version: run the experiment again"),
+        (b"a,b\n1,2\n", "has no column cell_id (and 35 more); it is not of this version: run the experiment again"),
         (b"\xff\xfe", "is not a CSV table: 'utf-8' codec can't decode"),
         (b'cell_id\n"a', "is not a CSV table: unexpected end of data"),
     ],

@@ -14,6 +14,14 @@ STORE_ALL = store_all_cell("64,128x7,10", batch=64)
 CHECKPOINTED = replace(STORE_ALL, network="NetworkWithCheckpointing", checkpoint_frequency=3, recompute="segment")
 SCHEDULED = replace(STORE_ALL, network="NetworkWithCheckpointing", schedule="revolve(slots=2)")
 
+ADDED_BY_THE_PARENT = {
+    "predicted_peak_bytes",
+    "predicted_forward_peak_bytes",
+    "predicted_backward_peak_bytes",
+    "residual_bytes",
+    "error",
+}
+
 
 def measured(measure, *cells, **settings):
     outcome = run_in_subprocess(Job(measure=measure, cells=cells, settings=settings))
@@ -27,11 +35,14 @@ def measured(measure, *cells, **settings):
 )
 def test_memory_is_what_the_dry_run_predicts_and_memray_sees_a_little_more(cell):
     ((row,),) = measured("memory", cell)
-    assert row.keys() == {*TABLES["memory"].names} - {*KEY_COLUMNS, "predicted_peak_bytes", "residual_bytes", "error"}
+    assert row.keys() == {*TABLES["memory"].names} - {*KEY_COLUMNS, *ADDED_BY_THE_PARENT}
     trace = predict(cell)
     assert row["tracker_peak_bytes"] == trace.peak_bytes
     assert (row["forward_steps"], row["hits"], row["misses"]) == (trace.forward_steps, trace.hits, trace.misses)
     assert 0 < row["memray_peak_bytes"] - trace.peak_bytes < 32 * 1024
+    for phase, predicted in trace.peak_bytes_by_phase.items():
+        assert 0 < row[f"memray_{phase}_peak_bytes"] - predicted < 32 * 1024
+    assert row["memray_peak_bytes"] == max(row["memray_forward_peak_bytes"], row["memray_backward_peak_bytes"])
     sites = ["activation_buffers", "parameter_deltas", "workspace", "other"]
     assert sum(row[f"memray_{site}_bytes"] for site in sites) == row["memray_peak_bytes"]
     kinds = ["checkpoints", "working_afters", "deltas", "parameter_deltas", "workspace"]
