@@ -1,7 +1,7 @@
 """The command line: `python -m harness`."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import groupby
@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from harness.cell import Cell, Job
+from harness.executors import Outcome
 from harness.experiment import Experiment
 from harness.limits import Limits
 from harness.page import page
@@ -29,7 +30,7 @@ from harness.planning import plan_command
 from harness.pool import Pool
 from harness.room import available_bytes, run_if_it_fits
 from harness.rows import predict
-from harness.runner import Run, RunAbortedError
+from harness.runner import Execute, Run, RunAbortedError
 from harness.sizes import parse_bytes
 from harness.store import Store
 from harness.trace import trace
@@ -59,6 +60,10 @@ def run(
     jobs: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many cells to measure at once; times are taken alone.")
     ] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Measure on this Dask scheduler's workers; local:N starts N here."),
+    ] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The most that a cell may take.")] = None,
     memory_limit: Annotated[
         str | None, typer.Option(metavar="SIZE", help="The most that a cell's process may reserve: 2GiB, 500MB, bytes.")
@@ -82,9 +87,9 @@ def run(
         limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
         try:
             measure = partial(run_if_it_fits, limits=limits, force=force)
-            pool = Pool(jobs=jobs, room_bytes=available_bytes(), run=measure)
-            current = Run(loaded, Store(results / loaded.name), execute=pool, limits=limits)
-            counts = _execute(current)
+            with _executor(measure, jobs=jobs, dask=dask) as execute:
+                current = Run(loaded, Store(results / loaded.name), execute=execute, limits=limits)
+                counts = _execute(current)
             paths = current.publish()
         except KeyboardInterrupt:
             errors.print("interrupted: what is finished is kept, and the same command goes on from there")
@@ -174,6 +179,24 @@ def _complaints() -> Iterator[None]:
         return
     errors.print(message)
     raise typer.Exit(BAD_INPUT)
+
+
+@contextmanager
+def _executor(measure: Callable[..., Outcome], *, jobs: int, dask: str | None) -> Iterator[Execute]:
+    """What executes a run's jobs, each by `measure`: this machine, or a cluster."""
+    if dask is None:
+        yield Pool(jobs=jobs, room_bytes=available_bytes(), run=measure)
+        return
+    if jobs > 1:
+        raise ValueError(
+            f"--jobs {jobs} has no effect with --dask: a cluster measures as much at once as it has workers"
+        )
+    try:
+        from harness.cluster import connected  # an extra, and a second to import
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--dask needs the extra: pip install checkpointing-lab[dask] ({error})") from None
+    with connected(dask, run=measure, say=errors.print) as execute:
+        yield execute
 
 
 def _execute(current: Run) -> Counter[str]:

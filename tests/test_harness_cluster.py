@@ -1,0 +1,198 @@
+"""Jobs on a Dask cluster: what it loses is submitted again, and what it must not measure is refused."""
+
+import csv
+import fcntl
+import itertools
+import signal
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from cells import store_all_cell
+from distributed import KilledWorker
+from typer.testing import CliRunner
+
+from harness import cluster, provenance
+from harness.__main__ import app
+from harness.cell import Job
+from harness.cluster import MACHINE_LOCK, connected
+from harness.executors import run_in_subprocess
+from harness.experiment import Experiment
+from harness.pool import Pool
+from harness.provenance import ROOT
+from harness.runner import Run, RunAbortedError
+from harness.store import Store
+
+JOBS = {"one": Job(measure="memory", cells=(store_all_cell("8,4,3", batch=5),))}
+
+TEXT = """
+title = "Tiny"
+measure = ["memory", "time"]
+[grid]
+layers = ["8,4x3,3", "8,4x4,3"]
+batch = [5]
+checkpoint_frequency = [2, 3, 4]
+"""
+CELLS, REPEATS = 8, 15
+
+
+class Processes:
+    """A scheduler and its workers as a person starts them, on the loopback interface."""
+
+    def __init__(self, folder):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self._folder = folder
+        self._started = []
+
+    def start_scheduler(self):
+        port = self.address.rpartition(":")[2]
+        return self._start("scheduler", "--host", "127.0.0.1", "--port", port, "--dashboard-address", "127.0.0.1:0")
+
+    def start_worker(self):
+        return self._start("worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+
+    def _start(self, *arguments):
+        command = [sys.executable, "-m", "dask", *arguments]
+        log = (self._folder / f"dask-{len(self._started)}.log").open("w")
+        with log:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        self._started.append(process)
+        return process
+
+    def stop(self):
+        for process in reversed(self._started):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def processes(tmp_path):
+    started = Processes(tmp_path)
+    yield started
+    started.stop()
+
+
+def test_a_grid_survives_the_loss_of_workers_and_of_the_scheduler(processes, tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(TEXT)
+    experiment, said = Experiment.load(path), []
+    scheduler = processes.start_scheduler()
+    workers = [processes.start_worker() for _ in range(3)]
+    with connected(processes.address, say=said.append) as execute:
+        run = Run(experiment, Store(tmp_path / "cluster"), execute=execute)
+        for number, _ in enumerate(run.execute(), start=1):
+            if number == 2:
+                workers[0].kill()
+            elif number == 4:
+                processes.start_worker()
+            elif number == 6:
+                scheduler.kill()
+                scheduler.wait()
+                processes.start_scheduler()
+                processes.start_worker()
+        run.publish()
+    assert said[-1] == f"{processes.address}: the scheduler is lost; waiting for it to come back"
+    assert workers[0].wait() == -signal.SIGKILL
+    undisturbed = Run(experiment, Store(tmp_path / "here"), execute=Pool(jobs=2, room_bytes=2**40))
+    list(undisturbed.execute())
+    undisturbed.publish()
+    assert (tmp_path / "cluster/memory.csv").read_bytes() == (tmp_path / "here/memory.csv").read_bytes()
+    for folder in ("cluster", "here"):
+        rows = list(csv.DictReader((tmp_path / folder / "time.csv").read_text().splitlines()))
+        assert {row["status"] for row in rows} == {"ok"}
+        assert len({(row["cell_id"], row["repeat"]) for row in rows}) == len(rows) == CELLS * REPEATS
+
+
+def test_the_command_line_measures_on_a_cluster_of_its_own(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(TEXT.replace("[2, 3, 4]", "[2]").replace(', "time"', ""))
+    result = CliRunner().invoke(app, ["run", str(path), "--results", str(tmp_path), "--dask", "local:2"])
+    assert result.exit_code == 0, result.stderr
+    assert "4 cells, 0 failed, 0 measured earlier" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--dask", "local:0"], "--dask local:N needs a number of workers of at least 1, got 'local:0'"),
+        (["--dask", "nowhere"], "--dask must be an address like tcp://10.0.0.1:8786, or local:4, got 'nowhere': "),
+        (["--dask", "tcp://127.0.0.1:1"], "tcp://127.0.0.1:1: no Dask scheduler answers: "),
+        (["--dask", "local:2", "--jobs", "2"], "--jobs 2 has no effect with --dask: "),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, options, line):
+    monkeypatch.setattr(cluster, "FIRST_PATIENCE", "100ms")
+    result = CliRunner().invoke(
+        app, ["run", str(ROOT / "experiments/smoke.toml"), "--results", str(tmp_path), *options]
+    )
+    assert result.exit_code == 2
+    assert result.stderr.startswith(line)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_worker_with_other_code_is_refused(monkeypatch):
+    codes = itertools.chain(["what submits"], itertools.repeat("what runs"))
+    monkeypatch.setattr(provenance, "code_sha256", lambda: next(codes))
+    with (
+        connected("local:1", say=print) as execute,
+        pytest.raises(RunAbortedError, match="has other code than the checkout that submits"),
+    ):
+        list(execute(JOBS))
+
+
+def test_another_machine_than_the_first_is_refused(monkeypatch):
+    machines = iter([{"cpu": "one", "numpy": "2.4.6"}, {"cpu": "another", "numpy": "2.4.6"}])
+    monkeypatch.setattr(cluster, "this_machine", lambda: next(machines))
+    with connected("local:1", say=print) as execute:
+        assert len(list(execute(JOBS))) == 1
+        with pytest.raises(RunAbortedError, match=r"its workers are different machines \(cpu\)"):
+            list(execute(JOBS))
+
+
+def test_what_takes_its_workers_down_with_it_is_a_failed_job():
+    def fail(job):
+        raise KilledWorker("job", SimpleNamespace(address="tcp://10.0.0.2:40331"), 3)
+
+    with connected("local:1", run=fail, say=print) as execute:
+        ((name, outcome),) = execute(JOBS)
+    assert (name, outcome.rows) == ("one", None)
+    assert outcome.error == "4 Dask workers were lost while they measured it"
+
+
+def test_what_breaks_in_a_worker_is_said():
+    def fail(job):
+        raise OSError(28, "No space left on device")
+
+    with (
+        connected("local:1", run=fail, say=print) as execute,
+        pytest.raises(RunAbortedError, match=r"a Dask worker cannot measure: OSError: .* No space left on device"),
+    ):
+        list(execute(JOBS))
+
+
+@pytest.mark.parametrize(("measure", "shared"), [("memory", True), ("timeline", True), ("time", False)])
+def test_times_are_taken_alone_on_their_machine(monkeypatch, measure, shared):
+    def try_to_join(job):
+        with MACHINE_LOCK.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    monkeypatch.setattr(cluster, "this_machine", dict)
+    request = Job(measure=measure, cells=()).request()
+    joined, _ = cluster.measure_here(request, run=try_to_join, code=cluster.code_id())
+    assert joined == shared
+
+
+def test_a_worker_describes_its_machine_once(monkeypatch):
+    cluster.this_machine.cache_clear()
+    started = []
+    monkeypatch.setattr(cluster, "run_in_subprocess", lambda job: started.append(job) or run_in_subprocess(job))
+    assert cluster.this_machine() == cluster.this_machine()
+    assert [job.measure for job in started] == ["environment"]
