@@ -53,11 +53,11 @@ def sweeps(trace: Trace) -> Iterator[Sweep]:
 
 
 def _turns(trace: Trace) -> Iterator[tuple[bool, list[tuple[Event, int]]]]:
-    """Events and live bytes, divided where backward steps begin and where a recomputation does; and which it is."""
+    """Events and live bytes, divided where backward steps begin and where forward ones do; and which they are."""
     events: list[tuple[Event, int]] = []
     backward = False
     for event, live_bytes in zip(trace.timeline, trace.live_bytes_over_time, strict=True):
-        if event.action == ("miss" if backward else "parameter_deltas"):
+        if event.action in (("miss", "part") if backward else ("parameter_deltas",)):
             yield backward, events
             backward, events = not backward, []
         events.append((event, live_bytes))

@@ -24,8 +24,11 @@ ACTIONS = (
     "overwrite",  # the layer's after is now the layer's delta, in the same buffer
     "release_delta",
     "parameter_deltas",  # new gradients of the layer's weights and biases
+    "accumulate",  # they are added to those of the parts of the batch before, and freed
     "apply",  # the layer's parameters are updated, and its parameter deltas freed
     "workspace",  # scratch of a pass, allocated (+) or freed (-)
+    "part",  # the next part of a batch begins
+    "outputs",  # room for the outputs of a batch of parts, allocated (+) or the caller's alone (-)
 )
 
 KINDS = ("checkpoints", "working_afters", "deltas", "parameter_deltas", "workspace")
@@ -54,7 +57,7 @@ class CacheTracker:
         forward_flops: floating-point operations of their products.
         peak_cached_layers: most afters that the schedule held at once, the input not counted.
         live_bytes, peak_bytes: bytes of buffers alive now, and at most.
-        chain: the sizes of the step.
+        chain: the sizes of the step, those of the whole batch where it is run by parts.
 
     The forward pass's outputs count as live until the backward pass ends: they are the caller's, and a training
     step holds them. `observer`, if given, is called without arguments after every event.
@@ -64,13 +67,14 @@ class CacheTracker:
         self.phase = "forward"
         self.hits = self.misses = self.forward_steps = self.forward_flops = 0
         self.live_bytes = self.peak_bytes = self.peak_cached_layers = 0
-        self._cached = bytearray(chain.depth)
+        self._cached = bytearray(chain.depth + 1)
         self._cached_count = 0
         self._live = [0] * len(KINDS)
         self._peak = tuple(self._live)
         # One word for each event: as Python objects a timeline would itself take 50 KB at depth 128.
         self._labels = array("I")
         self.chain = chain
+        self._parts: list[Chain] = []
         self._observer = observer
 
     @property
@@ -89,19 +93,25 @@ class CacheTracker:
         return list(self._events())
 
     def _events(self) -> Iterator[Event]:
+        chain, parts = self.chain, iter(self._parts)
         for label in self._labels:
             code, sign = divmod(label, len(_SIGNS))
             code, phase = divmod(code, len(PHASES))
             layer, action = divmod(code, len(ACTIONS))
-            nbytes = _SIGNS[sign] * self._bytes(ACTIONS[action], layer) if sign else 0
+            if ACTIONS[action] == "part":
+                chain = next(parts)
+            nbytes = _SIGNS[sign] * self._bytes(chain, ACTIONS[action], layer) if sign else 0
             yield Event(PHASES[phase], ACTIONS[action], layer, nbytes)
 
-    def _bytes(self, action: str, layer: int) -> int:
-        if action == "workspace":
-            return self.chain.workspace_bytes
-        if action in ("parameter_deltas", "apply"):
-            return self.chain.parameter_delta_bytes[layer]
-        return self.chain.after_bytes[layer]
+    def _bytes(self, chain: Chain, action: str, layer: int) -> int:
+        match action:
+            case "workspace":
+                return chain.workspace_bytes
+            case "parameter_deltas" | "accumulate" | "apply":
+                return chain.parameter_delta_bytes[layer]
+            case "outputs":
+                return chain.outputs_bytes
+        return chain.after_bytes[layer]
 
     @property
     def live_bytes_over_time(self) -> list[int]:
@@ -158,6 +168,10 @@ class CacheTracker:
         self._live[_PARAMETER_DELTAS] += nbytes
         self._record("parameter_deltas", layer, nbytes)
 
+    def accumulate(self, layer: int, nbytes: int) -> None:
+        self._live[_PARAMETER_DELTAS] -= nbytes
+        self._record("accumulate", layer, -nbytes)
+
     def apply(self, layer: int, nbytes: int) -> None:
         self._live[_PARAMETER_DELTAS] -= nbytes
         self._record("apply", layer, -nbytes)
@@ -166,6 +180,17 @@ class CacheTracker:
         """`nbytes` of scratch allocated, or freed where negative; it belongs to the pass, so its layer is 0."""
         self._live[_WORKSPACE] += nbytes
         self._record("workspace", 0, nbytes)
+
+    def part(self, chain: Chain) -> None:
+        """A part of the batch begins, of these sizes."""
+        self.phase = "forward"
+        self._parts.append(chain)
+        self._record("part", 0, 0)
+
+    def outputs(self, nbytes: int) -> None:
+        """`nbytes` for the outputs of all parts, allocated, or counted out where negative."""
+        self._live[_WORKING] += nbytes
+        self._record("outputs", self.chain.depth, nbytes)
 
     def _forget(self, layer: int) -> None:
         self._cached[layer] = False
@@ -217,9 +242,9 @@ class CachedCosts(Mapping[int, int]):
 class ActivationCache:
     """The afters resident between operations, by position, and when each was last used."""
 
-    def __init__(self, inputs: Any, depth: int):
+    def __init__(self, inputs: Any, depth: int, now: int = 0):
         self._afters = {0: inputs}
-        self._last_used = array("q", bytes(8 * depth))
+        self._last_used = array("q", [now]) * depth
 
     def __contains__(self, position: int) -> bool:
         return position in self._afters

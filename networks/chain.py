@@ -29,18 +29,26 @@ class Chain:
     `layers` are the widths `(w_0, .., w_L)`, `batch` the rows of the input, `itemsize` the bytes of a value.
     Layers count from 1; position l of each tuple belongs to layer l, and position 0 is the input, which is
     the caller's and charged to nobody. `deltas_pile_up` says how long parameter deltas stay: to the end of the
-    step, for `backward` returns them, or, in `train_step`, until their layer is updated with them.
+    step, for `backward` returns them, or, in `train_step`, until their layer is updated with them. Of a part of a batch
+    (`micro_batch`), `part_of` is the batch's rows: beside the part stand the outputs of the batch and the parameter
+    deltas that the parts add up, those of every layer from the second part to the last.
     """
 
     layers: tuple[int, ...]
     batch: int
     itemsize: int
     deltas_pile_up: bool = True
+    part_of: int | None = None
 
     @property
     def depth(self) -> int:
         """L, the number of layers (weight matrices)."""
         return len(self.layers) - 1
+
+    @property
+    def whole_batch(self) -> int:
+        """Rows of the batch that this is, or is a part of."""
+        return self.batch if self.part_of is None else self.part_of
 
     @cached_property
     def after_bytes(self) -> tuple[int, ...]:
@@ -73,24 +81,33 @@ class Chain:
         """Bytes of the workspace, allocated once in the forward pass and once in the backward pass."""
         return sum(self.workspace_items) * self.itemsize
 
+    @property
+    def outputs_bytes(self) -> int:
+        """Bytes of the outputs that the caller gets."""
+        return self.whole_batch * self.layers[-1] * self.itemsize
+
+    @property
+    def _added_up_bytes(self) -> int:
+        return 0 if self.part_of is None else sum(self.parameter_delta_bytes)
+
     @cached_property
     def recompute_bytes(self) -> tuple[int, ...]:
         """Bytes live beside all afters while afters for layer l's backward step are computed.
 
-        For the last layer that is the forward pass, which has nothing but its workspace; for the others the workspace,
-        the outputs, delta[l] and, where they pile up, the parameter deltas of the layers above.
+        For the last layer that is the forward pass, which has nothing but its workspace, and what a part has from the
+        start; for the others the workspace, the outputs, delta[l] and the parameter deltas of other layers or parts.
         """
-        above = [self.workspace_bytes]
+        above = [self.workspace_bytes + self._added_up_bytes]
         for layer in range(self.depth, 1, -1):
             above.append(above[-1] + (self.parameter_delta_bytes[layer] if self.deltas_pile_up else 0))
-        outputs = self.after_bytes[-1]
+        outputs = self.outputs_bytes
         waiting = (outputs + self.delta_bytes[layer] + above[self.depth - layer] for layer in range(1, self.depth))
-        return (0, *waiting, self.workspace_bytes)
+        return (0, *waiting, above[0] + (0 if self.part_of is None else outputs))
 
     @cached_property
     def serve_bytes(self) -> tuple[int, ...]:
         """Bytes live beside all afters when layer l's parameter deltas have just been made: the most of its step."""
-        above = self.workspace_bytes + self.after_bytes[-1]
+        above = self.workspace_bytes + self._added_up_bytes + self.outputs_bytes
         served = [0] * (self.depth + 1)
         for layer in range(self.depth, 0, -1):
             made = above + self.parameter_delta_bytes[layer]

@@ -152,7 +152,7 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
             raise ValueError(f"layer must be an integer from 0 to {len(self.layers) - 1}, got {layer!r}")
 
     def _run_layers(self, x: np.ndarray) -> np.ndarray:
-        self._cache = ActivationCache(x, self._chain.depth)
+        self._cache = ActivationCache(x, self._chain.depth, self.tracker.forward_flops)
         self._keep = self.schedule(self._chain)
         return self.forward_up_to_layer(self._chain.depth)
 

@@ -25,14 +25,18 @@ STEPS = ("backward", "train_step")
 class _Shape:
     """What an array is to a network's control flow: a number of rows and of bytes."""
 
-    __slots__ = ("nbytes", "rows")
+    __slots__ = ("nbytes", "row_bytes", "rows")
 
     def __init__(self, rows: int, columns: int, itemsize: int):
         self.rows = rows
-        self.nbytes = rows * columns * itemsize
+        self.row_bytes = columns * itemsize
+        self.nbytes = rows * self.row_bytes
 
     def __len__(self) -> int:
         return self.rows
+
+    def __getitem__(self, rows: slice) -> "_Shape":
+        return _Shape(len(range(self.rows)[rows]), 1, self.row_bytes)
 
 
 class _ShapeLayer(DenseLayer):
@@ -60,7 +64,7 @@ class _ShapeLayer(DenseLayer):
 
 
 class _Dry:
-    """Replaces what touches arrays in a network; inputs are a `_Shape`, labels nothing."""
+    """Replaces what touches arrays in a network; inputs and labels are a `_Shape`."""
 
     def _build_layers(self, seed: int) -> list[DenseLayer]:
         return [
@@ -71,15 +75,21 @@ class _Dry:
     def _check_inputs(self, x: _Shape) -> _Shape:
         return x
 
-    def _check_labels(self, y: None, batch: int) -> None: ...
+    def _check_labels(self, y: _Shape, batch: int) -> _Shape:
+        return y
 
     def _new_workspace(self, chain: Chain) -> object:
         return object()
 
-    def _copy(self, outputs: _Shape) -> _Shape:
-        return outputs
+    def _new_outputs(self, batch: int) -> _Shape:
+        return _Shape(batch, self.layers[-1], self.dtype.itemsize)
 
-    def _subtract_labels(self, delta: _Shape, labels: None) -> None: ...
+    def _copy(self, values: _Shape, to: _Shape) -> _Shape:
+        return to
+
+    def _subtract_labels(self, *arrays) -> None: ...
+
+    def _add(self, *arrays) -> None: ...
 
 
 class _DryNetwork(_Dry, Network):
@@ -125,16 +135,19 @@ def dry_run(
     schedule: Schedule | None = None,
     dtype: str = "float32",
     step: str = "backward",
+    micro_batch: int | None = None,
 ) -> Trace:
     """Return what one training step of these `layers` and this `batch` would do, to the byte.
 
     With neither `checkpoint_frequency` nor `schedule` the step is `Network`'s (store-all), with one of them
-    `NetworkWithCheckpointing`'s. It is `forward` and `backward`, or with `step="train_step"` that method, whose
-    optimiser's state is not of the step. No array is made, so thousands of layers take a second or two. Raises
-    ValueError as the networks do.
+    `NetworkWithCheckpointing`'s. It is `forward` and `backward`, or with `step="train_step"` that method, which takes
+    `micro_batch`; an optimiser's state is not of the step. No array is made, so thousands of layers take a second
+    or two. Raises ValueError as the networks do.
     """
     if step not in STEPS:
         raise ValueError(f"step must be {' or '.join(map(repr, STEPS))}, got {step!r}")
+    if micro_batch is not None and step != "train_step":
+        raise ValueError(f"micro_batch={micro_batch!r} goes with step='train_step', got step={step!r}")
     chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
     if checkpoint_frequency is None and schedule is None:
         if recompute != "segment":
@@ -143,12 +156,12 @@ def dry_run(
     else:
         options = {"checkpoint_frequency": checkpoint_frequency, "recompute": recompute, "schedule": schedule}
         network = _DryNetworkWithCheckpointing(chain.layers, dtype=dtype, **options)
-    inputs = _Shape(chain.batch, chain.layers[0], chain.itemsize)
+    inputs, labels = (_Shape(chain.batch, columns, chain.itemsize) for columns in (chain.layers[0], 1))
     if step == "backward":
         network.forward(inputs)
-        network.backward(None)
+        network.backward(labels)
     else:
-        network.train_step(inputs, None, SGD(learning_rate=0))
+        network.train_step(inputs, labels, SGD(learning_rate=0), micro_batch=micro_batch)
     return _trace(network.tracker)
 
 

@@ -12,14 +12,13 @@ def cross_entropy(outputs: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.log(np.maximum(likelihoods, np.finfo(outputs.dtype).tiny)).mean())
 
 
-def outputs_to_delta(outputs: np.ndarray, labels: np.ndarray) -> None:
+def outputs_to_delta(outputs: np.ndarray, labels: np.ndarray, batch: int) -> None:
     """Turn softmax probabilities into the gradient of the mean cross-entropy before the softmax, in place.
 
-    That is `(outputs - one_hot(labels)) / batch`.
+    That is `(outputs - one_hot(labels)) / batch`, where these rows may be a part of the batch.
     """
-    batch = len(labels)
-    row = np.arange(min(batch, _ROWS))
-    for start in range(0, batch, _ROWS):
+    row = np.arange(min(len(labels), _ROWS))
+    for start in range(0, len(labels), _ROWS):
         part = labels[start : start + _ROWS]
         outputs[start : start + _ROWS][row[: len(part)], part] -= 1
     np.divide(outputs, batch, out=outputs)

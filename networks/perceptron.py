@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,13 +11,14 @@ from networks.activations import HIDDEN, output_activation
 from networks.buffers import activation_buffer, small_ufunc_buffers
 from networks.cache import CacheTracker
 from networks.chain import Chain
-from networks.layer_lists import check_layers
+from networks.layer_lists import check_count, check_layers
 from networks.layers import DenseLayer, Workspace
 from networks.losses import outputs_to_delta
-from networks.optimizers import SGD, Optimizer
+from networks.optimizers import SGD, Optimizer, Pair
 from networks.validation import check_dtype, check_inputs, check_labels
 
-Deltas = list[tuple[np.ndarray, np.ndarray]]
+Deltas = list[Pair]
+Receive = Callable[[DenseLayer, Deltas], None]
 
 
 class MultiLayerPerceptron:
@@ -58,7 +60,9 @@ class MultiLayerPerceptron:
         The result is the caller's own. `x` is converted if it has another dtype, read again by `backward`, and
         never modified. Raises ValueError for a wrong shape, an empty batch, NaN or infinity.
         """
-        return self._forward_pass(self._check_inputs(x), deltas_pile_up=True)
+        x = self._check_inputs(x)
+        self._begin_step(Chain(self.layers, len(x), self.dtype.itemsize))
+        return self._forward_pass(x)
 
     def backward(self, y: np.ndarray) -> Deltas:
         """Return the gradients of the mean cross-entropy: `[(weights_delta, biases_delta), ..]` of layers 1..L.
@@ -73,13 +77,19 @@ class MultiLayerPerceptron:
         self._backward_pass(labels, lambda _, layer_deltas: deltas.append(layer_deltas.pop()))
         return deltas[::-1]
 
-    def train_step(self, x: np.ndarray, y: np.ndarray, optimizer: Optimizer) -> np.ndarray:
+    def train_step(
+        self, x: np.ndarray, y: np.ndarray, optimizer: Optimizer, *, micro_batch: int | None = None
+    ) -> np.ndarray:
         """Run forward and backward and update the parameters; return the outputs as `forward` does.
 
         Each layer is updated as soon as its deltas are known, which are freed at once, so that deltas never pile up.
         Parameters and the optimiser's state are then those after `backward` and `optimizer.update`, bit for bit:
         delta[l-1] has been computed from the old weights of layer l; what is left of the step, recomputation included,
         runs layers below l only; and SGD, momentum and Adam keep a state for each layer and read nothing of the others.
+
+        With `micro_batch` the rows are run in parts of at most that many (gradient accumulation): afters and deltas are
+        those of a part. Each part's loss is divided by the rows of the whole batch, and the parts' parameter deltas are
+        added up, to those of the whole batch but for rounding. Layers are updated in the last part.
 
         Raises ValueError as `forward` and `backward` do, before anything is changed. Whatever interrupts it later
         (Ctrl-C, a schedule's mistake), the network is usable and the step is over: layers above are updated, those
@@ -89,12 +99,15 @@ class MultiLayerPerceptron:
             raise ValueError(f"optimizer must be one of networks.optimizers, such as SGD(0.1), got {optimizer!r}")
         x = self._check_inputs(x)
         labels = self._check_labels(y, len(x))
-        outputs = self._forward_pass(x, deltas_pile_up=False)
 
         def apply(layer: DenseLayer, deltas: Deltas) -> None:
             layer.apply(deltas.pop(), optimizer, self._workspace)
             self.tracker.apply(layer.number, self._chain.parameter_delta_bytes[layer.number])
 
+        if micro_batch is not None and check_count("micro_batch", micro_batch) < len(x):
+            return self._train_by_parts(x, labels, micro_batch, apply)
+        self._begin_step(Chain(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
+        outputs = self._forward_pass(x)
         self._backward_pass(labels, apply)
         return outputs
 
@@ -115,16 +128,56 @@ class MultiLayerPerceptron:
 
     # The frame of a step.
 
-    def _forward_pass(self, x: np.ndarray, *, deltas_pile_up: bool) -> np.ndarray:
-        """Forget the step before, and begin one with its forward pass over `x`."""
+    def _begin_step(self, chain: Chain) -> None:
+        """Forget the step before, and start the tracker of a new one."""
         self._discard()
-        chain = Chain(self.layers, len(x), self.dtype.itemsize, deltas_pile_up)
+        self._use_chain(chain)
+        self.tracker = CacheTracker(self._chain, self.observer)
+
+    def _use_chain(self, chain: Chain) -> None:
         if chain != self._chain:  # of an equal one, the bytes are added up already
             self._chain = chain
-        self.tracker = CacheTracker(self._chain, self.observer)
+
+    def _train_by_parts(self, x: np.ndarray, labels: np.ndarray, rows: int, apply: Receive) -> np.ndarray:
+        """Run a step by parts of at most `rows`; add their parameter deltas up, and in the last part `apply` them."""
+        self._begin_step(Chain(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
+        outputs = self._new_outputs(len(x))
+        self.tracker.outputs(outputs.nbytes)
+        sums: dict[int, Deltas] = {}
+
+        last = False
+
+        def receive(layer: DenseLayer, deltas: Deltas) -> None:
+            if sums.setdefault(layer.number, deltas) is not deltas:
+                self._add(sums[layer.number], deltas.pop())
+                self.tracker.accumulate(layer.number, self._chain.parameter_delta_bytes[layer.number])
+            if last:
+                apply(layer, sums.pop(layer.number))
+
+        for start in range(0, len(x), rows):
+            part = slice(start, start + rows)
+            inputs, last = x[part], start + rows >= len(x)
+            self._use_chain(replace(self.tracker.chain, batch=len(inputs), part_of=len(x)))
+            self.tracker.part(self._chain)
+            self._forward_pass(inputs, outputs[part])
+            self._backward_pass(labels[part], receive, last=last)
+        return outputs
+
+    def _forward_pass(self, x: np.ndarray, outputs: np.ndarray | None = None) -> np.ndarray:
+        """Run the layers and hold the delta of the loss; the outputs are new, or else written to `outputs`."""
+        depth = self._chain.depth
         with self._pass("forward"):
-            outputs = self._run_layers(x)
-            self._hold_loss_delta(outputs)
+            after = self._run_layers(x)
+            if outputs is None:
+                # The delta of the loss starts as a copy of the outputs, with which the caller may do as they like. Made
+                # now it costs no peak, for backward needs it anyway.
+                outputs = after
+                self._loss_delta = self._copy(after, self._new_outputs(len(x)))
+                self.tracker.delta(depth, after.nbytes)
+            else:
+                self._copy(after, outputs)
+                self._loss_delta = after
+                self.tracker.overwrite(depth, after.nbytes)
         return outputs
 
     @contextmanager
@@ -144,21 +197,15 @@ class MultiLayerPerceptron:
         tracker.workspace(-nbytes)
         tracker.phase = "query"
 
-    def _hold_loss_delta(self, outputs: np.ndarray) -> None:
-        # The delta of the loss starts as a copy of the outputs. Made in the forward pass it costs no peak, for backward
-        # needs it anyway, and the caller may do with the outputs as they like.
-        self._loss_delta = self._copy(outputs)
-        self.tracker.delta(self._chain.depth, outputs.nbytes)
-
-    def _backward_pass(self, labels: np.ndarray, receive: Callable[[DenseLayer, Deltas], None]) -> None:
-        """End the step: give each layer and its deltas, from the last to the first, to `receive`.
+    def _backward_pass(self, labels: np.ndarray, receive: Receive, *, last: bool = True) -> None:
+        """Give each layer and its deltas, from the last to the first, to `receive`; the `last` pass ends the step.
 
         They come in a list of one pair, for `receive` to pop: a reference left here would keep them alive. By then the
         layer's weights have served: nothing below needs them.
         """
         with self._pass("backward"):
             delta, self._loss_delta = self._loss_delta, None
-            self._subtract_labels(delta, labels)
+            self._subtract_labels(delta, labels, self._chain.whole_batch)
             for layer in reversed(self._layers):
                 before = self._take_after(layer.number - 1)
                 deltas = [layer.parameter_deltas(before, delta, self._workspace, self.tracker)]
@@ -166,8 +213,10 @@ class MultiLayerPerceptron:
                 delta = self._delta_before(layer, before, delta)
                 self.tracker.release_delta(layer.number, released)
                 receive(layer, deltas)
-            depth = self._chain.depth
-            self.tracker.release(depth, self._chain.after_bytes[depth])
+            if self._chain.part_of is None:
+                self.tracker.release(self._chain.depth, self._chain.outputs_bytes)
+            elif last:
+                self.tracker.outputs(-self._chain.outputs_bytes)
             self._discard()
 
     def _delta_before(self, layer: DenseLayer, before: np.ndarray, delta: np.ndarray) -> np.ndarray | None:
@@ -222,10 +271,16 @@ class MultiLayerPerceptron:
     def _new_workspace(self, chain: Chain) -> Workspace:
         return Workspace(chain, self.dtype)
 
-    def _copy(self, outputs: np.ndarray) -> np.ndarray:
-        copy = activation_buffer(*outputs.shape, outputs.dtype)
-        np.copyto(copy, outputs)
-        return copy
+    def _new_outputs(self, batch: int) -> np.ndarray:
+        return activation_buffer(batch, self.layers[-1], self.dtype)
 
-    def _subtract_labels(self, delta: np.ndarray, labels: np.ndarray) -> None:
-        outputs_to_delta(delta, labels)
+    def _copy(self, values: np.ndarray, to: np.ndarray) -> np.ndarray:
+        np.copyto(to, values)
+        return to
+
+    def _subtract_labels(self, delta: np.ndarray, labels: np.ndarray, batch: int) -> None:
+        outputs_to_delta(delta, labels, batch)
+
+    def _add(self, sums: Deltas, deltas: Pair) -> None:
+        for array, delta in zip(sums[0], deltas, strict=True):
+            np.add(array, delta, out=array)

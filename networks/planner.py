@@ -124,7 +124,7 @@ def allowance_bytes(trace: Trace) -> int:
     afters = deltas = highest = 0
     overhead, items = BUFFER_ALLOWANCE
     for number, (event, live_bytes) in enumerate(zip(trace.timeline, trace.live_bytes_over_time, strict=True)):
-        if event.action in ("parameter_deltas", "apply"):
+        if event.action in ("parameter_deltas", "accumulate", "apply"):
             deltas += 1 if event.bytes > 0 else -1
         elif event.action != "workspace":
             afters += (event.bytes > 0) - (event.bytes < 0)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import Configuration, configurations, random_data, whimsical
 
@@ -146,6 +146,7 @@ def test_where_deltas_dominate_the_peak_falls_to_about_one_layers():
 
 
 @given(configurations(), st.floats(0, 1))
+@settings(max_examples=25)
 def test_the_budget_of_a_schedule_bounds_the_peak(configuration: Configuration, generosity: float):
     """Schedules that search are told by the chain that deltas do not pile up, and use the room."""
     layers, batch = configuration.layers, configuration.batch
