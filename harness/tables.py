@@ -140,9 +140,13 @@ _TIMELINE = (
     _bytes("memray_live_bytes", "Live at the event, by memray."),
 )
 
+_CPU = _count("cpu", "Processor that the process was kept on; empty where that is not allowed.", filled="sometimes")
+
 _TIME = (
     _count("repeat", "Number of the round, from 0; every variant is timed once a round."),
     _count("position", "Place in the shuffled order of all timings of the process, from 0."),
+    _count("loops", "Steps of this sample, of which the seconds are the mean.", minimum=1),
+    _CPU,
     _seconds("forward_seconds", "Of the forward pass."),
     _seconds("backward_seconds", "Of the backward pass."),
     _seconds("step_seconds", "Of both."),
@@ -150,6 +154,7 @@ _TIME = (
 
 _TRAINING = (
     _count("epoch", "Number of the epoch, from 1.", minimum=1),
+    _CPU,
     _share("train_loss", "Mean cross-entropy over the epoch's mini-batches; not a number if training diverged."),
     _share("train_accuracy", "Share of the training rows that are classified rightly."),
     _share("test_loss", "Mean cross-entropy over the test rows after the epoch."),

@@ -7,6 +7,7 @@ afterwards, by whatever library, to standard error. It lives no longer than the 
 
 import ctypes
 import json
+import math
 import os
 import signal
 import sys
@@ -27,6 +28,7 @@ from networks.training import Epoch, train_epochs
 Row = dict[str, Any]
 
 WARM_UP_STEPS = 2
+SAMPLE_SECONDS = 0.01  # 100,000 ticks of the clock; shorter steps are timed several at once
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TEST_ROWS = 360  # of the 1797 digits: a fifth
 
@@ -55,15 +57,18 @@ class Step:
         for _ in range(WARM_UP_STEPS):
             self()
 
-    def seconds(self) -> tuple[float, float]:
-        """Run the step once and return the seconds of its forward and of its backward pass."""
+    def seconds(self, loops: int = 1) -> tuple[float, float]:
+        """Run the step `loops` times and return the mean seconds of its forward and of its backward pass."""
+        forward_seconds = backward_seconds = 0.0
         lap = probes.stopwatch()
-        outputs = self.network.forward(self.x)
-        forward_seconds = lap()
-        deltas = self.network.backward(self.y)
-        backward_seconds = lap()
-        del outputs, deltas  # named until here, so that freeing them is not timed
-        return forward_seconds, backward_seconds
+        for _ in range(loops):
+            outputs = self.network.forward(self.x)
+            forward_seconds += lap()
+            deltas = self.network.backward(self.y)
+            backward_seconds += lap()
+            del outputs, deltas  # named until here, so that freeing them is not timed
+            lap()
+        return forward_seconds / loops, backward_seconds / loops
 
 
 def build_network(cell: Cell) -> Network | NetworkWithCheckpointing:
@@ -120,17 +125,21 @@ def _run_under_memray(cell: Cell) -> tuple[Step, dict[str, int], list[probes.Str
 
 def measure_time(job: Job) -> list[list[Row]]:
     """Seconds of the variants' training steps, interleaved in a shuffled order, after a warm-up."""
+    cpu = _pin_to_one_cpu()
     steps = [Step(cell) for cell in job.cells]
     for step in steps:
         step.warm_up()
+    loops = [max(1, math.ceil(SAMPLE_SECONDS / sum(step.seconds()))) for step in steps]
     rows: list[list[Row]] = [[] for _ in steps]
     for repeat, position, variant in _interleaved(len(steps), job.settings["repeats"], job.settings["order_seed"]):
         with probes.quiet_heap():
-            forward_seconds, backward_seconds = steps[variant].seconds()
+            forward_seconds, backward_seconds = steps[variant].seconds(loops[variant])
         rows[variant].append(
             {
                 "repeat": repeat,
                 "position": position,
+                "loops": loops[variant],
+                "cpu": cpu,
                 "forward_seconds": forward_seconds,
                 "backward_seconds": backward_seconds,
                 "step_seconds": forward_seconds + backward_seconds,
@@ -141,6 +150,7 @@ def measure_time(job: Job) -> list[list[Row]]:
 
 def measure_training(job: Job) -> list[list[Row]]:
     """Loss, accuracy and seconds of each epoch on the digits, the variants' epochs interleaved."""
+    cpu = _pin_to_one_cpu()
     trainings = [_digits_training(cell, job.settings) for cell in job.cells]
     rows: list[list[Row]] = [[] for _ in trainings]
     for _, _, variant in _interleaved(len(trainings), job.settings["epochs"], job.settings["order_seed"]):
@@ -149,6 +159,7 @@ def measure_training(job: Job) -> list[list[Row]]:
         rows[variant].append(
             {
                 "epoch": epoch.number,
+                "cpu": cpu,
                 "train_loss": epoch.train_loss,
                 "train_accuracy": epoch.train_accuracy,
                 "test_loss": epoch.test_loss,
@@ -208,6 +219,19 @@ def _interleaved(variants: int, rounds: int, order_seed: int) -> Iterator[tuple[
     for number in range(rounds):
         for place, variant in enumerate(generator.permutation(variants)):
             yield number, number * variants + place, int(variant)
+
+
+def _pin_to_one_cpu() -> int | None:
+    """Keep this process on one processor, where the system allows it, and return which; else None.
+
+    It is the last one: the first serves most interrupts.
+    """
+    try:
+        cpu = max(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpu})
+    except (AttributeError, OSError):
+        return None
+    return cpu
 
 
 def _digits_training(cell: Cell, settings: Mapping[str, Any]) -> Iterator[Epoch]:

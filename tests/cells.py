@@ -28,7 +28,13 @@ def answer(job: Job) -> list[list[dict[str, Any]]]:
     """The rows of a worker that measures memory or time: whole rows, made without running a network."""
     if job.measure == "memory":
         return [[memory_row(cell)] for cell in job.cells]
-    timed = {"forward_seconds": SECONDS, "backward_seconds": 2 * SECONDS, "step_seconds": 3 * SECONDS}
+    timed = {
+        "loops": 1,
+        "cpu": None,
+        "forward_seconds": SECONDS,
+        "backward_seconds": 2 * SECONDS,
+        "step_seconds": 3 * SECONDS,
+    }
     return [
         [{"repeat": repeat, "position": repeat * len(job.cells) + place, **timed} for repeat in range(REPEATS)]
         for place in range(len(job.cells))

@@ -1,7 +1,9 @@
 """Claims about the numbers drawn from the tables, each against values computed by hand or by another road."""
 
+import csv
 import math
-from itertools import product
+from collections.abc import Iterable
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import pytest
 from scipy import stats
 
 from harness import analysis
+from harness.provenance import ROOT
 from networks import dry_run
 from networks.chain import Chain
 from networks.layer_lists import parse_layers
@@ -221,6 +224,43 @@ def test_the_interval_covers_the_true_ratio_on_a_drifting_machine(repeats: int):
     other = truth * drift * generator.lognormal(sigma=0.05, size=(trials, repeats))
     intervals = map(analysis.median_interval, other / store_all)
     assert sum(low <= truth <= high for low, high in intervals) >= 0.95 * trials
+
+
+def covered(trials: Iterable[np.ndarray]) -> int:
+    """In how many trials of the same variant under two names the interval of their ratio holds 1."""
+    return sum(low <= 1 <= high for low, high in map(analysis.median_interval, trials))
+
+
+def test_the_same_variant_under_two_names_is_found_equal_while_the_machine_drifts():
+    generator = np.random.default_rng(17)
+    shape = (100, analysis.ENOUGH_PAIRS, 2)
+    slower = np.linspace(1, 1.3, shape[1])[:, None] * np.exp(
+        np.cumsum(generator.normal(scale=0.05, size=shape), axis=1)
+    )
+    times = slower[..., :1] * generator.lognormal(sigma=0.08, size=shape)
+    assert covered(times[..., 0] / times[..., 1]) >= 90
+
+
+def test_the_same_variant_under_two_names_is_found_equal_in_measured_times():
+    """A frequency of the depth or more saves only the input: those of the reference results did the same work.
+
+    A trial draws rounds of two of them, and in each round which one has which name.
+    """
+    names: dict[str, dict[str, dict[str, float]]] = {}
+    with (ROOT / "results/depth_by_frequency/time.csv").open() as file:
+        for row in csv.DictReader(file):
+            if int(row["checkpoint_frequency"] or 0) >= int(row["depth"]):
+                same = names.setdefault(row["depth"], {}).setdefault(row["checkpoint_frequency"], {})
+                same[row["repeat"]] = float(row["step_seconds"])
+    pairs = [
+        np.array([one[repeat] / other[repeat] for repeat in one])
+        for same in names.values()
+        for one, other in combinations(same.values(), 2)
+    ]
+    assert len(pairs) >= 10
+    generator = np.random.default_rng(19)
+    trials = (generator.choice(pairs[generator.integers(len(pairs))], analysis.ENOUGH_PAIRS) for _ in range(100))
+    assert covered(trial ** generator.choice([-1, 1], len(trial)) for trial in trials) >= 90
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,14 @@ def test_live_bytes_are_the_sum_of_a_cells_changes(memory):
 
 def test_a_training_that_diverges_is_no_damage(memory):
     keys = {name: memory[0][name] for name in TABLES["training"].names[:13]}
-    row = keys | {"epoch": 1, "train_loss": "nan", "train_accuracy": 0.1, "test_loss": "inf", "test_accuracy": 1e-05}
+    row = keys | {
+        "epoch": 1,
+        "cpu": 1,
+        "train_loss": "nan",
+        "train_accuracy": 0.1,
+        "test_loss": "inf",
+        "test_accuracy": 1e-05,
+    }
     read = parse_table("training", content([row | {"epoch_seconds": 0.5, "error": ""}]), where="here")
     assert read["train_loss"].isna().all()
 

@@ -1,5 +1,6 @@
 """Real workers on tiny cells: what they measure agrees with what is known otherwise."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -80,6 +81,8 @@ def test_time_takes_every_variant_once_a_round_in_a_shuffled_order():
     assert len(orders) > 1
     for row in rows[0]:
         assert row["step_seconds"] == row["forward_seconds"] + row["backward_seconds"]
+        assert row["loops"] == rows[0][0]["loops"] >= 1
+        assert row["cpu"] in os.sched_getaffinity(0)
         assert 0 < row["forward_seconds"] < 1
 
 
