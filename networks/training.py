@@ -61,15 +61,19 @@ def train_epochs(
     optimizer: Optimizer,
     generator: np.random.Generator,
     batch_size: int = 64,
+    micro_batch: int | None = None,
     x_test: np.ndarray | None = None,
     y_test: np.ndarray | None = None,
 ) -> Iterator[Epoch]:
     """Yield an `Epoch` after each pass over the data, for as long as it is asked.
 
     `x` `(samples, layers[0])` and `y` (labels or one-hot) are visited in mini-batches of `batch_size` rows, in an order
-    that `generator` shuffles for each epoch; the last batch is smaller where they do not divide.
+    that `generator` shuffles for each epoch; the last batch is smaller where they do not divide. Each is one
+    `train_step`, in parts of at most `micro_batch` rows if that is given.
     """
     check_count("batch_size", batch_size)
+    if micro_batch is not None:
+        check_count("micro_batch", micro_batch)
     if (x_test is None) != (y_test is None):
         raise ValueError(f"x_test and y_test go together, got {'x_test' if y_test is None else 'y_test'} alone")
     x, labels = _check_data(network, x, y)
@@ -82,8 +86,7 @@ def train_epochs(
         order = generator.permutation(len(x))
         for start in range(0, len(x), batch_size):
             rows = order[start : start + batch_size]
-            outputs = network.forward(x[rows])
-            optimizer.update(network.parameters, network.backward(labels[rows]))
+            outputs = network.train_step(x[rows], labels[rows], optimizer, micro_batch=micro_batch)
             loss += cross_entropy(outputs, labels[rows]) * len(rows)
             correct += np.count_nonzero(outputs.argmax(axis=1) == labels[rows])
         seconds = time.perf_counter() - started

@@ -30,13 +30,10 @@ class WatchedNetwork(Network):
         self.batches: list[list[int]] = []
         self.labels: list[list[int]] = []
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def train_step(self, x: np.ndarray, y: np.ndarray, optimizer: Optimizer, **options) -> np.ndarray:
         self.batches.append(x[:, 0].astype(int).tolist())
-        return super().forward(x)
-
-    def backward(self, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         self.labels.append(y.tolist())
-        return super().backward(y)
+        return super().train_step(x, y, optimizer, **options)
 
 
 # Optimisers
@@ -213,6 +210,32 @@ def test_one_hot_labels_train_as_integer_ones():
     assert history(np.eye(LAYERS[-1])[y]) == history(y)
 
 
+@pytest.mark.parametrize("make", [lambda: SGD(0.1, momentum=0.9), lambda: Adam(0.01)], ids=["sgd", "adam"])
+def test_training_equals_a_loop_of_backward_and_update_to_the_bit(make):
+    x, y = training_data()
+    network, expected, optimizer = Network(LAYERS), Network(LAYERS), make()
+    train(network, x, y, epochs=2, batch_size=4, optimizer=make(), generator=np.random.default_rng(7), progress=None)
+    twin = np.random.default_rng(7)
+    for order in (twin.permutation(SAMPLES) for _ in range(2)):
+        for rows in (order[:4], order[4:8], order[8:]):
+            expected.forward(x[rows])
+            optimizer.update(expected.parameters, expected.backward(y[rows]))
+    for part, same in zip(chain(*network.parameters), chain(*expected.parameters), strict=True):
+        np.testing.assert_array_equal(part, same)
+
+
+def test_mini_batches_are_trained_in_parts():
+    x, y = training_data()
+    histories = []
+    for options in ({}, {"micro_batch": 3}):
+        network = Network(LAYERS, dtype="float64")
+        options |= {"optimizer": SGD(0.1), "generator": np.random.default_rng(7), "progress": None}
+        histories.append([epoch.train_loss for epoch in train(network, x, y, epochs=3, batch_size=5, **options)])
+        parts = [event.action for event in network.tracker.timeline].count("part")
+        assert parts == (2 if "micro_batch" in options else 0)
+    assert histories[0] == pytest.approx(histories[1], rel=1e-12)
+
+
 def test_a_network_learns_what_can_be_learned():
     generator = np.random.default_rng(0)
     x = generator.standard_normal((400, 2))
@@ -270,6 +293,7 @@ def test_progress_shows_a_line_an_epoch_unless_told_otherwise(capsys: pytest.Cap
     [
         ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"micro_batch": 0}, "micro_batch must be an integer of at least 1, got 0"),
         ({"batch_size": 2.5}, "batch_size must be an integer of at least 1, got 2.5"),
         ({"x": np.ones((10, 3))}, "x must have shape (batch, 5), got (10, 3)"),
         ({"y": np.zeros(9, int)}, "y must have 10 labels, one for each row of x, got 9"),
