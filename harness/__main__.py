@@ -69,12 +69,16 @@ def run(
         str | None, typer.Option(metavar="SIZE", help="The most that a cell's process may reserve: 2GiB, 500MB, bytes.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Start cells that are predicted not to fit, too.")] = False,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Take up cells of other machines and code; a column tells them apart.")
+    ] = False,
 ) -> None:
     """Measure an experiment and write its CSVs.
 
     They go to FOLDER/EXPERIMENT/. Interrupted at any moment, the same command goes on where it stopped. What is
-    finished is measured again only if its configuration, the measured code or the machine has changed; cells that
-    failed are tried again. The CSVs are written when the grid is complete.
+    finished is measured again only if its configuration, the measured code or the machine has changed, and that is
+    said; cells that failed are tried again. The CSVs are written when the grid is complete. Only one run at a time
+    writes to a folder.
 
     A cell over a limit is a row of status timeout or out_of_memory, and the others go on; one that is predicted not to
     fit the limit or the machine is skipped_too_large. It is tried again once the limit is raised. The experiment file
@@ -87,10 +91,13 @@ def run(
         limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
         try:
             measure = partial(run_if_it_fits, limits=limits, force=force)
-            with _executor(measure, jobs=jobs, dask=dask) as execute:
-                current = Run(loaded, Store(results / loaded.name), execute=execute, limits=limits)
+            store = Store(results / loaded.name)
+            with store.held(), _executor(measure, jobs=jobs, dask=dask) as execute:
+                current = Run(loaded, store, execute=execute, limits=limits, mixed=allow_mixed)
+                for reason, cells in current.again.items():
+                    errors.print(f"{cells} {'cell is' if cells == 1 else 'cells are'} measured again: {reason}")
                 counts = _execute(current)
-            paths = current.publish()
+                paths = current.publish()
         except KeyboardInterrupt:
             errors.print("interrupted: what is finished is kept, and the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from None
@@ -174,7 +181,7 @@ def _complaints() -> Iterator[None]:
     except (ValueError, RunAbortedError) as error:
         message = str(error)
     except OSError as error:
-        message = f"{error.filename or 'results'}: {error.strerror}"
+        message = f"{error.filename or 'results'}: {error.strerror}; what is finished is kept"
     else:
         return
     errors.print(message)

@@ -112,6 +112,11 @@ class Job:
             "settings": dict(self.settings),
         }
 
+    @cached_property
+    def name(self) -> str:
+        """Names the job by its content, such as `memory-0123456789abcdef`."""
+        return f"{self.measure}-{digest(self.request())}"
+
     @classmethod
     def from_request(cls, request: Mapping[str, Any]) -> "Job":
         """The inverse of `request`."""

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,30 @@ def code_sha256() -> str:
     for file in files:
         code.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes() + b"\0")
     return code.hexdigest()
+
+
+def origin(machine: Mapping[str, Any], *, code: str, variables: Mapping[str, str]) -> dict[str, Any]:
+    """Where a row comes from: rows of one table have it in common."""
+    return {"code": code, "machine": machine, "machine_id": machine_id(), "variables": dict(variables)}
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What has changed between two origins, for people; empty if nothing has."""
+    changed = []
+    if was["code"] != now["code"]:
+        changed.append(f"the measured code has changed (was {was['code'][:8]}, is {now['code'][:8]})")
+    if was["machine"] != now["machine"]:
+        changed.append(f"machine: {_changes(was['machine'], now['machine'])}")
+    elif was["machine_id"] != now["machine_id"]:
+        changed.append("another machine of the same kind")
+    if was["variables"] != now["variables"]:
+        changed.append(f"environment variables: {_changes(was['variables'], now['variables'])}")
+    return "; ".join(changed)
+
+
+def _changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    return ", ".join(f"{name} {was.get(name, 'none')} -> {now.get(name, 'none')}" for name in names)
 
 
 def commit() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A run of an experiment: what is left to do, each job in a fresh process, and the tables when all are done."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from harness.executors import SETTINGS, Outcome
 from harness.experiment import Experiment
 from harness.limits import NO_LIMITS, Limits
 from harness.rows import rows_of
-from harness.store import Row, Store
+from harness.store import DamagedError, Record, Row, Store
+from harness.tables import PROVENANCE
 
 Execute = Callable[[Mapping[str, Job]], Iterator[tuple[str, Outcome]]]
 """Executes named jobs and yields the name and the outcome of each as it finishes, in whatever order."""
@@ -33,12 +35,26 @@ class RunAbortedError(RuntimeError):
 
 
 class Run:
-    """One run of `experiment`, its results under `store`; `limits` are those that `execute` keeps to.
+    """One run of `experiment`, its results under `store`.
+
+    What is kept of earlier runs is taken up where it comes from the same code and machine; where `mixed`, from others
+    as well. `limits` are those that `execute` keeps to.
+
+    Attributes:
+        again: how many cells are measured again, by the reason why.
 
     Raises RunAbortedError where no worker can be started.
     """
 
-    def __init__(self, experiment: Experiment, store: Store, *, execute: Execute, limits: Limits = NO_LIMITS):
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: Store,
+        *,
+        execute: Execute,
+        limits: Limits = NO_LIMITS,
+        mixed: bool = False,
+    ):
         ((_, described),) = execute({"environment": Job(measure="environment", cells=())})
         if described.rows is None:
             raise RunAbortedError(f"no worker can be started: {described.error}")
@@ -46,41 +62,61 @@ class Run:
         self._store = store
         self._execute = execute
         self._limits = limits
+        self._mixed = mixed
         self._machine = described.rows[0][0]
         self._code = provenance.code_sha256()
-        self._keys = {self._key(job): job for job in experiment.jobs()}
-        self._rows: dict[str, list[Row]] = {}
+        self._origins = {
+            measure: provenance.origin(self._machine, code=self._code, variables=SETTINGS[measure])
+            for measure in experiment.measure
+        }
+        self._jobs = {job.name: job for job in experiment.jobs()}
+        self.again: Counter[str] = Counter()
+        self._records = {name: record for name, job in self._jobs.items() if (record := self._earlier(job))}
 
-    def _key(self, job: Job) -> str:
-        return digest([job.request(), SETTINGS[job.measure], self._code, self._machine, provenance.machine_id()])
+    def _earlier(self, job: Job) -> Record | None:
+        """What an earlier run has kept of `job`, if it holds good."""
+        try:
+            record = self._store.load(job)
+        except DamagedError as error:
+            self.again[str(error)] += len(job.cells)
+            return None
+        if record is None:
+            return None
+        status = record.rows[0]["status"]
+        reason = "" if self._limits.settle(status, record.limits) else f"ended as {status} before"
+        if not self._mixed:
+            reason = provenance.differences(record.origin, self._origins[job.measure]) or reason
+        if not reason:
+            return record
+        self.again[reason] += len(job.cells)
+        return None
 
     @property
     def cells(self) -> int:
         """How many cells there are to measure, a cell counted once for each measure."""
-        return sum(len(job.cells) for job in self._keys.values())
+        return sum(len(job.cells) for job in self._jobs.values())
 
     def execute(self) -> Iterator[Finished]:
         """Yield every job once it is done, those of earlier runs first. Closed at any moment, it loses what is running.
 
         Raises RunAbortedError where the measured code is edited meanwhile.
         """
-        for key, job in self._keys.items():
-            rows = self._store.rows(job.measure, key, self._limits)
-            if rows is not None:
-                self._rows[key] = rows
-                yield self._finished(key, job, resumed=True)
-        left = {key: job for key, job in self._keys.items() if key not in self._rows}
+        yield from [self._finished(name, resumed=True) for name in self._records]
+        left = {name: job for name, job in self._jobs.items() if name not in self._records}
         with closing(self._execute(left)) as outcomes:
-            for key, outcome in outcomes:
-                job = left[key]
+            for name, outcome in outcomes:
+                job = left[name]
                 if provenance.code_sha256() != self._code:
                     raise RunAbortedError("the measured code has changed during the run; start it again")
-                self._rows[key] = rows_of(job, outcome)
-                self._store.save(job.measure, key, rows=self._rows[key], log=outcome.log, limits=self._limits)
-                yield self._finished(key, job, resumed=False)
+                rows, origin = rows_of(job, outcome), self._origins[job.measure]
+                record = Record(rows=rows, log=outcome.log, limits=self._limits, origin=origin)
+                self._store.save(job, record)
+                self._records[name] = record
+                yield self._finished(name, resumed=False)
 
-    def _finished(self, key: str, job: Job, *, resumed: bool) -> Finished:
-        return Finished(job, self._rows[key][0]["error"], resumed, self._store.path(job.measure, key))
+    def _finished(self, name: str, *, resumed: bool) -> Finished:
+        job, (row, *_) = self._jobs[name], self._records[name].rows
+        return Finished(job, row["error"], resumed, self._store.path(job))
 
     def publish(self) -> list[Path]:
         """Write the tables, in the order of the grid, and environment.json, and return their paths.
@@ -88,13 +124,15 @@ class Run:
         Only after the last job of `execute`: a part of a grid is no result.
         """
         tables: dict[str, list[Row]] = {measure: [] for measure in self._experiment.measure}
-        for key, job in self._keys.items():
-            tables[job.measure] += self._rows[key]
+        for name, job in self._jobs.items():
+            record = self._records[name]
+            told = {PROVENANCE.name: digest(record.origin)} if self._mixed else {}
+            tables[job.measure] += [{**row, **told} for row in record.rows]
         return self._store.publish(tables, self._environment())
 
     def _environment(self) -> dict[str, Any]:
         experiment = self._experiment
-        settings = {job.measure: job.settings for job in self._keys.values() if job.settings}
+        settings = {job.measure: job.settings for job in self._jobs.values() if job.settings}
         return {
             "experiment": {
                 "name": experiment.name,
@@ -107,4 +145,13 @@ class Run:
             "machine": self._machine,
             "variables": {measure: SETTINGS[measure] for measure in experiment.measure},
             "drawn_with": provenance.versions(provenance.DRAWN_WITH),
+            **({"provenance": self._told_origins()} if self._mixed else {}),
+        }
+
+    def _told_origins(self) -> dict[str, Any]:
+        """What each name in the column `provenance` stands for; never the machine's own name."""
+        origins = {digest(record.origin): record.origin for record in self._records.values()}
+        return {
+            name: {part: value for part, value in origin.items() if part != "machine_id"}
+            for name, origin in origins.items()
         }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 
-from harness.tables import TABLES, Column, Table
+from harness.tables import Column, Table, table_of
 
 DTYPES = {"string": "str", "integer": "Int64", "number": "float64"}
 """`Int64` and not int64: a failed cell leaves its counts empty."""
@@ -95,7 +95,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def parse_table(name: str, content: bytes, *, where: str) -> pd.DataFrame:
     """As `read_table`, from the content of the file of table `name`; `where` is what an error calls it."""
-    table = TABLES[name]
+    table = table_of(name, content)
     written = _fields(table, content, where)
     for ok, rows in written.groupby(written["status"] == "ok"):
         _validate(rows, _written_schema(table, ok=ok), where)

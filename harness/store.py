@@ -4,25 +4,52 @@
         memory.csv, timeline.csv, time.csv, training.csv    those that the experiment measures
         datapackage.json                                     what their columns mean, for people and programs
         environment.json                                     where they come from; written last
-        cells/<measure>-<key>.json                           finished jobs
+        cells/<measure>-<name>.json                          finished jobs, and where each result comes from
+        cells/lock                                           held by the process that writes here
 
-A job's key is made from everything its result depends on: configuration, settings, measured code and machine. So a
-run takes up exactly the files that are its own, and a table never mixes machines or versions of the code.
+A job's file is named by its configuration and settings. One that is no longer in the grid stays, unread, until the
+job comes back; one whose origin is not that of the run is replaced when the job has been measured again.
 """
 
 import csv
+import fcntl
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from harness.cell import Job, digest
 from harness.limits import Limits
-from harness.tables import SCHEMA_VERSION, TABLES, data_package
+from harness.tables import PROVENANCE, SCHEMA_VERSION, TABLES, data_package
 
 Row = Mapping[str, Any]
+
+
+class DamagedError(ValueError):
+    """A job's file is not what was written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is kept of a job.
+
+    Attributes:
+        rows: of its table.
+        log: what its worker printed.
+        limits: those that it was given.
+        origin: where the rows come from, as `provenance.origin` tells it.
+    """
+
+    rows: list[Row]
+    log: str
+    limits: Limits
+    origin: Mapping[str, Any]
 
 
 class Store:
@@ -32,27 +59,59 @@ class Store:
         self.folder = folder
         self._cells = folder / "cells"
 
-    def path(self, measure: str, key: str) -> Path:
-        """The file of a job."""
-        return self._cells / f"{measure}-{key}.json"
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from writing here, and remove what a killed one has left half-written.
 
-    def rows(self, measure: str, key: str, limits: Limits) -> list[Row] | None:
-        """The rows of a job that is done with; None where it has not been run, or is to be tried again."""
-        path = self.path(measure, key)
+        The system releases the lock with the process that holds it, however that ends.
+
+        Raises:
+            ValueError: another process holds the folder, or it cannot be written.
+        """
         try:
-            record = json.loads(path.read_bytes())
+            self._cells.mkdir(parents=True, exist_ok=True)
+            file = (self._cells / "lock").open("a+")
+        except OSError as error:
+            raise ValueError(
+                f"{self.folder}: cannot be written: {error.strerror}; choose another folder with --results"
+            ) from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise ValueError(f"{self.folder}: is being written by {holder}; wait for it or stop it") from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}, started {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+            file.flush()
+            for left in (*self.folder.glob("*.tmp"), *self._cells.glob("*.tmp")):
+                left.unlink()
+            yield
+
+    def path(self, job: Job) -> Path:
+        """The file of a job."""
+        return self._cells / f"{job.name}.json"
+
+    def load(self, job: Job) -> Record | None:
+        """What is kept of a job; None where nothing is. Raises DamagedError."""
+        path = self.path(job)
+        try:
+            file = json.loads(path.read_bytes())
+            if file["digest"] == _seal(file["record"]):
+                return Record(**{**file["record"], "limits": Limits(**file["record"]["limits"])})
         except FileNotFoundError:
             return None
-        except ValueError:
-            raise ValueError(f"{path}: is damaged; delete it, and it is measured again") from None
-        earlier = Limits(**record["limits"])
-        return record["rows"] if all(limits.settle(row["status"], earlier) for row in record["rows"]) else None
+        except (ValueError, TypeError, KeyError):
+            pass
+        raise DamagedError(f"{path}: is damaged, or of another version")
 
-    def save(self, measure: str, key: str, *, rows: list[Row], log: str, limits: Limits) -> None:
-        """Keep the rows of a job, what its worker printed, and the limits that it was given."""
-        write_atomically(self.path(measure, key), _json({"rows": rows, "log": log, "limits": asdict(limits)}))
+    def save(self, job: Job, record: Record) -> None:
+        """Keep what is known of a job, in place of what was kept before."""
+        content = asdict(record)
+        write_atomically(self.path(job), _json({"record": content, "digest": _seal(content)}))
 
-    def publish(self, tables: Mapping[str, Iterable[Row]], environment: Mapping[str, Any]) -> list[Path]:
+    def publish(self, tables: Mapping[str, Sequence[Row]], environment: Mapping[str, Any]) -> list[Path]:
         """Replace the folder's tables, datapackage.json and environment.json, and return their paths.
 
         environment.json goes first and comes back last: where it is, the tables beside it are one complete set.
@@ -62,7 +121,7 @@ class Store:
         """
         from harness.schemas import parse_table  # imports pandas: seconds that the start of a run need not wait
 
-        contents = {measure: _csv(TABLES[measure].names, rows) for measure, rows in tables.items()}
+        contents = {measure: _csv(_columns(measure, rows), rows) for measure, rows in tables.items()}
         for measure, content in contents.items():
             parse_table(measure, content, where=f"{measure}.csv as measured")
         environment_path = self.folder / "environment.json"
@@ -81,19 +140,35 @@ class Store:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader, or a crash at any moment, finds the old file or the new one."""
+    """Write `content` to `path` so that a reader, or a crash at any moment, finds the old file or the new one.
+
+    Raises OSError, with the file's name, and leaves nothing half-written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the new name is on the disk as well
-    finally:
-        os.close(folder)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name is on the disk as well
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _seal(record: Any) -> str:
+    return digest([SCHEMA_VERSION, record])
+
+
+def _columns(measure: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    table = TABLES[measure]
+    return table.mixed().names if any(PROVENANCE.name in row for row in rows) else table.names
 
 
 def _csv(columns: tuple[str, ...], rows: Iterable[Row]) -> bytes:

@@ -6,7 +6,7 @@ Plain data, read by the store that writes the tables, by the schemas that valida
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 SCHEMA_VERSION = 2
@@ -48,6 +48,10 @@ class Table:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    def mixed(self) -> "Table":
+        """The same table, whose rows were allowed to come from different machines or versions of the code."""
+        return replace(self, columns=(*self.columns, PROVENANCE))
 
 
 def _text(name: str, description: str, **options: Any) -> Column:
@@ -96,6 +100,8 @@ _KEY = (
     _text("status", "ok, or why there is no measurement.", filled="always", values=STATUSES),
 )
 _ERROR = _text("error", "What went wrong; empty if nothing did.", filled="sometimes")
+
+PROVENANCE = _text("provenance", "Names what the row comes from, told in environment.json.", filled="always")
 
 KEY_COLUMNS = tuple(column.name for column in _KEY)
 """The first columns of every table; the rest of a row is what was measured."""
@@ -174,12 +180,18 @@ TABLES: Mapping[str, Table] = {
 """By name, which is also the measure's, and the CSV file's without `.csv`."""
 
 
+def table_of(name: str, content: bytes) -> Table:
+    """The table that is in `content`, that of a CSV file of this name."""
+    header, _, _ = content.partition(b"\n")
+    return TABLES[name].mixed() if header.endswith(f",{PROVENANCE.name}".encode()) else TABLES[name]
+
+
 def data_package(title: str, contents: Mapping[str, bytes]) -> dict[str, Any]:
     """A Frictionless data package that describes tables, given as the contents of their CSV files by name."""
     return {
         "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
         "title": title,
-        "resources": [_resource(TABLES[name], content) for name, content in contents.items()],
+        "resources": [_resource(table_of(name, content), content) for name, content in contents.items()],
     }
 
 

@@ -10,8 +10,10 @@ from cells import REPEATS, answer
 from harness import provenance
 from harness.executors import Outcome
 from harness.experiment import Experiment
+from harness.limits import NO_LIMITS, Limits
 from harness.rows import predict
 from harness.runner import Run, RunAbortedError
+from harness.schemas import parse_table
 from harness.store import Store
 
 TEXT = """
@@ -31,6 +33,7 @@ class Workers:
         self.jobs = []
         self.machine = {"cpu": "one"}
         self.broken = set()
+        self.fault = "killed"
 
     def __call__(self, jobs):
         for name, job in jobs.items():
@@ -42,7 +45,7 @@ class Workers:
             return Outcome([[self.machine]]) if self.machine else Outcome(None, error)
         self.jobs.append(job)
         if job.measure in self.broken:
-            return Outcome(None, "the worker was killed by signal 9 (Killed)", "its last words", "killed")
+            return Outcome(None, "the worker was killed by signal 9 (Killed)", "its last words", self.fault)
         return Outcome(answer(job))
 
 
@@ -55,10 +58,10 @@ def workers():
 def start(tmp_path, workers):
     """Start a run of an experiment file's text; its results are always under the same folder."""
 
-    def start(text=TEXT):
+    def start(text=TEXT, **options):
         path = tmp_path / "experiment.toml"
         path.write_text(text)
-        return Run(Experiment.load(path), Store(tmp_path / "results"), execute=workers)
+        return Run(Experiment.load(path), Store(tmp_path / "results"), execute=workers, **options)
 
     return start
 
@@ -127,7 +130,8 @@ def test_a_failed_job_is_a_row_a_cell_and_is_tried_again(start, workers):
     finished = list(run.execute())
     assert not any(one.resumed for one in finished)
     assert [one.error != "" for one in finished] == [False] * 4 + [True] * 2
-    assert json.loads(finished[-1].path.read_text())["log"] == "its last words"
+    assert json.loads(finished[-1].path.read_text())["record"]["log"] == "its last words"
+    assert run.again == {"ended as killed before": 8}
 
 
 def test_a_change_of_settings_measures_again_only_what_depends_on_them(start, workers):
@@ -142,6 +146,7 @@ def test_a_change_of_settings_measures_again_only_what_depends_on_them(start, wo
 
 @pytest.mark.parametrize("change", ["machine", "code", "machine id"])
 def test_another_machine_or_another_code_makes_a_complete_new_set(start, workers, monkeypatch, change):
+    code = provenance.code_sha256()
     run = start()
     list(run.execute())
     run.publish()
@@ -153,11 +158,82 @@ def test_another_machine_or_another_code_makes_a_complete_new_set(start, workers
     else:
         monkeypatch.setattr(provenance, "machine_id", lambda: "another")
     run = start()
+    ((reason, cells),) = run.again.items()
+    assert cells == run.cells
+    assert reason.startswith(
+        {
+            "machine": "machine: cpu one -> another",
+            "code": f"the measured code has changed (was {code[:8]}, is another)",
+            "machine id": "another machine of the same kind",
+        }[change]
+    )
     assert not any(one.resumed for one in run.execute())
     assert len(workers.jobs) == 6
     environment = json.loads(run.publish()[-1].read_text())
     assert environment["machine"] == workers.machine
     assert environment["code"]["sha256"] == provenance.code_sha256()
+
+
+def test_rows_of_different_machines_mix_only_if_asked_and_a_column_tells_them_apart(start, workers):
+    steps = start().execute()
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    workers.machine = {"cpu": "another"}
+    run = start(mixed=True)
+    assert not run.again
+    assert [one.resumed for one in run.execute()] == [True] * 3 + [False] * 3
+    paths = run.publish()
+    origins = json.loads(paths[-1].read_text())["provenance"]
+    machines = [origins[row["provenance"]]["machine"]["cpu"] for row in table(paths, "memory.csv")]
+    assert machines == ["one"] * 3 + ["another"]
+    assert len(parse_table("memory", paths[0].read_bytes(), where="mixed")) == 4
+    resource = json.loads(paths[-2].read_text())["resources"][0]
+    assert resource["schema"]["fields"][-1]["name"] == "provenance"
+    run = start()
+    assert run.again == {"machine: cpu one -> another": 3}
+    list(run.execute())
+    paths = run.publish()
+    assert "provenance" not in table(paths, "memory.csv")[0] | json.loads(paths[-1].read_text())
+
+
+def test_a_damaged_record_is_measured_again_and_said(start):
+    first = next(start().execute())
+    first.path.write_text("{}")
+    run = start()
+    assert run.again == {f"{first.path}: is damaged, or of another version": 1}
+    assert not any(one.resumed for one in run.execute())
+
+
+def test_a_cell_that_a_limit_ended_is_tried_again_when_that_is_raised(start, workers):
+    workers.fault = "timeout"
+    workers.broken = {"memory"}
+    list(start(limits=Limits(timeout=2)).execute())
+    workers.broken = set()
+    for limits in (Limits(timeout=2), Limits(timeout=1, memory_limit=1)):
+        run = start(limits=limits)
+        assert not run.again
+        assert all(one.resumed for one in run.execute())
+    for limits in (Limits(timeout=3), NO_LIMITS):
+        assert start(limits=limits).again == {"ended as timeout before": 4}
+
+
+@pytest.mark.parametrize(
+    ("status", "settled_by"),
+    [
+        ("ok", {0, 1, 2, 3}),
+        ("failed", set()),
+        ("killed", set()),
+        ("skipped_too_large", set()),
+        ("timeout", {1, 3}),
+        ("out_of_memory", {2, 3}),
+    ],
+)
+def test_what_ended_under_limits_is_settled_by_those_that_are_no_laxer(status, settled_by):
+    now = [NO_LIMITS, Limits(timeout=1), Limits(memory_limit=7), Limits(timeout=2, memory_limit=8)]
+    earlier = Limits(timeout=2, memory_limit=8)
+    assert {number for number, limits in enumerate(now) if limits.settle(status, earlier)} == settled_by
+    assert Limits(memory_limit=7).settle(status, NO_LIMITS) == (status == "ok")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,10 @@ from cells import answer, store_all_cell
 from harness import store as store_module
 from harness.cell import Job
 from harness.executors import Outcome
-from harness.limits import NO_LIMITS
+from harness.limits import Limits
+from harness.provenance import ROOT
 from harness.rows import rows_of
-from harness.store import Store, write_atomically
+from harness.store import DamagedError, Record, Store, write_atomically
 from harness.tables import SCHEMA_VERSION, TABLES
 
 JOBS = {
@@ -40,32 +43,67 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "table.csv"
     write_atomically(path, b"old")
     stop_at(monkeypatch, "fsync", 0)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
         write_atomically(path, b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table.csv"]
     assert path.read_bytes() == b"old"
     write_atomically(path, b"new")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["table.csv"]
     assert path.read_bytes() == b"new"
 
 
-def test_a_job_is_finished_when_all_its_rows_are_ok(tmp_path):
-    store = Store(tmp_path)
-    assert store.rows("memory", "key", NO_LIMITS) is None
-    store.save("memory", "key", rows=[*OK, *FAILED], log="trace", limits=NO_LIMITS)
-    assert store.rows("memory", "key", NO_LIMITS) is None
-    assert json.loads(store.path("memory", "key").read_text())["log"] == "trace"
-    store.save("memory", "key", rows=OK, log="", limits=NO_LIMITS)
-    assert store.rows("memory", "key", NO_LIMITS) == OK
-    assert store.rows("time", "key", NO_LIMITS) is None
+def record(rows, **changes):
+    return Record(**{"rows": rows, "log": "trace", "limits": Limits(timeout=2.5), "origin": {"code": "c"}, **changes})
 
 
-def test_a_damaged_file_is_named(tmp_path):
+def test_a_record_comes_back_as_it_was_kept(tmp_path):
     store = Store(tmp_path)
-    store.save("memory", "key", rows=OK, log="", limits=NO_LIMITS)
-    path = store.path("memory", "key")
-    path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(ValueError, match=f"{path}: is damaged"):
-        store.rows("memory", "key", NO_LIMITS)
+    assert store.load(JOBS["memory"]) is None
+    for rows in (FAILED, OK):
+        store.save(JOBS["memory"], record(rows))
+        assert store.load(JOBS["memory"]) == record(rows)
+    assert store.load(JOBS["time"]) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda content: b"{}",
+        lambda content: b"[1]",
+        lambda content: b"\xff" + content,
+        lambda content: content.replace(b'"memray_peak_bytes": ', b'"memray_peak_bytes": 1'),
+        lambda content: content.replace(b'"log"', b'"lag"'),
+    ],
+)
+def test_a_damaged_record_is_told_from_a_whole_one(tmp_path, damage):
+    store = Store(tmp_path)
+    store.save(JOBS["memory"], record(OK))
+    path = store.path(JOBS["memory"])
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DamagedError, match=f"^{path}: is damaged, or of another version$"):
+        store.load(JOBS["memory"])
+
+
+def test_one_process_at_a_time_writes_to_a_folder(tmp_path):
+    code = (
+        f"from harness.store import *\nwith Store(Path({str(tmp_path)!r})).held(): print('held', flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=-1, stdout=-1) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        said = rf"^{tmp_path}: is being written by process {holder.pid} on \S+, started 20[-\d: ]+; wait"
+        with pytest.raises(ValueError, match=said), Store(tmp_path).held():
+            pass
+        (tmp_path / "cells" / "memory-0.json.tmp").write_bytes(b"half")
+        holder.kill()
+    with Store(tmp_path).held():
+        assert [path.name for path in (tmp_path / "cells").iterdir()] == ["lock"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line():
+    said = r"^/sys/results: cannot be written: .*; choose another folder with --results$"
+    with pytest.raises(ValueError, match=said), Store(Path("/sys/results")).held():
+        pass
 
 
 def test_a_table_has_all_its_columns_and_plain_line_ends(tmp_path):
