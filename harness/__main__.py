@@ -139,7 +139,7 @@ def show(experiment: ExperimentFile) -> None:
     varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in varying:
-        justify = "left" if column in ("layers", "variant") else "right"
+        justify = "left" if column in ("framework", "layers", "variant") else "right"
         table.add_column(column.replace("_", " "), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(row[column] for column in varying))
@@ -238,11 +238,12 @@ def _name(job: Job) -> str:
 
 
 def _costs(cell: Cell) -> dict[str, str]:
-    trace = predict(cell)
+    trace = None if cell.peer else predict(cell)  # nobody predicts another framework
     return {
+        "framework": cell.framework,
         **{name: str(getattr(cell, name)) for name in ("layers", "batch", "dtype", "activation", "seed", "variant")},
-        "forward_steps": f"{trace.forward_steps:,}",
-        "predicted_peak_bytes": f"{trace.peak_bytes:,}",
+        "forward_steps": f"{trace.forward_steps:,}" if trace else "",
+        "predicted_peak_bytes": f"{trace.peak_bytes:,}" if trace else "",
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.peers import OWN, PEERS
 from harness.tables import KEY_COLUMNS
 from networks.chain import Chain
 from networks.layer_lists import parse_layers
@@ -27,10 +28,11 @@ class Cell:
 
     `layers` is the short form, such as `64,128x32,10`. `NetworkWithCheckpointing` has a `checkpoint_frequency` and
     `recompute`, or a `schedule` such as `revolve(slots=4)`; what it has not is None, and `Network`, which is store-all,
-    has none of them.
+    has none of them. Another framework's step is a `peer` such as `torch.checkpoint`, with a `checkpoint_frequency`
+    where it takes one; its `network` is None.
     """
 
-    network: str
+    network: str | None
     layers: str
     batch: int
     dtype: str
@@ -39,6 +41,7 @@ class Cell:
     recompute: str | None
     schedule: str | None
     seed: int
+    peer: str | None = None
 
     @cached_property
     def widths(self) -> list[int]:
@@ -55,6 +58,11 @@ class Cell:
         """The widest hidden layer; 0 where there is none."""
         return max(self.widths[1:-1], default=0)
 
+    @property
+    def hidden_bytes(self) -> int:
+        """Bytes of an after of the widest hidden layer."""
+        return self.batch * self.width * np.dtype(self.dtype).itemsize
+
     @cached_property
     def cell_id(self) -> str:
         return digest(asdict(self))
@@ -62,7 +70,7 @@ class Cell:
     @property
     def store_all(self) -> "Cell":
         """The same network without checkpointing: what this cell is compared with, and the name of its group."""
-        return replace(self, network="Network", checkpoint_frequency=None, recompute=None, schedule=None)
+        return replace(self, network="Network", checkpoint_frequency=None, recompute=None, schedule=None, peer=None)
 
     @cached_property
     def chain(self) -> Chain:
@@ -79,8 +87,16 @@ class Cell:
         return {}
 
     @property
+    def framework(self) -> str:
+        """What runs the step: `networks`, which are this project's, or another one's name."""
+        return self.peer.partition(".")[0] if self.peer else OWN
+
+    @property
     def variant(self) -> str:
-        """What distinguishes this cell in its group, for people."""
+        """What distinguishes this cell in its group, or among those of its framework, for people."""
+        if self.peer is not None:
+            name = self.peer.partition(".")[2]
+            return f"{name} checkpoint_frequency={self.checkpoint_frequency}" if PEERS[self.peer] else name
         if self.schedule is not None:
             return self.schedule
         if self.checkpoint_frequency is not None:

@@ -21,7 +21,13 @@ WORKER = (sys.executable, "-m", "harness.worker")
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """All that a worker sees of the caller's environment: what it needs to start, and the BLAS kernel of this machine."""
 
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NPROC": "1",  # how many threads XLA makes
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+}
 _FOR_MEMORY = {
     **_ONE_THREAD,
     "PYTHONHASHSEED": "0",
@@ -38,7 +44,10 @@ _FOR_TIME = {
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     "memory": _FOR_MEMORY,
     "timeline": _FOR_MEMORY,
+    "peers_memory": _FOR_MEMORY,
+    "resident": {**_ONE_THREAD, "PYTHONHASHSEED": "0"},
     "time": _FOR_TIME,
+    "peers_time": _FOR_TIME,
     "training": _FOR_TIME,
     "products": _FOR_TIME,
     "environment": _FOR_TIME,
@@ -47,6 +56,22 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 
 _OUT_OF_MEMORY = ("MemoryError", "OpenBLAS error: Memory allocation still failed")
 """How the last words of a worker begin that could not allocate."""
+
+ALLOCATORS: Mapping[str, Mapping[str, str]] = {
+    "glibc": {},
+    "glibc_fixed_threshold": {"MALLOC_MMAP_THRESHOLD_": str(128 * 2**10)},
+}
+"""The variables of each allocator under which resident memory is taken, beside those of the measure.
+
+glibc raises its threshold, from 128 KiB to at most 32 MiB, each time a larger block is freed: blocks below it come from
+a heap, whose holes stay resident. A fixed threshold leaves every large block a mapping of its own, gone when it is
+freed.
+"""
+
+
+def variables(job: Job) -> dict[str, str]:
+    """The variables that a worker's process has for `job`."""
+    return {**SETTINGS[job.measure], **ALLOCATORS.get(job.settings.get("allocator"), {})}
 
 
 @dataclass(frozen=True)
@@ -88,7 +113,7 @@ def run_in_subprocess(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
-        env={**inherited, **SETTINGS[job.measure]},
+        env={**inherited, **variables(job)},
         start_new_session=True,
     ) as process:
         try:

@@ -6,7 +6,7 @@ of several grids, each under `[[grid]]`, has the cells of all of them.
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -26,13 +26,18 @@ from pydantic import (
 )
 
 from harness.cell import Cell, Job
+from harness.executors import ALLOCATORS
+from harness.peers import PEERS
 from harness.sizes import parse_bytes
 from networks.layer_lists import format_layers, parse_layers
 from networks.schedules.spec import parse_schedule
 
-Measure = Literal["memory", "timeline", "time", "training"]
+Measure = Literal["memory", "timeline", "peers_memory", "resident", "time", "peers_time", "training"]
 MEASURES: tuple[str, ...] = get_args(Measure)
 """In the order they are measured: what repeats to the byte first, what the clock measures last."""
+
+PEER_MEASURES = ("peers_memory", "resident", "peers_time")
+"""What other frameworks' cells are asked; this project's own are asked it beside them."""
 
 FigureName = Literal[
     "peak_by_depth",
@@ -83,6 +88,7 @@ Seed = Annotated[int, _integer(0)]
 Seconds = Annotated[float, _number("a number of seconds above 0", lambda value: 0 < value < float("inf"))]
 SizeText = Annotated[int, PlainValidator(_size)]
 Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
+PeerText = Annotated[str, _checked(f"one of {', '.join(PEERS)}", PEERS.__contains__)]
 ScheduleText = Annotated[StrictStr, AfterValidator(lambda text: parse_schedule(text).__name__)]
 
 
@@ -94,7 +100,8 @@ class Grid(_Table):
     """The dimensions, those of `NetworkWithCheckpointing` alone among them.
 
     It is trained with each `recompute` at each `checkpoint_frequency`, and by each `schedule`; a grid that lists
-    schedules and no frequency has none.
+    schedules and no frequency has none. Each `peer` is another framework's step, at each `checkpoint_frequency` if it
+    takes one.
     """
 
     layers: list[Layers] = Field(min_length=1)
@@ -107,6 +114,7 @@ class Grid(_Table):
     checkpoint_frequency: list[Size] = Field([2], min_length=1)
     recompute: list[Literal["segment", "each"]] = Field(["segment"], min_length=1)
     schedule: list[ScheduleText] = []
+    peer: list[PeerText] = []
     seed: list[Seed] = Field([0], min_length=1)
 
     def cells(self) -> Iterator[Cell]:
@@ -137,6 +145,9 @@ class Grid(_Table):
                 yield {**checkpointing, "checkpoint_frequency": frequency, "recompute": recompute}
             for schedule in self.schedule:
                 yield {**checkpointing, "schedule": schedule}
+        for peer in self.peer:
+            for frequency in self.checkpoint_frequency if PEERS[peer] else [None]:
+                yield {**none, "network": None, "peer": peer, "checkpoint_frequency": frequency}
 
 
 class TimeSettings(_Table):
@@ -144,6 +155,18 @@ class TimeSettings(_Table):
 
     repeats: Annotated[int, _integer(15)] = 15
     order_seed: Seed = 0
+
+
+class PeersTimeSettings(TimeSettings):
+    """A cell that has taken `seconds` and five repeats stops there; how many there were is a column."""
+
+    seconds: Annotated[float, _number("a number above 0", lambda value: value > 0)] = 30.0
+
+
+class ResidentSettings(_Table):
+    """Resident memory varies: it is taken several times in a process."""
+
+    repeats: Size = 3
 
 
 class TrainingSettings(_Table):
@@ -162,6 +185,14 @@ class LimitSettings(_Table):
     memory_limit: SizeText | None = None
 
 
+SECTIONS: Mapping[str, type[_Table]] = {
+    "time": TimeSettings,
+    "peers_time": PeersTimeSettings,
+    "resident": ResidentSettings,
+    "training": TrainingSettings,
+}
+"""The measures that have settings, each in a section of its own name."""
+
 _TABLE, _TABLES = "[grid]", "[[grid]]"
 Grids = Annotated[
     Annotated[Grid, Tag(_TABLE)] | Annotated[list[Grid], Field(min_length=1), Tag(_TABLES)],
@@ -178,6 +209,8 @@ class Experiment(_Table):
     figures: list[FigureName] = []
     grid: Grids
     time: TimeSettings = TimeSettings()
+    peers_time: PeersTimeSettings = PeersTimeSettings()
+    resident: ResidentSettings = ResidentSettings()
     training: TrainingSettings = TrainingSettings()
     limits: LimitSettings = LimitSettings()
 
@@ -215,9 +248,16 @@ class Experiment(_Table):
 
     @model_validator(mode="after")
     def _sections_are_used(self) -> "Experiment":
-        for section in ("time", "training"):
+        for section in SECTIONS:
             if section in self.model_fields_set and section not in self.measure:
                 raise ValueError(f'{section}: has no effect, because measure does not list "{section}"')
+        return self
+
+    @model_validator(mode="after")
+    def _peers_are_measured_as_peers(self) -> "Experiment":
+        others = [measure for measure in self.measure if measure not in PEER_MEASURES]
+        if others and any(grid.peer for grid in self._grids):
+            raise ValueError(f"grid: peer has the measures {', '.join(PEER_MEASURES)} alone, not {', '.join(others)}")
         return self
 
     @model_validator(mode="after")
@@ -238,6 +278,11 @@ class Experiment(_Table):
     def cells(self) -> list[Cell]:
         """The cells of every grid, each once, the variants of a comparison group beside each other."""
         return [cell for cells in self._groups() for cell in cells]
+
+    @property
+    def frameworks(self) -> list[str]:
+        """The other frameworks whose steps are measured."""
+        return sorted({cell.framework for cell in self.cells() if cell.peer})
 
     def _groups(self) -> list[list[Cell]]:
         groups: dict[Cell, dict[Cell, None]] = {}
@@ -261,10 +306,15 @@ class Experiment(_Table):
     def _jobs_of(self, measure: str) -> Iterator[Job]:
         for cells in self._groups():
             if measure in ("time", "training"):
-                yield Job(measure=measure, cells=tuple(cells), settings=getattr(self, measure).model_dump())
+                yield Job(measure=measure, cells=tuple(cells), settings=self.settings(measure))
             else:
-                for cell in cells:
-                    yield Job(measure=measure, cells=(cell,))
+                for cell, allocator in product(cells, ALLOCATORS if measure == "resident" else [None]):
+                    settings = self.settings(measure) | ({"allocator": allocator} if allocator else {})
+                    yield Job(measure=measure, cells=(cell,), settings=settings)
+
+    def settings(self, measure: str) -> dict[str, Any]:
+        """Those of the measure's section; none where it has no section."""
+        return getattr(self, measure).model_dump() if measure in SECTIONS else {}
 
 
 def _read(path: Path) -> bytes:
@@ -304,11 +354,6 @@ def _describe(error: dict[str, Any]) -> str:
 
 
 def _keys_beside(location: list[str | int]) -> list[str]:
-    sections: dict[str | int, type[BaseModel]] = {
-        "grid": Grid,
-        "time": TimeSettings,
-        "training": TrainingSettings,
-        "limits": LimitSettings,
-    }
-    table = sections[location[0]] if len(location) > 1 else Experiment
+    tables: dict[str | int, type[BaseModel]] = {"grid": Grid, "limits": LimitSettings, **SECTIONS}
+    table = tables[location[0]] if len(location) > 1 else Experiment
     return list(table.model_fields)

@@ -10,7 +10,7 @@ from harness.cell import Job
 from harness.executors import Outcome, run_in_subprocess
 from harness.room import needed_bytes
 
-BESIDE_OTHERS = frozenset({"memory", "timeline"})
+BESIDE_OTHERS = frozenset({"memory", "timeline", "peers_memory", "resident"})
 """The measures that count bytes. What the clock measures runs alone: beside others it would measure them as well."""
 
 

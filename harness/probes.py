@@ -4,7 +4,9 @@ A peak counts requested bytes, not resident memory, from the start of the step: 
 counted nor subtracted. After a warm-up it is the same to the byte in every run.
 """
 
+import ctypes
 import gc
+import os
 import sys
 import tempfile
 import time
@@ -17,6 +19,7 @@ from typing import NamedTuple
 
 import memray
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from networks import buffers
 
@@ -32,6 +35,7 @@ PRODUCT_ROWS, PRODUCT_ITEMS = 256, 2**22
 """Rows that are timed of a product at least, and items of its factors at most if those are more rows."""
 
 _DEALLOCATORS = (memray.AllocatorType.FREE, memray.AllocatorType.MUNMAP)
+_CLEAR_REFS = Path("/proc/self/clear_refs")
 _MARK_BYTES = 4096  # above 512 the interpreter has each block from malloc and gives it back at once
 
 
@@ -84,7 +88,8 @@ def memory_at_marks(step: Callable[[], None], marks: Marks, count: int) -> tuple
 
     What comes after the last mark belongs to the last stretch.
     """
-    with _capture(step, marks, count) as (reader, addresses):
+    file_format = memray.FileFormat.ALL_ALLOCATIONS if count else memray.FileFormat.AGGREGATED_ALLOCATIONS
+    with _capture(step, file_format, marks, count) as (reader, addresses):
         peak = reader.metadata.peak_memory
         parts = dict.fromkeys((*SITES.values(), OTHER_SITES), 0)
         for record in reader.get_high_watermark_allocation_records(merge_threads=True):
@@ -117,6 +122,49 @@ def _stretches(records: Iterable[memray.AllocationRecord], marks: set[int]) -> I
         yield stretch._replace(peak_bytes=max(stretch.peak_bytes, peak))
 
 
+def blocks_at_peak(step: Callable[[], None], *, nbytes: int) -> int:
+    """Run `step` once under memray and return how many blocks of exactly `nbytes` are live at its peak."""
+    with _capture(step, memray.FileFormat.ALL_ALLOCATIONS, Marks(), 0) as (reader, _):
+        sizes: dict[int, int] = {}
+        live = peak = blocks = blocks_at_peak = 0
+        for record in reader.get_allocation_records():
+            freed = record.allocator in _DEALLOCATORS
+            size = sizes.pop(record.address, 0) if freed else record.size
+            if not freed:
+                sizes[record.address] = size
+            sign = -1 if freed else 1
+            live += sign * size
+            blocks += sign * (size == nbytes)
+            if live > peak:
+                peak, blocks_at_peak = live, blocks
+    return blocks_at_peak
+
+
+def resident_peak(step: Callable[[], None]) -> dict[str, int]:
+    """Run `step` once and return how far resident memory rose in it, and where it stood before, in bytes.
+
+    The kernel's own high-water mark is set back before the step. Freed memory is given back first, so that what was
+    resident before is what was in use. The kernel counts in batches: a few hundred KB are noise.
+
+    Raises:
+        RuntimeError: this system has no mark that can be set back.
+    """
+    with quiet_heap():
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+            _CLEAR_REFS.write_text("5")
+        except (OSError, AttributeError) as error:
+            raise RuntimeError(f"resident peaks need glibc and a writable {_CLEAR_REFS}: {error}") from None
+        before = _status_bytes("VmRSS")
+        step()
+        return {"resident_before_bytes": before, "resident_peak_bytes": _status_bytes("VmHWM") - before}
+
+
+def _status_bytes(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 2**10 for line in lines if line.startswith(f"{field}:"))
+
+
 def stopwatch() -> Callable[[], float]:
     """Return a function that tells the seconds since it was last called, or made."""
     last = time.perf_counter_ns()
@@ -127,6 +175,26 @@ def stopwatch() -> Callable[[], float]:
         return (last - before) / 1e9
 
     return lap
+
+
+def pin_to_one_cpu() -> int | None:
+    """Keep this process on one processor, where the system allows it, and return which; else None.
+
+    It is the last one: the first serves most interrupts.
+    """
+    try:
+        cpu = max(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpu})
+    except (AttributeError, OSError):
+        return None
+    return cpu
+
+
+def require_one_thread() -> None:
+    """Raise RuntimeError if a library that is loaded would compute with more than one thread."""
+    threads = {pool["internal_api"]: pool["num_threads"] for pool in threadpool_info()}
+    if any(number != 1 for number in threads.values()):
+        raise RuntimeError(f"measurements need one thread, got {threads}")
 
 
 def product_seconds(batch: int, inputs: int, outputs: int, *, dtype: str) -> tuple[float, float, float]:
@@ -151,13 +219,14 @@ def _median_seconds(left: np.ndarray, right: np.ndarray) -> float:
 
 
 @contextmanager
-def _capture(step: Callable[[], None], marks: Marks, count: int) -> Iterator[tuple[memray.FileReader, set[int]]]:
+def _capture(
+    step: Callable[[], None], file_format: memray.FileFormat, marks: Marks, count: int
+) -> Iterator[tuple[memray.FileReader, set[int]]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "capture.bin"
         marks.lay(count)
         _run_profiled(step)
         addresses = marks.lay(count)
-        file_format = memray.FileFormat.ALL_ALLOCATIONS if count else memray.FileFormat.AGGREGATED_ALLOCATIONS
         with quiet_heap(), memray.Tracker(path, file_format=file_format):
             step()
         with memray.FileReader(path) as reader:

@@ -3,8 +3,8 @@
 import hashlib
 import platform
 import subprocess
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,17 @@ from threadpoolctl import threadpool_info
 
 ROOT = Path(__file__).resolve().parent.parent
 
-ROWS_COME_FROM = ("worker", "probes", "cell", "rows")
+ROWS_COME_FROM = ("worker", "steps", "probes", "cell", "rows", "peers/*")
+FRAMEWORKS = {"torch": ("torch",), "jax": ("jax", "jaxlib"), "sklearn": ("scikit-learn",)}
 MEASURED_WITH = ("numpy", "memray", "scikit-learn", "threadpoolctl")
 DRAWN_WITH = ("pandas", "scipy", "matplotlib", "seaborn")
 
 
-def machine() -> dict[str, Any]:
+def machine(frameworks: Iterable[str] = ()) -> dict[str, Any]:
     """What a measurement depends on beside the code and the settings, as seen from the process that measures.
 
-    BLAS libraries are described as they are loaded there: kernel architecture and number of threads included.
+    BLAS libraries are described as they are loaded there: kernel architecture and number of threads included. The
+    versions of other `frameworks` are added, None where one is not installed.
     """
     libraries = ({key: value for key, value in library.items() if key != "filepath"} for library in threadpool_info())
     return {
@@ -30,6 +32,7 @@ def machine() -> dict[str, Any]:
         "libc": " ".join(platform.libc_ver()),
         "python": platform.python_version(),
         **versions(MEASURED_WITH),
+        **{package: _version(package) for framework in frameworks for package in FRAMEWORKS[framework]},
         "blas": [dict(sorted(library.items())) for library in libraries],
     }
 
@@ -51,9 +54,19 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
     return {package: version(package) for package in packages}
 
 
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def code_sha256() -> str:
     """A hash of the code that a row comes from: what is measured, what measures it, and what makes a row of that."""
-    files = [*sorted(ROOT.glob("networks/**/*.py")), *(ROOT / "harness" / f"{name}.py" for name in ROWS_COME_FROM)]
+    files = [
+        *sorted(ROOT.glob("networks/**/*.py")),
+        *(file for name in ROWS_COME_FROM for file in sorted(ROOT.glob(f"harness/{name}.py"))),
+    ]
     code = hashlib.sha256()
     for file in files:
         code.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes() + b"\0")

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from harness.cell import Job
+from harness.cell import Cell, Job
 from harness.executors import Outcome, run_in_subprocess
 from harness.limits import Limits
 from harness.rows import predict
@@ -17,6 +17,10 @@ memray 8 MiB; the rest is to spare. Of it 80 MiB become resident."""
 DIGITS_BYTES = 112 * 2**20
 """What a training reserves besides: scikit-learn and the digits."""
 
+PEER_BYTES = 512 * 2**20
+PEER_FACTOR = 2.5
+"""Another framework's libraries, and its step against our store-all's: scikit-learn keeps two values a layer."""
+
 STEP_FACTOR = 1.05
 """A step's resident bytes under memray against its predicted peak: at most 1.01 from 1 MiB to 130 MiB."""
 
@@ -25,7 +29,7 @@ def needed_bytes(job: Job) -> int:
     """The resident memory a job takes: the worker, its cells' parameters and inputs, and the largest step."""
     held = sum(sum(cell.chain.parameter_delta_bytes) + cell.batch * cell.widths[0] * 8 for cell in job.cells)
     digits = DIGITS_BYTES if job.measure == "training" else 0
-    return WORKER_BYTES + digits + held + int(STEP_FACTOR * max(predict(cell).peak_bytes for cell in job.cells))
+    return WORKER_BYTES + digits + held + max(_step_bytes(cell) for cell in job.cells)
 
 
 def run_if_it_fits(job: Job, *, limits: Limits, force: bool = False, **options: Any) -> Outcome:
@@ -46,6 +50,12 @@ def _too_large(job: Job, limits: Limits) -> str:
     else:
         return ""
     return f"needs {format_bytes(needed)}, by its predicted peak and what its process holds besides: more than {bound}"
+
+
+def _step_bytes(cell: Cell) -> int:
+    if cell.peer is not None:
+        return PEER_BYTES + int(PEER_FACTOR * predict(cell.store_all).peak_bytes)
+    return int(STEP_FACTOR * predict(cell).peak_bytes)
 
 
 def available_bytes() -> int:

@@ -3,6 +3,7 @@
 from harness.cell import Cell, Job
 from harness.executors import Outcome
 from harness.store import Row
+from harness.tables import FRAMEWORK_COLUMNS, TABLES
 from networks import Trace, dry_run
 
 PREDICTED = ("forward_steps", "forward_flops", "hits", "misses", "peak_cached_layers")
@@ -18,14 +19,23 @@ def rows_of(job: Job, outcome: Outcome) -> list[Row]:
     """The rows of a job's table: those measured, or one for each cell with the reason why there are none."""
     measured = [[{}] for _ in job.cells] if outcome.rows is None else outcome.rows
     return [
-        {**cell.key_columns(outcome.status), **_beside_prediction(job, cell, row), "error": outcome.error}
+        {
+            **cell.key_columns(outcome.status),
+            **_framework(job, cell),
+            **_beside_prediction(job, cell, row),
+            "error": outcome.error,
+        }
         for cell, rows in zip(job.cells, measured, strict=True)
         for row in rows
     ]
 
 
+def _framework(job: Job, cell: Cell) -> Row:
+    return {column: getattr(cell, column) for column in FRAMEWORK_COLUMNS if column in TABLES[job.measure].names}
+
+
 def _beside_prediction(job: Job, cell: Cell, row: Row) -> Row:
-    if job.measure != "memory":
+    if job.measure not in ("memory", "peers_memory") or cell.peer is not None:
         return row
     trace = predict(cell)
     predicted = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness import provenance
 from harness.cell import Job, digest
-from harness.executors import SETTINGS, Outcome
+from harness.executors import ALLOCATORS, SETTINGS, Outcome, variables
 from harness.experiment import Experiment
 from harness.limits import NO_LIMITS, Limits
 from harness.rows import rows_of
@@ -55,7 +55,8 @@ class Run:
         limits: Limits = NO_LIMITS,
         mixed: bool = False,
     ):
-        ((_, described),) = execute({"environment": Job(measure="environment", cells=())})
+        environment = Job(measure="environment", cells=(), settings={"frameworks": experiment.frameworks})
+        ((_, described),) = execute({"environment": environment})
         if described.rows is None:
             raise RunAbortedError(f"no worker can be started: {described.error}")
         self._experiment = experiment
@@ -65,13 +66,12 @@ class Run:
         self._mixed = mixed
         self._machine = described.rows[0][0]
         self._code = provenance.code_sha256()
-        self._origins = {
-            measure: provenance.origin(self._machine, code=self._code, variables=SETTINGS[measure])
-            for measure in experiment.measure
-        }
         self._jobs = {job.name: job for job in experiment.jobs()}
         self.again: Counter[str] = Counter()
         self._records = {name: record for name, job in self._jobs.items() if (record := self._earlier(job))}
+
+    def _origin(self, job: Job) -> dict[str, Any]:
+        return provenance.origin(self._machine, code=self._code, variables=variables(job))
 
     def _earlier(self, job: Job) -> Record | None:
         """What an earlier run has kept of `job`, if it holds good."""
@@ -85,7 +85,7 @@ class Run:
         status = record.rows[0]["status"]
         reason = "" if self._limits.settle(status, record.limits) else f"ended as {status} before"
         if not self._mixed:
-            reason = provenance.differences(record.origin, self._origins[job.measure]) or reason
+            reason = provenance.differences(record.origin, self._origin(job)) or reason
         if not reason:
             return record
         self.again[reason] += len(job.cells)
@@ -108,7 +108,7 @@ class Run:
                 job = left[name]
                 if provenance.code_sha256() != self._code:
                     raise RunAbortedError("the measured code has changed during the run; start it again")
-                rows, origin = rows_of(job, outcome), self._origins[job.measure]
+                rows, origin = rows_of(job, outcome), self._origin(job)
                 record = Record(rows=rows, log=outcome.log, limits=self._limits, origin=origin)
                 self._store.save(job, record)
                 self._records[name] = record
@@ -132,7 +132,7 @@ class Run:
 
     def _environment(self) -> dict[str, Any]:
         experiment = self._experiment
-        settings = {job.measure: job.settings for job in self._jobs.values() if job.settings}
+        settings = {measure: settings for measure in experiment.measure if (settings := experiment.settings(measure))}
         return {
             "experiment": {
                 "name": experiment.name,
@@ -144,6 +144,7 @@ class Run:
             "code": {"sha256": self._code, **provenance.commit()},
             "machine": self._machine,
             "variables": {measure: SETTINGS[measure] for measure in experiment.measure},
+            **({"allocators": ALLOCATORS} if "resident" in experiment.measure else {}),
             "drawn_with": provenance.versions(provenance.DRAWN_WITH),
             **({"provenance": self._told_origins()} if self._mixed else {}),
         }

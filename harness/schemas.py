@@ -36,14 +36,17 @@ _EVERY_TABLE: tuple[Rule, ...] = (
         "network",
         "NetworkWithCheckpointing where, and only where, there is a checkpoint_frequency or a schedule",
         lambda t: (
-            (t["network"] != "Network")
-            == (t["checkpoint_frequency"].notna().astype(int) + t["schedule"].notna().astype(int) == 1)
+            t["network"].isna()
+            | (
+                (t["network"] != "Network")
+                == (t["checkpoint_frequency"].notna().astype(int) + t["schedule"].notna().astype(int) == 1)
+            )
         ),
     ),
     (
         "recompute",
         "there with checkpoint_frequency",
-        lambda t: t["recompute"].isna() == t["checkpoint_frequency"].isna(),
+        lambda t: t["network"].isna() | (t["recompute"].isna() == t["checkpoint_frequency"].isna()),
     ),
 )
 
@@ -77,6 +80,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "training": (),
+    "resident": (),
+    "peers_time": (),
+    "peers_memory": (
+        ("memray_peak_bytes", "the sum of its parts", lambda t: t["memray_peak_bytes"] == _sum(t, MEMORY_PARTS)),
+    ),
 }
 
 

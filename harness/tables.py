@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from harness.peers import FRAMEWORKS, OWN
+
 SCHEMA_VERSION = 2
 
+ALLOCATORS = ("glibc", "glibc_fixed_threshold")
 STATUSES = ("ok", "failed", "timeout", "out_of_memory", "killed", "skipped_too_large")
 """What may become of a cell; `error` says more of all but the first, and the last was never started."""
 
@@ -99,6 +102,10 @@ _KEY = (
     _count("seed", "Of the initial weights and of the data.", filled="always"),
     _text("status", "ok, or why there is no measurement.", filled="always", values=STATUSES),
 )
+_FRAMEWORK = (
+    _text("framework", "What ran the step; networks are this project's.", filled="always", values=(OWN, *FRAMEWORKS)),
+    _text("variant", "How it trains, by the framework's own word.", filled="always"),
+)
 _ERROR = _text("error", "What went wrong; empty if nothing did.", filled="sometimes")
 
 PROVENANCE = _text("provenance", "Names what the row comes from, told in environment.json.", filled="always")
@@ -106,9 +113,22 @@ PROVENANCE = _text("provenance", "Names what the row comes from, told in environ
 KEY_COLUMNS = tuple(column.name for column in _KEY)
 """The first columns of every table; the rest of a row is what was measured."""
 
+FRAMEWORK_COLUMNS = tuple(column.name for column in _FRAMEWORK)
+"""Beside them in the tables that hold several frameworks."""
+
 
 def _table(name: str, description: str, *, key: tuple[str, ...], columns: tuple[Column, ...]) -> Table:
     return Table(name, description, ("cell_id", *key), (*_KEY, *columns, _ERROR))
+
+
+def _peers_table(name: str, description: str, *, key: tuple[str, ...], columns: tuple[Column, ...]) -> Table:
+    """One that holds other frameworks' cells too: they have no class of ours, and no tracker."""
+    columns = tuple(_sometimes(column) for column in (*_KEY, *_FRAMEWORK, *columns))
+    return Table(name, description, ("cell_id", *key), (*columns, _ERROR))
+
+
+def _sometimes(column: Column) -> Column:
+    return replace(column, filled="sometimes") if column.name in _OURS else column
 
 
 _MEMORY = (
@@ -136,6 +156,28 @@ _MEMORY = (
     _bytes("tracker_workspace_bytes", "Part of the tracker's peak: scratch of a pass."),
 )
 
+_OURS = {"network", "forward_seconds", "backward_seconds", *(column.name for column in _MEMORY)} - {
+    "memray_peak_bytes",
+}
+"""Columns of measures that other frameworks' steps share, and that are empty where a framework does not tell."""
+
+_EVIDENCE = (
+    _share("gradient_error", "Largest distance of a layer's gradient from ours over its norm, in the measured step."),
+    _share("gradient_error_double", "The same in double precision on at most 64 rows, at most 1e-4."),
+    _count("executed_products", "Matrix products that the step executes, recomputed ones included."),
+    _count(
+        "activation_blocks_at_peak", "Live blocks at memray's peak as large as an after of the widest hidden layer."
+    ),
+    _bytes("compiler_temporary_bytes", "Beside arguments and results, as its compiler says.", filled="sometimes"),
+)
+
+_RESIDENT = (
+    _text("allocator", "glibc's malloc, or the same with a fixed mmap threshold.", values=ALLOCATORS),
+    _count("repeat", "Number of the step, from 0."),
+    _bytes("resident_before_bytes", "Resident memory of the process before the step, freed memory given back."),
+    _bytes("resident_peak_bytes", "How far resident memory rose above that during the step.", minimum=None),
+)
+
 _TIMELINE = (
     _count("event", "Number of the event in the step, from 0."),
     _text("phase", "Pass in which it happens: forward or backward."),
@@ -158,6 +200,12 @@ _TIME = (
     _seconds("step_seconds", "Of both."),
 )
 
+_PEERS_TIME = (
+    *_TIME,
+    _seconds("floor_seconds", "Of the bare matrix products that the step executes, by the framework's own routine."),
+    _count("repeats", "How many the cell has: fewer than asked for where its steps take seconds.", minimum=1),
+)
+
 _TRAINING = (
     _count("epoch", "Number of the epoch, from 1.", minimum=1),
     _CPU,
@@ -173,7 +221,10 @@ TABLES: Mapping[str, Table] = {
     for table in (
         _table("memory", "Peak memory of one training step, a row a cell.", key=(), columns=_MEMORY),
         _table("timeline", "Live bytes over one training step, a row an event.", key=("event",), columns=_TIMELINE),
+        _peers_table("peers_memory", "memory, of several frameworks.", key=(), columns=(*_MEMORY, *_EVIDENCE)),
+        _peers_table("resident", "Resident peaks, a row a repeat.", key=("allocator", "repeat"), columns=_RESIDENT),
         _table("time", "Seconds of a training step, a row a repeat.", key=("repeat",), columns=_TIME),
+        _peers_table("peers_time", "time, of several frameworks.", key=("repeat",), columns=_PEERS_TIME),
         _table("training", "Learning the digits, a row an epoch.", key=("epoch",), columns=_TRAINING),
     )
 }

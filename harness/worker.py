@@ -7,7 +7,6 @@ afterwards, by whatever library, to standard error. It lives no longer than the 
 
 import ctypes
 import json
-import math
 import os
 import signal
 import sys
@@ -17,64 +16,18 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from harness import probes, provenance
 from harness.cell import Cell, Job
-from networks import Network, NetworkWithCheckpointing
+from harness.peers.measures import measure_peers_memory, measure_peers_time, measure_resident
+from harness.steps import Step, build_network
 from networks.optimizers import SGD
 from networks.training import Epoch, train_epochs
 
 Row = dict[str, Any]
 
-WARM_UP_STEPS = 2
-SAMPLE_SECONDS = 0.01  # 100,000 ticks of the clock; shorter steps are timed several at once
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TEST_ROWS = 360  # of the 1797 digits: a fifth
-
-
-class Step:
-    """One training step of a cell's network on made-up data; a call runs it and returns what it made.
-
-    Attributes:
-        network: the cell's network; its weights stay as they were initialised.
-        x, y: inputs `(batch, layers[0])` in the network's dtype and labels `(batch,)`, from the cell's seed.
-    """
-
-    def __init__(self, cell: Cell):
-        generator = np.random.default_rng(cell.seed)
-        self.network = build_network(cell)
-        self.x = generator.standard_normal((cell.batch, cell.widths[0]), dtype=cell.dtype)
-        self.y = generator.integers(cell.widths[-1], size=cell.batch)
-
-    def __call__(self) -> tuple[Any, Any]:
-        outputs = self.network.forward(self.x)
-        deltas = self.network.backward(self.y)
-        return outputs, deltas
-
-    def warm_up(self) -> None:
-        """Make whatever is made only once: BLAS buffers, free lists, the interpreter's specialised code."""
-        for _ in range(WARM_UP_STEPS):
-            self()
-
-    def seconds(self, loops: int = 1) -> tuple[float, float]:
-        """Run the step `loops` times and return the mean seconds of its forward and of its backward pass."""
-        forward_seconds = backward_seconds = 0.0
-        lap = probes.stopwatch()
-        for _ in range(loops):
-            outputs = self.network.forward(self.x)
-            forward_seconds += lap()
-            deltas = self.network.backward(self.y)
-            backward_seconds += lap()
-            del outputs, deltas  # named until here, so that freeing them is not timed
-            lap()
-        return forward_seconds / loops, backward_seconds / loops
-
-
-def build_network(cell: Cell) -> Network | NetworkWithCheckpointing:
-    """The network a cell describes."""
-    network = Network if cell.network == "Network" else NetworkWithCheckpointing
-    return network(cell.widths, activation=cell.activation, dtype=cell.dtype, seed=cell.seed, **cell.checkpointing)
 
 
 def measure_memory(job: Job) -> list[list[Row]]:
@@ -82,16 +35,7 @@ def measure_memory(job: Job) -> list[list[Row]]:
     (cell,) = job.cells
     step, measured, stretches = _run_under_memray(cell)
     tracker = step.network.tracker
-    row = {
-        "forward_steps": tracker.forward_steps,
-        "forward_flops": tracker.forward_flops,
-        "hits": tracker.hits,
-        "misses": tracker.misses,
-        "peak_cached_layers": tracker.peak_cached_layers,
-        "tracker_peak_bytes": tracker.peak_bytes,
-        **measured,
-        **{f"tracker_{kind}_bytes": nbytes for kind, nbytes in tracker.peak_bytes_by_kind.items()},
-    }
+    row = {**measured, **step.counted()}
     for phase in ("forward", "backward"):
         peaks = (
             seen.peak_bytes for event, seen in zip(tracker.timeline, stretches, strict=True) if event.phase == phase
@@ -125,32 +69,22 @@ def _run_under_memray(cell: Cell) -> tuple[Step, dict[str, int], list[probes.Str
 
 def measure_time(job: Job) -> list[list[Row]]:
     """Seconds of the variants' training steps, interleaved in a shuffled order, after a warm-up."""
-    cpu = _pin_to_one_cpu()
+    cpu = probes.pin_to_one_cpu()
     steps = [Step(cell) for cell in job.cells]
     for step in steps:
         step.warm_up()
-    loops = [max(1, math.ceil(SAMPLE_SECONDS / sum(step.seconds()))) for step in steps]
+    loops = [step.loops() for step in steps]
     rows: list[list[Row]] = [[] for _ in steps]
     for repeat, position, variant in _interleaved(len(steps), job.settings["repeats"], job.settings["order_seed"]):
         with probes.quiet_heap():
-            forward_seconds, backward_seconds = steps[variant].seconds(loops[variant])
-        rows[variant].append(
-            {
-                "repeat": repeat,
-                "position": position,
-                "loops": loops[variant],
-                "cpu": cpu,
-                "forward_seconds": forward_seconds,
-                "backward_seconds": backward_seconds,
-                "step_seconds": forward_seconds + backward_seconds,
-            }
-        )
+            seconds = steps[variant].seconds(loops[variant])
+        rows[variant].append({"repeat": repeat, "position": position, "loops": loops[variant], "cpu": cpu, **seconds})
     return rows
 
 
 def measure_training(job: Job) -> list[list[Row]]:
     """Loss, accuracy and seconds of each epoch on the digits, the variants' epochs interleaved."""
-    cpu = _pin_to_one_cpu()
+    cpu = probes.pin_to_one_cpu()
     trainings = [_digits_training(cell, job.settings) for cell in job.cells]
     rows: list[list[Row]] = [[] for _ in trainings]
     for _, _, variant in _interleaved(len(trainings), job.settings["epochs"], job.settings["order_seed"]):
@@ -185,13 +119,16 @@ def measure_products(job: Job) -> list[list[Row]]:
 
 def describe_environment(job: Job) -> list[list[Row]]:
     """Not a measurement: what this process runs on, which only it can know."""
-    return [[provenance.machine()]]
+    return [[provenance.machine(job.settings.get("frameworks", ()))]]
 
 
 MEASURES = {
     "memory": measure_memory,
     "timeline": measure_timeline,
+    "peers_memory": measure_peers_memory,
+    "resident": measure_resident,
     "time": measure_time,
+    "peers_time": measure_peers_time,
     "training": measure_training,
     "products": measure_products,
     "environment": describe_environment,
@@ -204,7 +141,7 @@ def main() -> int:
         _die_with_parent(int(sys.argv[1]))
         job = Job.from_request(json.load(sys.stdin))
         try:
-            _require_one_thread()
+            probes.require_one_thread()
             result = {"rows": MEASURES[job.measure](job)}
         except Exception as error:
             traceback.print_exc()
@@ -219,19 +156,6 @@ def _interleaved(variants: int, rounds: int, order_seed: int) -> Iterator[tuple[
     for number in range(rounds):
         for place, variant in enumerate(generator.permutation(variants)):
             yield number, number * variants + place, int(variant)
-
-
-def _pin_to_one_cpu() -> int | None:
-    """Keep this process on one processor, where the system allows it, and return which; else None.
-
-    It is the last one: the first serves most interrupts.
-    """
-    try:
-        cpu = max(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cpu})
-    except (AttributeError, OSError):
-        return None
-    return cpu
 
 
 def _digits_training(cell: Cell, settings: Mapping[str, Any]) -> Iterator[Epoch]:
@@ -255,12 +179,6 @@ def _digits_training(cell: Cell, settings: Mapping[str, Any]) -> Iterator[Epoch]
         optimizer=SGD(learning_rate=settings["learning_rate"], momentum=settings["momentum"]),
         generator=generator,
     )
-
-
-def _require_one_thread() -> None:
-    threads = {pool["internal_api"]: pool["num_threads"] for pool in threadpool_info()}
-    if any(number != 1 for number in threads.values()):
-        raise RuntimeError(f"measurements need one thread, got {threads}")
 
 
 def _die_with_parent(parent: int) -> None:

@@ -30,6 +30,7 @@ OTHER_VALUES = {
     "recompute": "each",
     "schedule": "revolve(slots=4)",
     "seed": 1,
+    "peer": "torch.checkpoint",
 }
 
 

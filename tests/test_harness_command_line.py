@@ -99,7 +99,7 @@ def test_show_predicts_every_cell_and_measures_none(experiment, monkeypatch):
     monkeypatch.chdir(experiment.parent)
     result = invoke("show", experiment)
     assert result.exit_code == 0
-    assert "all cells: batch 5, dtype float32, activation relu, seed 0" in result.stdout
+    assert "all cells: framework networks, batch 5, dtype float32, activation relu, seed 0" in result.stdout
     assert result.stdout.count("store-all") == 2
     assert result.stdout.count("recompute=segment") == 4
     assert f"memory: {CELLS} cells in {CELLS} processes" in result.stdout

@@ -12,6 +12,7 @@ PROJECT = Path(__file__).parent.parent
 HEAD = 'title = "t"\nmeasure = ["memory"]\n'
 GRID = '[grid]\nlayers = ["64,128,10"]\nbatch = [4]\n'
 TIME, TRAINING = HEAD.replace("memory", "time"), HEAD.replace("memory", "training")
+PEERS = HEAD.replace("memory", "peers_memory")
 
 
 def load(tmp_path, text):
@@ -58,13 +59,19 @@ def load(tmp_path, text):
             "grid: recompute has no effect without checkpoint_",
         ),
         (HEAD.replace('"t"', "3") + GRID, "title: must be a string, got 3"),
-        (HEAD.replace("memory", "speed") + GRID, "measure[0]: must be 'memory', 'timeline', 'time' or 'training', got"),
+        (HEAD.replace("memory", "speed") + GRID, "measure[0]: must be 'memory', 'timeline', "),
         (HEAD + 'figures = ["pie"]\n' + GRID, "figures[0]: must be 'peak_by_depth', "),
         (HEAD + GRID + "[time]\nrepeats = 20", 'time: has no effect, because measure does not list "time"'),
         (
             TIME + GRID + "[time]\nrepeats = 7",
             "time.repeats: must be an integer of at least 15",
         ),
+        (HEAD + GRID + 'peer = ["torch.best"]', "grid.peer[0]: must be one of torch.store-all, torch.checkpoint, "),
+        (
+            HEAD + GRID + 'peer = ["jax.scan"]',
+            "grid: peer has the measures peers_memory, resident, peers_time",
+        ),
+        (PEERS + GRID + "[resident]\nrepeats = 2", 'resident: has no effect, because measure does not list "resident"'),
         (TRAINING + GRID.replace("64,", "32,"), "grid: layers must start with 64 and end with 10 to be trained"),
         (
             TRAINING + GRID + "[training]\nlearning_rate = nan",
@@ -137,6 +144,29 @@ def test_what_is_compared_is_measured_in_one_job_and_memory_cell_by_cell(tmp_pat
     experiment = load(tmp_path, text + "\n[time]\nrepeats = 21")
     jobs = [(job.measure, len(job.cells), dict(job.settings)) for job in experiment.jobs()]
     assert jobs == [("memory", 1, {})] * 6 + [("time", 3, {"repeats": 21, "order_seed": 0})] * 2
+
+
+def test_peers_stand_beside_their_store_all_each_at_every_frequency_that_it_takes(tmp_path):
+    text = GRID + 'checkpoint_frequency = [2, 4]\npeer = ["torch.store-all", "jax.scan_checkpoint"]'
+    cells = load(tmp_path, PEERS + text).cells()
+    assert [(cell.framework, cell.variant) for cell in cells] == [
+        ("networks", "store-all"),
+        ("networks", "checkpoint_frequency=2 recompute=segment"),
+        ("networks", "checkpoint_frequency=4 recompute=segment"),
+        ("torch", "store-all"),
+        ("jax", "scan_checkpoint checkpoint_frequency=2"),
+        ("jax", "scan_checkpoint checkpoint_frequency=4"),
+    ]
+    assert {cell.store_all for cell in cells} == {cells[0]}
+
+
+def test_resident_memory_is_taken_under_each_allocator(tmp_path):
+    text = PEERS.replace("peers_memory", "resident") + GRID + "[resident]\nrepeats = 5"
+    settings = [dict(job.settings) for job in load(tmp_path, text).jobs()]
+    assert settings == 2 * [
+        {"repeats": 5, "allocator": "glibc"},
+        {"repeats": 5, "allocator": "glibc_fixed_threshold"},
+    ]
 
 
 def test_the_figures_an_experiment_may_name_are_those_that_can_be_drawn():

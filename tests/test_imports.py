@@ -137,7 +137,7 @@ def test_networks_know_neither_their_dry_run_nor_the_harness():
         assert "networks.dry_run" not in direct(module), module
 
 
-WORKERS = {"harness.worker", "harness.probes"}
+WORKERS = {"harness.worker", "harness.steps", "harness.probes", *in_room("harness.peers")} - {"harness.peers"}
 """What runs in a worker's process alone; every other module of the harness belongs to the parent's as well."""
 
 PARENT_MAY_IMPORT = {
@@ -149,6 +149,12 @@ PARENT_MAY_IMPORT = {
     "networks.Trace",
     *in_room("networks.schedules"),
 }
+
+
+def test_a_framework_is_imported_by_its_own_module_alone():
+    for framework in ("torch", "jax", "sklearn"):
+        importing = {module for module in in_room("harness.peers") if framework in top_level(module)}
+        assert importing == {f"harness.peers.{framework}"}
 
 
 def test_all_of_memray_is_in_one_module():

@@ -1,0 +1,155 @@
+"""Other frameworks beside ours: the same gradients from the same weights, and products counted as they are run."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from cells import store_all_cell
+
+from harness.cell import Job
+from harness.executors import ALLOCATORS, run_in_subprocess
+from harness.peers import PEERS
+from harness.peers.base import Product, gradient_error, operands
+from harness.peers.measures import build_peer, checked_peer
+from harness.peers.sklearn import SklearnPeer
+from harness.rows import rows_of
+from harness.schemas import parse_table
+from harness.steps import Step
+from harness.store import _csv as csv_of
+from harness.tables import TABLES
+
+CELL = store_all_cell("6,8x9,4", batch=16)
+DEPTH = 10
+
+
+def peer_cell(peer, **changes):
+    return replace(CELL, network=None, peer=peer, checkpoint_frequency=4 if PEERS[peer] else None, **changes)
+
+
+def built(cell):
+    if cell.framework != "sklearn":
+        pytest.importorskip(cell.framework)
+    return build_peer(cell), Step(cell.store_all)
+
+
+EAGER = [peer for peer in PEERS if "compile" not in peer]
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("peer", EAGER)
+def test_a_peer_computes_our_gradients_from_our_weights_as_often_as_it_is_asked(peer, activation):
+    step, reference = built(peer_cell(peer, activation=activation))
+    expected = reference.gradients()
+    assert gradient_error(step.gradients(), expected) < 1e-5
+    assert gradient_error(step.gradients(), expected) < 1e-5
+
+
+@pytest.mark.parametrize("peer", EAGER)
+def test_a_peer_computes_in_the_cells_precision(peer):
+    step, reference = built(peer_cell(peer, dtype="float64"))
+    assert gradient_error(step.gradients(), reference.gradients()) < 1e-12
+
+
+EXTRA_FORWARDS = {
+    "torch.checkpoint": DEPTH - 1,  # every segment, up to the last value it needs
+    "torch.checkpoint_sequential": 6,  # three segments of 3, 3 and 4 layers; the last is not recomputed
+    "jax.scan_checkpoint": 8,  # the equal layers, two segments of four, and none is left over
+}
+
+
+@pytest.mark.parametrize("peer", EAGER)
+def test_products_are_counted_with_what_is_recomputed(peer):
+    step, _ = built(peer_cell(peer))
+    backward = 2 * DEPTH - 1
+    assert len(step.products()) == DEPTH + EXTRA_FORWARDS.get(peer, 0) + backward
+
+
+def test_our_own_products_are_counted_from_the_trackers_timeline():
+    step = Step(replace(CELL, network="NetworkWithCheckpointing", checkpoint_frequency=3, recompute="segment"))
+    step()
+    assert len(step.products()) == step.network.tracker.forward_steps + 2 * DEPTH - 1
+
+
+@pytest.mark.parametrize("peer", ["torch.store-all", "jax.store-all", "sklearn.backprop"])
+def test_every_framework_multiplies_the_products_of_a_whole_step(peer):
+    step, reference = built(peer_cell(peer))
+    reference()
+    sizes, expected = (sorted(sorted(product[:3]) for product in peer.products()) for peer in (step, reference))
+    assert sizes == expected
+    for product in set(step.products()):
+        step.multiplication(product)()
+
+
+@pytest.mark.parametrize("flags", [(False, False), (True, False), (False, True)])
+def test_operands_have_the_orders_of_their_product(flags):
+    left, right = operands(Product(3, 4, 5, *flags), "float32")
+    assert (left.shape, right.shape) == ((3, 4), (4, 5))
+    assert (left.flags.f_contiguous, right.flags.f_contiguous) == flags
+
+
+@pytest.mark.parametrize("wrong", [1.001, np.nan])
+def test_a_peer_that_computes_something_else_is_refused(wrong, monkeypatch):
+    right = SklearnPeer.gradients
+    monkeypatch.setattr(
+        SklearnPeer, "gradients", lambda peer: [(weights * wrong, biases) for weights, biases in right(peer)]
+    )
+    with pytest.raises(RuntimeError, match="gradients differ from the network's by"):
+        checked_peer(peer_cell("sklearn.backprop"))
+
+
+def measured(job):
+    """The rows of a job's table, once they have been written and validated as the store does it."""
+    outcome = run_in_subprocess(job)
+    assert outcome.error == "", outcome.log
+    rows = rows_of(job, outcome)
+    parse_table(job.measure, csv_of(TABLES[job.measure].names, rows), where="rows as measured")
+    return rows
+
+
+SIZEABLE = store_all_cell("64,128x20,10", batch=512)
+
+
+def test_scikit_learn_keeps_two_values_a_layer():
+    cell = replace(SIZEABLE, network=None, peer="sklearn.backprop")
+    (row,) = measured(Job(measure="peers_memory", cells=(cell,)))
+    assert (row["framework"], row["variant"], row["network"]) == ("sklearn", "backprop", None)
+    assert row["activation_blocks_at_peak"] == 2 * 20
+    assert row["memray_peak_bytes"] > 2 * 20 * cell.hidden_bytes
+    assert "predicted_peak_bytes" not in row
+
+
+def test_our_own_row_has_the_prediction_too():
+    (row,) = measured(Job(measure="peers_memory", cells=(SIZEABLE,)))
+    assert (row["framework"], row["variant"], row["gradient_error"]) == ("networks", "store-all", 0)
+    assert abs(row["residual_bytes"]) < 32 * 1024
+    assert row["activation_blocks_at_peak"] == 20
+
+
+def test_times_come_with_the_bare_products_and_the_processors_seconds():
+    settings = {"repeats": 15, "order_seed": 0, "seconds": 1e-9}
+    rows = measured(
+        Job(measure="peers_time", cells=(replace(CELL, network=None, peer="sklearn.backprop"),), settings=settings)
+    )
+    assert [row["repeat"] for row in rows] == list(range(5))
+    assert {row["repeats"] for row in rows} == {5}
+    assert all(row["floor_seconds"] > 0 and row["step_seconds"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("allocator", ALLOCATORS)
+def test_our_own_step_is_resident_as_it_is_requested(allocator):
+    settings = {"allocator": allocator, "repeats": 3}
+    rows = measured(Job(measure="resident", cells=(SIZEABLE,), settings=settings))
+    (requested,) = measured(Job(measure="peers_memory", cells=(SIZEABLE,)))
+    assert [row["repeat"] for row in rows] == [0, 1, 2]
+    assert {row["allocator"] for row in rows} == {allocator}
+    for row in rows:
+        assert abs(row["resident_peak_bytes"] - requested["memray_peak_bytes"]) < 2 * 2**20
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed")
+def test_a_peer_that_is_not_installed_is_a_row_that_says_so():
+    job = Job(measure="peers_memory", cells=(peer_cell("torch.store-all"),))
+    (row,) = rows_of(job, run_in_subprocess(job))
+    assert (row["status"], row["framework"]) == ("failed", "torch")
+    assert row["error"] == "ModuleNotFoundError: No module named 'torch'"
