@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments plots test bench optimality smoke lint clean
+.PHONY: help experiments plots test bench optimality chaos smoke lint clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -37,6 +37,9 @@ bench: $(READY) ## measure training steps against their matrix products and thei
 
 optimality: $(READY) ## compare the optimal schedule with exhaustive search on 10,000 random chains (minutes)
 	$(VENV)/bin/python -m tests.optimality
+
+chaos: $(READY) ## kill a run 50 times at random moments: nothing may be lost, doubled or left behind (minutes)
+	$(VENV)/bin/python -m tests.chaos
 
 smoke: $(READY) ## run a whole tiny experiment: measure, assemble, draw
 	$(HARNESS) run $(SMOKE)

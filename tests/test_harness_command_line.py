@@ -158,8 +158,7 @@ def test_a_wrong_limit_is_one_line_and_exit_code_2(experiment, tmp_path, options
     assert (result.exit_code, result.stderr) == (2, f"{line}\n")
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_stopped_goes_on_and_ends_as_if_nothing_had_happened(experiment, start, tmp_path, sign):
+def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(experiment, start, tmp_path):
     with start("run", experiment, "--results", tmp_path / "undisturbed") as undisturbed:
         undisturbed.communicate()
     assert undisturbed.returncode == 0
@@ -169,10 +168,10 @@ def test_a_run_that_was_stopped_goes_on_and_ends_as_if_nothing_had_happened(expe
         while len(list(cells.glob("*.json"))) < 2:
             assert time.monotonic() < deadline, "waited 20 seconds in vain"
             time.sleep(0.01)
-        stopped.send_signal(sign)
+        stopped.send_signal(signal.SIGINT)
         _, errors = stopped.communicate()
-    assert stopped.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL)
-    assert ("interrupted: what is finished is kept" in errors) == (sign == signal.SIGINT)
+    assert stopped.returncode == 130
+    assert "interrupted: what is finished is kept" in errors
     assert "Traceback" not in errors
     kept = len(list(cells.glob("*.json")))
     assert 2 <= kept < CELLS
