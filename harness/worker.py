@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import probes, provenance
+from harness import probes
 from harness.cell import Cell, Job
 from harness.peers.measures import measure_peers_memory, measure_peers_time, measure_resident
 from harness.steps import Step, build_network
@@ -119,6 +119,8 @@ def measure_products(job: Job) -> list[list[Row]]:
 
 def describe_environment(job: Job) -> list[list[Row]]:
     """Not a measurement: what this process runs on, which only it can know."""
+    from harness import provenance  # reads of packages what the measures need not wait for
+
     return [[provenance.machine(job.settings.get("frameworks", ()))]]
 
 

@@ -5,7 +5,7 @@ A position of the cache is the number of the layer whose after it holds; positio
 
 import itertools
 from array import array
-from collections.abc import Callable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from networks.chain import Chain
@@ -90,33 +90,17 @@ class CacheTracker:
     @property
     def timeline(self) -> list[Event]:
         """Every event so far, in order."""
-        return list(self._events())
+        return events(self.recorded)
 
-    def _events(self) -> Iterator[Event]:
-        chain, parts = self.chain, iter(self._parts)
-        for label in self._labels:
-            code, sign = divmod(label, len(_SIGNS))
-            code, phase = divmod(code, len(PHASES))
-            layer, action = divmod(code, len(ACTIONS))
-            if ACTIONS[action] == "part":
-                chain = next(parts)
-            nbytes = _SIGNS[sign] * self._bytes(chain, ACTIONS[action], layer) if sign else 0
-            yield Event(PHASES[phase], ACTIONS[action], layer, nbytes)
-
-    def _bytes(self, chain: Chain, action: str, layer: int) -> int:
-        match action:
-            case "workspace":
-                return chain.workspace_bytes
-            case "parameter_deltas" | "accumulate" | "apply":
-                return chain.parameter_delta_bytes[layer]
-            case "outputs":
-                return chain.outputs_bytes
-        return chain.after_bytes[layer]
+    @property
+    def recorded(self) -> "Recorded":
+        """The timeline in short."""
+        return Recorded(self.chain, tuple(self._parts), self._labels.tobytes())
 
     @property
     def live_bytes_over_time(self) -> list[int]:
         """Live bytes after each event of the timeline."""
-        return list(itertools.accumulate(event.bytes for event in self._events()))
+        return live_bytes_after(self.timeline)
 
     def forward(self, layer: int, nbytes: int, flops: int) -> None:
         self.forward_steps += 1
@@ -210,6 +194,45 @@ class CacheTracker:
             self._peak = tuple(self._live)
         if self._observer:
             self._observer()
+
+
+class Recorded(NamedTuple):
+    """Events in short: the sizes of the step, those of each part of its batch, and a word for each event."""
+
+    chain: Chain
+    parts: tuple[Chain, ...]
+    labels: bytes
+
+
+def events(recorded: Recorded) -> list[Event]:
+    """The events that were recorded, in order."""
+    chain, parts = recorded.chain, iter(recorded.parts)
+    timeline = []
+    for label in array("I", recorded.labels):
+        code, sign = divmod(label, len(_SIGNS))
+        code, phase = divmod(code, len(PHASES))
+        layer, action = divmod(code, len(ACTIONS))
+        if ACTIONS[action] == "part":
+            chain = next(parts)
+        nbytes = _SIGNS[sign] * _bytes(chain, ACTIONS[action], layer) if sign else 0
+        timeline.append(Event(PHASES[phase], ACTIONS[action], layer, nbytes))
+    return timeline
+
+
+def _bytes(chain: Chain, action: str, layer: int) -> int:
+    match action:
+        case "workspace":
+            return chain.workspace_bytes
+        case "parameter_deltas" | "accumulate" | "apply":
+            return chain.parameter_delta_bytes[layer]
+        case "outputs":
+            return chain.outputs_bytes
+    return chain.after_bytes[layer]
+
+
+def live_bytes_after(timeline: Iterable[Event]) -> list[int]:
+    """Live bytes after each event."""
+    return list(itertools.accumulate(event.bytes for event in timeline))
 
 
 class CachedCosts(Mapping[int, int]):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from networks.cache import CacheTracker, Event
+from networks.cache import CacheTracker, Event, Recorded, events, live_bytes_after
 from networks.chain import Chain
 from networks.checkpointing import NetworkWithCheckpointing
 from networks.layer_lists import check_count, check_layers
@@ -114,14 +114,22 @@ class Trace:
     live_bytes: int
     peak_bytes: int
     peak_bytes_by_kind: dict[str, int]
-    timeline: list[Event]
-    live_bytes_over_time: list[int]
+    recorded: Recorded
+
+    @property
+    def timeline(self) -> list[Event]:
+        return events(self.recorded)
+
+    @property
+    def live_bytes_over_time(self) -> list[int]:
+        return live_bytes_after(self.timeline)
 
     @property
     def peak_bytes_by_phase(self) -> dict[str, int]:
         """Most bytes live in the forward and in the backward pass; the larger is `peak_bytes`."""
+        timeline = self.timeline
         peaks: dict[str, int] = {}
-        for event, live_bytes in zip(self.timeline, self.live_bytes_over_time, strict=True):
+        for event, live_bytes in zip(timeline, live_bytes_after(timeline), strict=True):
             peaks[event.phase] = max(peaks.get(event.phase, 0), live_bytes)
         return peaks
 
@@ -177,6 +185,5 @@ def _trace(tracker: CacheTracker) -> Trace:
         live_bytes=tracker.live_bytes,
         peak_bytes=tracker.peak_bytes,
         peak_bytes_by_kind=tracker.peak_bytes_by_kind,
-        timeline=tracker.timeline,
-        live_bytes_over_time=tracker.live_bytes_over_time,
+        recorded=tracker.recorded,
     )

@@ -28,7 +28,8 @@ def executed(
 
 def numbers_of_trace(trace: Trace) -> dict[str, object]:
     """Every number of a trace by its name."""
-    return {field.name: getattr(trace, field.name) for field in fields(trace)}
+    names = [*(field.name for field in fields(trace)), "timeline", "live_bytes_over_time"]
+    return {name: getattr(trace, name) for name in names}
 
 
 def numbers_of_tracker(tracker: CacheTracker) -> dict[str, object]:
