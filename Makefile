@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments plots test bench optimality chaos smoke lint clean
+.PHONY: help experiments plots test bench optimality chaos smoke verify lint clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,9 @@ JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
 SMOKE := experiments/smoke.toml
 EXPERIMENTS := $(filter-out $(SMOKE),$(wildcard experiments/*.toml))
+
+# Of each experiment's memory cells; memory cells repeat to the byte, so a sample tells of all.
+VERIFIED := 8
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +47,11 @@ chaos: $(READY) ## kill a run 50 times at random moments: nothing may be lost, d
 smoke: $(READY) ## run a whole tiny experiment: measure, assemble, draw
 	$(HARNESS) run $(SMOKE)
 	$(HARNESS) plot results/smoke
+
+verify: $(READY) ## measure some cells of each committed result again and compare to the byte
+	@failed=0; for folder in $(patsubst %/memory.csv,%,$(wildcard results/*/memory.csv)); do \
+		$(HARNESS) verify $$folder --cells $(VERIFIED) || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
+	done; exit $$failed
 
 lint: $(READY) ## check style and formatting
 	$(VENV)/bin/ruff check .

@@ -22,8 +22,10 @@ from rich.progress import (
 from rich.table import Table
 
 from harness.cell import Cell, Job
+from harness.compare import compare
 from harness.executors import Outcome
 from harness.experiment import Experiment
+from harness.flamegraph import flamegraph
 from harness.limits import Limits
 from harness.page import page
 from harness.planning import plan_command
@@ -34,6 +36,7 @@ from harness.runner import Execute, Run, RunAbortedError
 from harness.sizes import parse_bytes
 from harness.store import Store
 from harness.trace import trace
+from harness.verify import verify
 
 COSTS = ("forward_steps", "predicted_peak_bytes")
 CELL_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -247,6 +250,9 @@ def _costs(cell: Cell) -> dict[str, str]:
     }
 
 
+app.command()(_complaints()(compare))
+app.command()(_complaints()(verify))
+app.command()(_complaints()(flamegraph))
 app.command()(_complaints()(trace))
 app.command(name="plan")(_complaints()(plan_command))
 

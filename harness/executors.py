@@ -46,6 +46,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
     "timeline": _FOR_MEMORY,
     "peers_memory": _FOR_MEMORY,
     "resident": {**_ONE_THREAD, "PYTHONHASHSEED": "0"},
+    "capture": _FOR_MEMORY,
     "time": _FOR_TIME,
     "peers_time": _FOR_TIME,
     "training": _FOR_TIME,

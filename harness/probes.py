@@ -218,6 +218,12 @@ def _median_seconds(left: np.ndarray, right: np.ndarray) -> float:
     return median(laps)
 
 
+def capture(step: Callable[[], None], path: Path) -> None:
+    """Run `step` once under memray and keep what it saw in the file `path`, for memray's own reporters."""
+    _run_profiled(step)
+    _track(step, path, memray.FileFormat.AGGREGATED_ALLOCATIONS)
+
+
 @contextmanager
 def _capture(
     step: Callable[[], None], file_format: memray.FileFormat, marks: Marks, count: int
@@ -227,10 +233,14 @@ def _capture(
         marks.lay(count)
         _run_profiled(step)
         addresses = marks.lay(count)
-        with quiet_heap(), memray.Tracker(path, file_format=file_format):
-            step()
+        _track(step, path, file_format)
         with memray.FileReader(path) as reader:
             yield reader, addresses
+
+
+def _track(step: Callable[[], None], path: Path, file_format: memray.FileFormat) -> None:
+    with quiet_heap(), memray.Tracker(path, file_format=file_format):
+        step()
 
 
 def _run_profiled(step: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,15 @@ def measure_products(job: Job) -> list[list[Row]]:
     return [rows]
 
 
+def capture(job: Job) -> list[list[Row]]:
+    """Not a row: memray's capture of one training step, written to the path in the settings."""
+    (cell,) = job.cells
+    step = Step(cell)
+    step.warm_up()
+    probes.capture(step, Path(job.settings["path"]))
+    return [[]]
+
+
 def describe_environment(job: Job) -> list[list[Row]]:
     """Not a measurement: what this process runs on, which only it can know."""
     from harness import provenance  # reads of packages what the measures need not wait for
@@ -129,6 +139,7 @@ MEASURES = {
     "timeline": measure_timeline,
     "peers_memory": measure_peers_memory,
     "resident": measure_resident,
+    "capture": capture,
     "time": measure_time,
     "peers_time": measure_peers_time,
     "training": measure_training,

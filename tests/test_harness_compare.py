@@ -1,0 +1,178 @@
+"""Two results folders against each other, and the gates on what has changed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from cells import answer, memory_row, store_all_cell
+from scipy import stats
+from typer.testing import CliRunner
+
+from harness.__main__ import app
+from harness.cell import Job
+from harness.differences import holm, memory_differences, time_differences
+from harness.executors import Outcome
+from harness.rows import rows_of
+from harness.store import Store
+
+STORE_ALL = store_all_cell("64,128x3,10", batch=64)
+CELLS = [STORE_ALL, *(replace(STORE_ALL, seed=seed) for seed in (1, 2))]
+ENVIRONMENT = {
+    "code": {"sha256": "1a"},
+    "machine": {"python": "3.11.7", "blas": [{"num_threads": 1}]},
+    "variables": {"memory": {"PYTHONMALLOC": "malloc"}},
+}
+
+
+def write(folder: Path, *, grows: int = 0, slower: float = 1.0, cells=CELLS, environment=ENVIRONMENT) -> Path:
+    """Results in which the first cell takes `grows` bytes more, and all steps `slower` times as long."""
+    memory = {cell: memory_row(cell) for cell in cells}
+    for name in ("memray_peak_bytes", "memray_forward_peak_bytes", "memray_backward_peak_bytes", "memray_other_bytes"):
+        memory[cells[0]][name] += grows
+    seconds = np.random.default_rng(3).lognormal(mean=-4, sigma=0.02, size=(len(cells), 20)) * slower
+    (timed,) = answer(Job(measure="time", cells=cells[:1]))
+    times = [
+        [
+            timed[0] | {"repeat": i, "forward_seconds": 0.0, "backward_seconds": t, "step_seconds": t}
+            for i, t in enumerate(one)
+        ]
+        for one in seconds.tolist()
+    ]
+    jobs = [Job(measure="memory", cells=(cell,)) for cell in cells]
+    rows = {
+        "memory": [
+            row for job, cell in zip(jobs, cells, strict=True) for row in rows_of(job, Outcome([[memory[cell]]]))
+        ],
+        "time": rows_of(Job(measure="time", cells=tuple(cells)), Outcome(times)),
+    }
+    Store(folder).publish(rows, environment)
+    return folder
+
+
+def compare(*arguments: object):
+    return CliRunner().invoke(app, ["compare", *map(str, arguments)])
+
+
+@pytest.fixture
+def a(tmp_path) -> Path:
+    return write(tmp_path / "a")
+
+
+def test_equal_results_pass_every_gate(a, tmp_path):
+    result = compare(a, write(tmp_path / "b"), "--fail-if-memory-grows", "--fail-if-slower", 1.05)
+    assert result.exit_code == 0, result.output
+    assert "memory: 3 of 3 cells equal to the byte" in result.stdout
+    assert "of 3 cells 0 significantly slower in B, 0 faster" in result.stdout
+    assert "warning" not in result.stdout
+
+
+def test_a_byte_more_fails_the_memory_gate_and_only_that(a, tmp_path):
+    b = write(tmp_path / "b", grows=1)
+    result = compare(a, b, "--fail-if-memory-grows")
+    assert result.exit_code == 1
+    assert f"failed: 64,128x3,10, batch 64, store-all ({STORE_ALL.cell_id}): the peak grows by 1 bytes" in result.stdout
+    assert compare(a, b, "--fail-if-slower", 1.05).exit_code == 0
+    assert compare(b, a, "--fail-if-memory-grows").exit_code == 0
+
+
+def test_slower_steps_fail_the_time_gate_beyond_its_ratio(a, tmp_path):
+    b = write(tmp_path / "b", slower=1.1)
+    result = compare(a, b, "--fail-if-slower", 1.05)
+    assert result.exit_code == 1
+    assert result.stdout.count("failed: ") == 3
+    assert "3 significantly slower in B" in result.stdout
+    assert compare(a, b, "--fail-if-slower", 1.2).exit_code == 0
+    assert compare(a, b).exit_code == 0
+    assert compare(b, a, "--fail-if-slower", 1.0).exit_code == 0
+
+
+def test_json_holds_every_cell_and_what_failed(a, tmp_path):
+    result = compare(a, write(tmp_path / "b", grows=5, cells=CELLS[:2]), "--json", "--fail-if-memory-grows")
+    assert result.exit_code == 1
+    answered = json.loads(result.stdout)
+    assert [row["difference_bytes"] for row in answered["memory"]["cells"]] == [5, 0]
+    assert [row["time_ratio"] for row in answered["time"]["cells"]] == pytest.approx([1, 1])
+    assert answered["memory"]["only_in_a"] == answered["time"]["only_in_a"] == [CELLS[2].cell_id]
+    assert len(answered["failures"]) == 1
+
+
+def test_what_was_not_measured_alike_is_a_warning(a, tmp_path):
+    other = ENVIRONMENT | {"machine": {"python": "3.12.1", "blas": [{"num_threads": 2}]}}
+    result = compare(a, write(tmp_path / "b", environment=other))
+    assert result.stdout.splitlines()[:2] == [
+        "warning: not measured alike: machine.python: 3.11.7 -> 3.12.1",
+        "warning: not measured alike: machine.blas.0.num_threads: 1 -> 2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--fail-if-slower", "0"], "--fail-if-slower must be a ratio above 0, such as 1.05, got 0.0"),
+        (["--fail-if-slower", "nan"], "--fail-if-slower must be a ratio above 0, such as 1.05, got nan"),
+    ],
+)
+def test_a_wrong_option_is_one_line(a, options, line):
+    result = compare(a, a, *options)
+    assert (result.exit_code, result.stderr) == (2, f"{line}\n")
+
+
+def test_a_folder_without_results_is_one_line(a, tmp_path):
+    result = compare(a, tmp_path / "nowhere")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"{tmp_path}/nowhere/environment.json: cannot be read (No such file or directory); run the experiment first\n"
+    )
+
+
+def test_a_gate_needs_its_table(a, tmp_path):
+    (a / "time.csv").unlink()
+    result = compare(a, a, "--fail-if-slower", 1.05)
+    assert (result.exit_code, result.stderr) == (2, f"{a}: has no time.csv, which the gate needs\n")
+
+
+def test_holm_controls_the_family_as_by_hand():
+    # Sorted 0.01, 0.02, 0.02, 0.5 times 4, 3, 2, 1: 0.04, 0.06, 0.04 -> 0.06, 0.5.
+    assert holm(np.array([0.02, 0.5, 0.01, 0.02])) == pytest.approx([0.06, 0.5, 0.04, 0.06])
+    assert holm(np.array([0.9, 0.8])).tolist() == [1, 1]
+    assert holm(np.array([])).tolist() == []
+
+
+def table(seconds: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"cell_id": str(cell), "status": "ok", "step_seconds": value}
+            for cell, values in enumerate(seconds)
+            for value in values
+        ]
+    )
+
+
+def test_equal_cells_are_rarely_called_different():
+    """Of a hundred comparisons of ten cells each, at most ten find any of them changed: the corrected level is 5 %."""
+    generator = np.random.default_rng(23)
+    false = 0
+    for _ in range(100):
+        p_values = [stats.mannwhitneyu(*generator.lognormal(sigma=0.1, size=(2, 15))).pvalue for _ in range(10)]
+        false += holm(np.array(p_values)).min() < 0.05
+    assert false <= 10
+
+
+def test_the_interval_of_a_ratio_holds_the_truth():
+    generator = np.random.default_rng(29)
+    before = generator.lognormal(sigma=0.05, size=(40, 15))
+    after = 1.2 * generator.lognormal(sigma=0.05, size=(40, 15))
+    ratios = time_differences(table(before), table(after))
+    assert ((ratios["ratio_low"] <= 1.2) & (ratios["ratio_high"] >= 1.2)).sum() >= 36
+    assert (ratios["p_value"] < 0.05).all()
+
+
+def test_a_cell_that_failed_in_one_is_compared_in_neither():
+    peaks = [
+        pd.DataFrame({"cell_id": ["x", "y"], "status": ["ok", s], "memray_peak_bytes": [7, 8]})
+        for s in ("ok", "failed")
+    ]
+    assert memory_differences(*peaks)["cell_id"].tolist() == ["x"]

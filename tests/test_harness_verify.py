@@ -1,0 +1,112 @@
+"""Committed bytes measured again, and one cell's peak as memray draws it."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.__main__ import app
+
+TEXT = """
+title = "Tiny"
+measure = ["memory"]
+[grid]
+layers = ["8,4x3,3", "8,4x4,3"]
+batch = [5]
+schedule = ["sqrt()"]
+"""
+LARGER = ("memray_peak_bytes", "memray_backward_peak_bytes", "residual_bytes", "memray_workspace_bytes")
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    (folder / "tiny.toml").write_text(TEXT)
+    assert invoke("run", folder / "tiny.toml", "--results", folder).exit_code == 0
+    return folder / "tiny"
+
+
+@pytest.fixture
+def results(measured, tmp_path) -> Path:
+    return Path(shutil.copytree(measured, tmp_path / "tiny"))
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_was_measured_here_verifies_and_nothing_is_written(results):
+    before = content(results)
+    result = invoke("verify", results)
+    assert (result.exit_code, result.stdout) == (0, f"{results}: 4 of 4 cells equal to the byte\n")
+    assert content(results) == before
+    assert invoke("verify", results, "--cells", 1).stdout == f"{results}: 1 of 1 cells equal to the byte\n"
+
+
+def test_a_difference_is_named_with_its_kind_and_what_was_not_alike(results):
+    path = results / "memory.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    for name in LARGER:
+        rows[1][name] = int(rows[1][name]) + 64
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    environment = results / "environment.json"
+    environment.write_text(environment.read_text().replace('"python": "', '"python": "2.7, then '))
+    result = invoke("verify", results)
+    assert result.exit_code == 1
+    line, summary, *causes = result.stdout.splitlines()
+    assert line.startswith(f"8,4x3,3, batch 5, float32, sqrt() ({rows[1]['cell_id']}): memray_peak_bytes ")
+    assert line.count("(-64)") == len(LARGER)
+    assert "memray_workspace_bytes" in line
+    assert summary == f"{results}: 3 of 4 cells equal to the byte"
+    assert len(causes) == 1
+    assert causes[0].startswith("  not measured alike: machine.python: 2.7, then ")
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda folder: (folder / "memory.csv").unlink(), "{}: has no memory.csv"),
+        (lambda folder: (folder / "environment.json").unlink(), "{}/environment.json: cannot be read"),
+        (lambda folder: (folder / "environment.json").write_text("{}"), "{}/environment.json: does not tell code"),
+        (lambda folder: (folder / "memory.csv").write_text("a\n"), "{}/memory.csv: has no column cell_id"),
+    ],
+)
+def test_a_folder_that_cannot_be_verified_is_one_line(results, damage, line):
+    damage(results)
+    result = invoke("verify", results)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(line.format(results))
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_parameters_that_do_not_make_the_id_are_one_line(results):
+    path = results / "memory.csv"
+    path.write_text(path.read_text().replace(",5,float32,", ",6,float32,"))
+    result = invoke("verify", results)
+    assert result.exit_code == 2
+    assert "its parameters make" in result.stderr
+
+
+def test_a_flame_graph_is_memrays_page_of_the_cell(results, tmp_path):
+    cell_id = (results / "memory.csv").read_text().splitlines()[1].partition(",")[0]
+    page = tmp_path / "flame.html"
+    result = invoke("flamegraph", cell_id[:10], "--results", results.parent, "--output", page)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == ["8,4x3,3, batch 5, store-all", f"  {page}"]
+    assert "activation_buffer" in page.read_text()
+
+
+@pytest.mark.parametrize(("prefix", "reason"), [("zz", "'zz' begins none of 4"), ("", "'' begins 4 of them: ")])
+def test_a_flame_graph_needs_one_cell(results, prefix, reason):
+    result = invoke("flamegraph", prefix, "--results", results)
+    assert result.exit_code == 2
+    assert reason in result.stderr
