@@ -5,6 +5,7 @@ buffer, and nothing else in this package allocates anything that grows with the 
 during a step.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,19 +16,32 @@ UFUNC_BUFFER_ITEMS = 1024
 64 KiB for a moment; with this many it takes the same time (16 to 1024 columns, measured)."""
 
 
+CACHED_BYTES = 1024
+"""numpy keeps up to seven freed blocks of each size below this one, and would hold them on after a step."""
+
+
 def activation_buffer(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
     """An uninitialised `(rows, columns)` array for an after, which may later hold the delta of its layer."""
-    return np.empty((rows, columns), dtype)
+    return _empty((rows, columns), dtype)
 
 
 def parameter_delta_buffers(inputs: int, outputs: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     """Uninitialised gradients of a layer's weights `(inputs, outputs)` and biases `(outputs,)`."""
-    return np.empty((inputs, outputs), dtype), np.empty(outputs, dtype)
+    weights_bytes, biases_bytes = inputs * outputs * dtype.itemsize, outputs * dtype.itemsize
+    if weights_bytes + biases_bytes >= CACHED_BYTES:
+        return _empty((inputs, outputs), dtype), _empty((outputs,), dtype)
+    both = bytearray(weights_bytes + biases_bytes)
+    return np.ndarray((inputs, outputs), dtype, both), np.ndarray(outputs, dtype, both, weights_bytes)
 
 
 def workspace_buffer(items: int, dtype: np.dtype) -> np.ndarray:
     """An uninitialised flat array of `items` values for the scratch of one pass."""
-    return np.empty(items, dtype)
+    return _empty((items,), dtype)
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    nbytes = math.prod(shape) * dtype.itemsize
+    return np.empty(shape, dtype) if nbytes >= CACHED_BYTES else np.ndarray(shape, dtype, bytearray(nbytes))
 
 
 @contextmanager
