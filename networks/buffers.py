@@ -15,33 +15,33 @@ UFUNC_BUFFER_ITEMS = 1024
 """Items of the buffer that numpy fills with a row it broadcasts. With numpy's own 8192 every bias added allocates up to
 64 KiB for a moment; with this many it takes the same time (16 to 1024 columns, measured)."""
 
-
 CACHED_BYTES = 1024
-"""numpy keeps up to seven freed blocks of each size below this one, and would hold them on after a step."""
+"""Of blocks smaller than this numpy keeps up to seven freed ones of each size, beyond the end of a step. What is as
+small as that is made in a bytearray instead, whose memory goes when it goes."""
 
 
 def activation_buffer(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
     """An uninitialised `(rows, columns)` array for an after, which may later hold the delta of its layer."""
-    return _empty((rows, columns), dtype)
+    return _array((rows, columns), dtype)
 
 
 def parameter_delta_buffers(inputs: int, outputs: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     """Uninitialised gradients of a layer's weights `(inputs, outputs)` and biases `(outputs,)`."""
     weights_bytes, biases_bytes = inputs * outputs * dtype.itemsize, outputs * dtype.itemsize
-    if weights_bytes + biases_bytes >= CACHED_BYTES:
-        return _empty((inputs, outputs), dtype), _empty((outputs,), dtype)
+    if weights_bytes >= CACHED_BYTES:
+        return np.empty((inputs, outputs), dtype), _array((outputs,), dtype)
     both = bytearray(weights_bytes + biases_bytes)
     return np.ndarray((inputs, outputs), dtype, both), np.ndarray(outputs, dtype, both, weights_bytes)
 
 
 def workspace_buffer(items: int, dtype: np.dtype) -> np.ndarray:
     """An uninitialised flat array of `items` values for the scratch of one pass."""
-    return _empty((items,), dtype)
+    return _array((items,), dtype)
 
 
-def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     nbytes = math.prod(shape) * dtype.itemsize
-    return np.empty(shape, dtype) if nbytes >= CACHED_BYTES else np.ndarray(shape, dtype, bytearray(nbytes))
+    return np.ndarray(shape, dtype, bytearray(nbytes)) if nbytes < CACHED_BYTES else np.empty(shape, dtype)
 
 
 @contextmanager

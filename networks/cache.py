@@ -48,6 +48,12 @@ class Event(NamedTuple):
     bytes: int
 
 
+def event_bytes(chain: Chain) -> int:
+    """Bytes of an event in a tracker's log: a word that names layer, action, phase and sign; half of one if it can."""
+    labels = (chain.depth + 1) * len(ACTIONS) * len(PHASES) * len(_SIGNS)
+    return 2 if labels <= 2**16 else 4
+
+
 class CacheTracker:
     """Counts what one training step does: integers and labels, never an array.
 
@@ -71,8 +77,8 @@ class CacheTracker:
         self._cached_count = 0
         self._live = [0] * len(KINDS)
         self._peak = tuple(self._live)
-        # One word for each event: as Python objects a timeline would itself take 50 KB at depth 128.
-        self._labels = array("I")
+        # As Python objects a timeline would itself take 50 KB at depth 128.
+        self._labels = array({2: "H", 4: "I"}[event_bytes(chain)])
         self.chain = chain
         self._parts: list[Chain] = []
         self._observer = observer

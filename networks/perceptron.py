@@ -75,7 +75,8 @@ class MultiLayerPerceptron:
         deltas = []
         labels = self._check_labels(y, self._chain.batch)
         self._backward_pass(labels, lambda _, layer_deltas: deltas.append(layer_deltas.pop()))
-        return deltas[::-1]
+        deltas.reverse()
+        return deltas
 
     def train_step(
         self, x: np.ndarray, y: np.ndarray, optimizer: Optimizer, *, micro_batch: int | None = None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from networks.cache import event_bytes
 from networks.chain import Chain
 from networks.dry_run import Trace, dry_run
 from networks.layer_lists import check_count, check_layers
@@ -19,16 +20,25 @@ from networks.schedules.replay import replay
 from networks.schedules.signature import Schedule
 from networks.validation import check_dtype
 
-STEP_ALLOWANCE = 12 * 1024
-"""Bytes of a step's frames, context managers, index arrays and numpy's own caches, whatever the network."""
-AFTER_ALLOWANCE = 200
-"""Bytes for each after or delta that is live: an array object of 96 and its shape of 32, and entries in the cache."""
-PARAMETER_DELTAS_ALLOWANCE = 330
-"""Bytes for each layer's gradients: two array objects with shapes of 32 and 16, and their tuple in two lists."""
-EVENT_ALLOWANCE = 4.4
-"""Bytes for each event: a word in the tracker's log, which grows by a sixteenth more than it needs."""
-BUFFER_ALLOWANCE = 900, 1200
-"""Bytes, and items, of the buffers in which numpy broadcasts a row while a layer is run forward."""
+STEP_ALLOWANCE = 10 * 1024
+"""Bytes of a step's frames, contexts, slices and views, whatever the network; and of the few blocks that numpy keeps
+for the shapes of arrays, and CPython for freed lists and tuples."""
+AFTER_ALLOWANCE = 96 + 32 + 57
+"""Bytes for each after or delta that is live: an array object, its shape and strides, a bytearray if it is small."""
+HELD_ALLOWANCE, NUMBER_ALLOWANCE = 54, 28
+"""Bytes for each of the most of them that were live at once: entries of the cache, whose table has three slots of 18
+bytes for each when it has grown, and never shrinks; and the layer's number, an object of its own beyond
+`SHARED_NUMBERS`."""
+SHARED_NUMBERS = 256
+"""CPython has one object for each integer up to this."""
+PARAMETER_DELTAS_ALLOWANCE = 2 * 96 + 32 + 16 + 57 + 56 + 9
+"""Bytes for each layer's gradients: two array objects with their shapes and strides, a bytearray, a tuple, and the
+tuple's place in a list that grows by an eighth more than it needs."""
+LOG_GROWTH = 17 / 16
+"""The tracker's log of events grows by a sixteenth more than it needs."""
+TEMPORARY_ALLOWANCE = 1200, 1200
+"""Bytes, and items at most, of the buffers in which numpy broadcasts a row while a layer is run forward. The index
+arrays for a block of labels, when backward begins, take no more."""
 
 SEARCHED = 64
 """Frequencies and slots are searched one by one up to here, and above at as many steps as that."""
@@ -121,16 +131,24 @@ def allowance_bytes(trace: Trace) -> int:
     It is followed through the step: where gradients make the peak, the array objects of all of them are there; where
     checkpoints do, those of few.
     """
-    afters = deltas = highest = 0
-    overhead, items = BUFFER_ALLOWANCE
+    overhead, items = TEMPORARY_ALLOWANCE
+    most_temporary = items * trace.chain.itemsize
+    held = HELD_ALLOWANCE + NUMBER_ALLOWANCE * (trace.chain.depth > SHARED_NUMBERS)
+    word = LOG_GROWTH * event_bytes(trace.chain)
+    afters = most = deltas = highest = 0
     for number, (event, live_bytes) in enumerate(zip(trace.timeline, trace.live_bytes_over_time, strict=True)):
         if event.action in ("parameter_deltas", "accumulate", "apply"):
             deltas += 1 if event.bytes > 0 else -1
         elif event.action != "workspace":
             afters += (event.bytes > 0) - (event.bytes < 0)
-        objects = AFTER_ALLOWANCE * afters + PARAMETER_DELTAS_ALLOWANCE * deltas + EVENT_ALLOWANCE * (number + 1)
-        buffers = overhead + items * trace.chain.itemsize if event.action == "forward" else 0
-        highest = max(highest, live_bytes + objects + buffers)
+            most = max(most, afters)
+        objects = AFTER_ALLOWANCE * afters + held * most + PARAMETER_DELTAS_ALLOWANCE * deltas + word * (number + 1)
+        passing = 0
+        if event.action == "forward":
+            passing = overhead + min(most_temporary, trace.chain.after_bytes[event.layer])
+        elif event.action == "workspace" and event.bytes > 0:
+            passing = overhead + most_temporary
+        highest = max(highest, live_bytes + objects + passing)
     return STEP_ALLOWANCE + int(highest) - trace.peak_bytes
 
 

@@ -1,6 +1,8 @@
-"""Plans of random networks, each trained for a step under memray: `python -m tests.measured_plans SEED COUNT`.
+"""Steps of random networks under memray: `python -m tests.measured_plans KIND SEED COUNT`.
 
-One process measures them one after the other, in the environment of memory cells, and prints a line of JSON for each.
+KIND is `plans` of random networks, or `schedules` of every kind on deep chains of small buffers, where the
+interpreter's objects weigh most. One process measures them one after the other, in the environment of memory cells, and
+prints a line of JSON for each.
 """
 
 import json
@@ -11,6 +13,11 @@ import numpy as np
 
 from harness import probes
 from networks import NetworkWithCheckpointing, dry_run, plan
+from networks.chain import Chain
+from networks.planner import allowance_bytes
+from networks.schedules import Schedule, evicting, greedy, optimal, periodic, revolve, store_all
+from networks.schedules.evicting import HEURISTICS
+from networks.schedules.optimal import smallest_budget
 
 SHALLOW = [1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 6, 17, 18, 20, 24]
 DEEP = [40, 64, 100, 128]
@@ -44,6 +51,40 @@ def measured_plan(generator: np.random.Generator) -> dict[str, Any]:
     }
 
 
+def measured_schedule(generator: np.random.Generator) -> dict[str, Any]:
+    """Measure one schedule on one deep chain whose buffers are smaller than a kilobyte, or little larger."""
+    repeated = generator.integers(1, 48, size=generator.integers(1, 7)).tolist()
+    layers = [*repeated * (int(generator.integers(17, 129)) // len(repeated)), int(generator.integers(1, 20))]
+    batch, dtype = int(2 ** generator.uniform(0, 8)), str(generator.choice(["float32", "float64"]))
+    schedule = _random_schedule(generator, Chain(tuple(layers), batch, np.dtype(dtype).itemsize))
+    step = dry_run(layers, batch=batch, dtype=dtype, schedule=schedule)
+    return {
+        "layers": layers,
+        "batch": batch,
+        "dtype": dtype,
+        "schedule": schedule.__name__,
+        "predicted_peak_bytes": step.peak_bytes,
+        "allowance_bytes": allowance_bytes(step),
+        **_measured(NetworkWithCheckpointing(layers, schedule=schedule, dtype=dtype), batch),
+    }
+
+
+def _random_schedule(generator: np.random.Generator, chain: Chain) -> Schedule:
+    least = smallest_budget(chain)
+    most = dry_run(chain.layers, batch=chain.batch, dtype=f"float{8 * chain.itemsize}").peak_bytes
+    budget_bytes = least + int(generator.integers(most - least + 1))
+    n = int(generator.integers(2, 20))
+    schedules = [store_all(), revolve(slots=n), periodic(n), periodic(n, recompute="each")]
+    schedules += [optimal(budget_bytes=budget_bytes), greedy(budget_bytes=budget_bytes)]
+    schedules += [evicting(budget_bytes=budget_bytes, heuristic=heuristic) for heuristic in HEURISTICS]
+    schedule = schedules[generator.integers(len(schedules))]
+    try:
+        schedule(chain)
+    except ValueError:  # greedy and evicting cannot serve every budget
+        return optimal(budget_bytes=budget_bytes)
+    return schedule
+
+
 def _measured(network: NetworkWithCheckpointing, batch: int) -> dict[str, int]:
     generator = np.random.default_rng(0)
     x = generator.standard_normal((batch, network.layers[0]), dtype=network.dtype)
@@ -58,7 +99,8 @@ def _measured(network: NetworkWithCheckpointing, batch: int) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    seed, count = map(int, sys.argv[1:])
+    kind, seed, count = sys.argv[1], *map(int, sys.argv[2:])
+    measure = {"plans": measured_plan, "schedules": measured_schedule}[kind]
     generator = np.random.default_rng(seed)
     for _ in range(count):
-        print(json.dumps(measured_plan(generator)), flush=True)
+        print(json.dumps(measure(generator)), flush=True)

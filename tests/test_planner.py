@@ -22,19 +22,19 @@ DELTAS_DOMINATE = [64, *[512] * 8, 10]
 """With a small batch the gradients of 512 x 512 weights are all that counts."""
 
 
-def measured_plans(seeds: range, count: int) -> list[dict]:
-    """`count` random networks for each seed, a process each, side by side."""
+def measured_steps(kind: str, seeds: range, count: int) -> list[dict]:
+    """`count` random networks for each seed, as `tests.measured_plans` draws them: a process each, side by side."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     command = [sys.executable, "-m", "tests.measured_plans"]
     options = {"cwd": ROOT, "env": {**inherited, **SETTINGS["memory"]}, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen([*command, str(seed), str(count)], **options) for seed in seeds]
+    processes = [subprocess.Popen([*command, kind, str(seed), str(count)], **options) for seed in seeds]
     lines = [line for process in processes for line in process.communicate()[0].splitlines()]
     assert [process.returncode for process in processes] == [0] * len(processes)
     return [json.loads(line) for line in lines]
 
 
 def test_no_peak_that_memray_measures_of_300_random_networks_is_above_its_budget():
-    plans = measured_plans(range(3), 100)
+    plans = measured_steps("plans", range(3), 100)
     assert len(plans) == 300
     for one in plans:
         predicted, allowance = one["predicted_peak_bytes"], one["allowance_bytes"]
@@ -50,6 +50,19 @@ def test_no_peak_that_memray_measures_of_300_random_networks_is_above_its_budget
     assert max(one["batch"] for one in plans) > 3500
     assert 100 < sum(one["smallest"] for one in plans) < 200
     assert {one["schedule"].partition("(")[0] for one in plans} >= {"store_all", "evicting", "optimal"}
+
+
+def test_the_allowance_bounds_the_interpreters_share_where_it_weighs_most():
+    """Deep chains of small buffers, and every kind of schedule."""
+    steps = measured_steps("schedules", range(2), 50)
+    for one in steps:
+        predicted, allowance = one["predicted_peak_bytes"], one["allowance_bytes"]
+        assert one["tracker_peak_bytes"] == predicted, one
+        assert one["memray_peak_bytes"] <= predicted + allowance, one
+    kinds = {one["schedule"].partition("(")[0] for one in steps}
+    assert kinds == {"store_all", "revolve", "periodic", "greedy", "evicting", "optimal"}
+    assert {"segment", "each"} <= {mode for one in steps for mode in one["schedule"].split("'")}
+    assert max(len(one["layers"]) for one in steps) > 100
 
 
 def test_the_best_row_does_the_least_work_of_those_that_fit():

@@ -27,7 +27,7 @@ def revolve(*, slots: int) -> Schedule:
     def schedule(chain: Chain) -> Keep:
         def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
             # Everything cached is at or below `start`, which has a slot already.
-            kept, left = list(cached), slots - len(cached) + 1
+            kept, left = [*cached], slots - len(cached) + 1
             steps = min(stop, chain.depth - 1) + 1 - start
             while left > 1 and steps > 1:
                 advance = _advance(steps, left)
