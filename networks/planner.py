@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from networks.cache import event_bytes
-from networks.chain import Chain
+from networks.chain import Chain, block_rows
 from networks.dry_run import Trace, dry_run
 from networks.layer_lists import check_count, check_layers
 from networks.schedules import evicting, greedy, optimal, periodic, revolve, sqrt, store_all
@@ -20,7 +20,7 @@ from networks.schedules.replay import replay
 from networks.schedules.signature import Schedule
 from networks.validation import check_dtype
 
-STEP_ALLOWANCE = 10 * 1024
+STEP_ALLOWANCE = 9728
 """Bytes of a step's frames, contexts, slices and views, whatever the network; and of the few blocks that numpy keeps
 for the shapes of arrays, and CPython for freed lists and tuples."""
 AFTER_ALLOWANCE = 96 + 32 + 57
@@ -31,9 +31,14 @@ bytes for each when it has grown, and never shrinks; and the layer's number, an 
 `SHARED_NUMBERS`."""
 SHARED_NUMBERS = 256
 """CPython has one object for each integer up to this."""
+ANSWER_ALLOWANCE = 107
+"""Bytes for each of those that are live while layers are run: the set of what the schedule keeps, whose table has up to
+six slots and two thirds of 16 bytes for each."""
 PARAMETER_DELTAS_ALLOWANCE = 2 * 96 + 32 + 16 + 57 + 56 + 9
 """Bytes for each layer's gradients: two array objects with their shapes and strides, a bytearray, a tuple, and the
 tuple's place in a list that grows by an eighth more than it needs."""
+BLOCK_ALLOWANCE = 120
+"""Bytes for each block of rows of the narrowest blocks: a slice and its two numbers."""
 LOG_GROWTH = 17 / 16
 """The tracker's log of events grows by a sixteenth more than it needs."""
 TEMPORARY_ALLOWANCE = 1200, 1200
@@ -145,11 +150,13 @@ def allowance_bytes(trace: Trace) -> int:
         objects = AFTER_ALLOWANCE * afters + held * most + PARAMETER_DELTAS_ALLOWANCE * deltas + word * (number + 1)
         passing = 0
         if event.action == "forward":
-            passing = overhead + min(most_temporary, trace.chain.after_bytes[event.layer])
+            passing = ANSWER_ALLOWANCE * afters + overhead + min(most_temporary, trace.chain.after_bytes[event.layer])
         elif event.action == "workspace" and event.bytes > 0:
             passing = overhead + most_temporary
         highest = max(highest, live_bytes + objects + passing)
-    return STEP_ALLOWANCE + int(highest) - trace.peak_bytes
+    chain = trace.chain
+    rows = min(block_rows(chain.batch, width, chain.itemsize) for width in chain.layers[1:])
+    return STEP_ALLOWANCE + BLOCK_ALLOWANCE * -(-chain.batch // rows) + int(highest) - trace.peak_bytes
 
 
 def max_depths(
