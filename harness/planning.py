@@ -208,6 +208,7 @@ def plan_command(
     Where no schedule fits, the exit code is 2, and the message says which budget can be met.
     """
     widths = parse_layers(layers)
+    dtype = check_dtype(dtype).name
     chain = Chain(tuple(widths), check_count("batch", batch), check_dtype(dtype).itemsize)
     held = bill(chain, samples=samples, optimizer=optimizer)
     budget_bytes = _budget_of_a_step(budget, budget_total, held)

@@ -16,6 +16,10 @@ BLOCK_ROWS = (64, 512)
 """Fewest and most rows of a block: a product of fewer rows is slower, of more rows is not faster."""
 
 
+MOST = 2**62
+"""Bytes and operations of a step are below this, so that sums of them fit into 64 bits."""
+
+
 def block_rows(batch: int, width: int, itemsize: int) -> int:
     """Rows of `width` values that the kernels work on at a time."""
     fewest, most = BLOCK_ROWS
@@ -39,6 +43,12 @@ class Chain:
     itemsize: int
     deltas_pile_up: bool = True
     part_of: int | None = None
+
+    def __post_init__(self):
+        if max(sum(self.after_bytes) + sum(self.parameter_delta_bytes), sum(self.forward_flops)) >= MOST:
+            raise ValueError(
+                f"a batch of {self.batch} is too large for these layers: a step's bytes or work pass {MOST}"
+            )
 
     @property
     def depth(self) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from networks.cache import ActivationCache
 from networks.perceptron import Deltas, MultiLayerPerceptron
-from networks.schedules import Keep, Schedule
+from networks.schedules import FACTORIES, Keep, Schedule
 from networks.schedules.periodic import periodic
 
 
@@ -41,6 +41,9 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
             raise ValueError(f"recompute={recompute!r} goes with checkpoint_frequency, not with a schedule")
         if not callable(schedule):
             raise ValueError(f"schedule must be a function of a chain, such as revolve(slots=4), got {schedule!r}")
+        if schedule in FACTORIES.values():
+            name = _name(schedule)
+            raise ValueError(f"schedule must be what its factory makes, {name}(..), got the factory {name} itself")
         self.schedule = schedule
         super().__init__(layers, **options)
 
@@ -82,7 +85,8 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         self._check_layer(layer)
         if layer in self._cache:
             self.tracker.hit(layer)
-            self._cache.use(layer, self.tracker.forward_flops)
+            if self._workspace is not None:  # what is asked for between the passes changes no schedule's answer
+                self._cache.use(layer, self._executed_flops)
             return self._cache[layer]
         self.tracker.miss(layer)
         return self.forward_up_to_layer(layer)
@@ -98,12 +102,14 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         if start == layer:
             return self._cache[layer]
         if self._workspace is None:
+            executed = self._executed_flops
             with self._pass("query"):
                 after = self._run_stretch(start, layer, kept=frozenset(self._cache), last=None)
                 self.tracker.release(layer, self._chain.after_bytes[layer])
+            self._query_flops = self.tracker.forward_flops - executed
             return after
         kept, dropped = self._ask_schedule(start, layer)
-        self._cache.use(start, self.tracker.forward_flops)
+        self._cache.use(start, self._executed_flops)
         for position in dropped:
             self.tracker.drop(position, self._chain.after_bytes[position])
             if position != start:
@@ -123,15 +129,15 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
             if free and not slide:
                 tracker.release(number - 1, chain.after_bytes[number - 1])
             if number < chain.depth and (number in kept or number == last):
-                cache.put(number, after, tracker.forward_flops)
+                cache.put(number, after, self._executed_flops)
             if number < chain.depth and number in kept:
                 tracker.keep(number, chain.after_bytes[number])
         return after
 
     def _ask_schedule(self, start: int, stop: int) -> tuple[frozenset[int], set[int]]:
         """Return the positions to keep, and those of the cache to drop; a schedule's mistake is a ValueError."""
-        cached = self._cache.costs(self.tracker.forward_flops)
-        kept = frozenset(self._keep(cached, start, stop))
+        cached = self._cache.costs(self._executed_flops)
+        kept = self._answer(self._keep(cached, start, stop))
         dropped = cached.keys() - kept
         # Counting finds a stranger without another walk over thousands of positions.
         known = len(cached) - len(dropped) + len(kept.intersection(range(start + 1, stop + 1)))
@@ -144,16 +150,38 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
             )
         return kept, dropped
 
+    def _answer(self, positions: Collection[int]) -> frozenset[int]:
+        try:
+            answer = frozenset(positions)
+        except TypeError:
+            answer = None
+        if answer is None or bool in set(map(type, answer)):
+            raise ValueError(
+                f"schedule {_name(self.schedule)} must answer with the positions to keep, such as {{0, 4}}, "
+                f"got {positions!r}"
+            )
+        return answer
+
+    @property
+    def _executed_flops(self) -> int:
+        """Forward operations of the passes alone: the clock by which schedules see how long an after is unused."""
+        return self.tracker.forward_flops - self._query_flops
+
     def _check_layer(self, layer: int) -> None:
         # Inside a pass the loss delta may be gone already, and the workspace is there.
         if self._workspace is None:
             self._require_forward()
-        if not isinstance(layer, numbers.Integral) or not 0 <= layer < len(self.layers):
+        if isinstance(layer, bool) or not isinstance(layer, numbers.Integral) or not 0 <= layer < len(self.layers):
             raise ValueError(f"layer must be an integer from 0 to {len(self.layers) - 1}, got {layer!r}")
 
     def _run_layers(self, x: np.ndarray) -> np.ndarray:
         self._cache = ActivationCache(x, self._chain.depth, self.tracker.forward_flops)
+        self._query_flops = 0
         self._keep = self.schedule(self._chain)
+        if not callable(self._keep):
+            raise ValueError(
+                f"schedule {_name(self.schedule)} must return a function keep(cached, start, stop), got {self._keep!r}"
+            )
         return self.forward_up_to_layer(self._chain.depth)
 
     def _take_after(self, position: int) -> np.ndarray:

@@ -11,10 +11,16 @@ MOST_LAYERS = 1_000_000
 _TERM = re.compile(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?")
 
 
-def check_count(name: str, value: object) -> int:
-    """Return `value`, an integer of at least 1."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+LARGEST = 2**63 - 1
+"""The largest integer that arrays, tables and experiment files hold."""
+
+
+def check_count(name: str, value: object, *, least: int = 1) -> int:
+    """Return `value`, an integer of at least `least`."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if value > LARGEST:
+        raise ValueError(f"{name} must be an integer of at most {LARGEST}, got {value!r}")
     return int(value)
 
 

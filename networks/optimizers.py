@@ -4,6 +4,7 @@ Every operation is element-wise, so the blocks change no bit of the result; and 
 allocates nothing that grows with the weights, but the state at the first one.
 """
 
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def _check_rate(name: str, value: float, *, below: float = float("inf")) -> float:
-    if not 0 <= value < below:
+    if not isinstance(value, numbers.Real) or not 0 <= value < below:
         raise ValueError(f"{name} must be at least 0 and below {below}, got {value!r}")
     return value
 

@@ -44,7 +44,7 @@ class MultiLayerPerceptron:
         self.activation = activation
         self.dtype = check_dtype(dtype)
         self.observer = None
-        self._layers = self._build_layers(seed)
+        self._layers = self._build_layers(check_count("seed", seed, least=0))
         self._chain = Chain(self.layers, 1, self.dtype.itemsize)
         self.tracker = CacheTracker(self._chain)
         self._discard()

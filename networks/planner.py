@@ -5,6 +5,7 @@ buffer, plus what the interpreter itself allocates: array objects, frames, the t
 the latter, so a schedule fits when prediction + allowance <= budget.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from networks.layer_lists import check_count, check_layers
 from networks.schedules import evicting, greedy, optimal, periodic, revolve, sqrt, store_all
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.optimal import smallest_budget
+from networks.schedules.periodic import RECOMPUTE
 from networks.schedules.replay import replay
 from networks.schedules.signature import Schedule
 from networks.validation import check_dtype
@@ -54,7 +56,10 @@ SAVES_LITTLE = 0.05
 
 @dataclass(frozen=True)
 class Row:
-    """What one schedule costs. `trace` is None, and `reason` says why, where the schedule cannot serve the budget."""
+    """What one schedule costs.
+
+    Where the schedule cannot serve the budget, `trace` and the figures are None, and `reason` says why.
+    """
 
     name: str
     schedule: Schedule | None
@@ -64,21 +69,21 @@ class Row:
     reason: str = ""
 
     @property
-    def predicted_peak_bytes(self) -> int:
-        return self.trace.peak_bytes
+    def predicted_peak_bytes(self) -> int | None:
+        return self.trace and self.trace.peak_bytes
 
     @property
-    def forward_steps(self) -> int:
-        return self.trace.forward_steps
+    def forward_steps(self) -> int | None:
+        return self.trace and self.trace.forward_steps
 
     @property
-    def forward_flops(self) -> int:
-        return self.trace.forward_flops
+    def forward_flops(self) -> int | None:
+        return self.trace and self.trace.forward_flops
 
     @property
-    def dominant_kind(self) -> str:
+    def dominant_kind(self) -> str | None:
         """The kind of memory that the peak is mostly made of."""
-        return max(self.trace.peak_bytes_by_kind, key=self.trace.peak_bytes_by_kind.__getitem__)
+        return self.trace and max(self.trace.peak_bytes_by_kind, key=self.trace.peak_bytes_by_kind.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -219,7 +224,8 @@ def _searched(depth: int) -> list[int]:
 
 
 def _periodic(chain: Chain, room: int) -> Schedule:
-    return _cheapest(chain, room, (periodic(frequency) for frequency in _searched(chain.depth)))
+    candidates = itertools.product(_searched(chain.depth), RECOMPUTE)
+    return _cheapest(chain, room, (periodic(frequency, recompute=recompute) for frequency, recompute in candidates))
 
 
 def _revolve(chain: Chain, room: int) -> Schedule:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Mapping
 
 from strategies import random_data
 
-from networks import NetworkWithCheckpointing
+from networks import NetworkWithCheckpointing, dry_run
+from networks.cache import Event
 from networks.chain import Chain
-from networks.schedules import Keep, Schedule, periodic
+from networks.schedules import Keep, Schedule, evicting, periodic
 
 WIDTH, BATCH, DEPTH = 8, 4, 9
 STEP = 2 * BATCH * WIDTH * WIDTH  # forward operations of a layer
@@ -69,7 +70,7 @@ def test_starting_a_stretch_is_a_use():
 
 
 def test_questions_between_the_passes_are_not_the_schedules_business():
-    """They run layers, though, and a hit is a use."""
+    """They run layers, and nothing of that is seen, not even that an after was used."""
 
     def ask(network: NetworkWithCheckpointing) -> None:
         network.get_cached_after_or_calculate(3)  # a hit
@@ -77,7 +78,7 @@ def test_questions_between_the_passes_are_not_the_schedules_business():
 
     assert questions_of_a_step(periodic(3), between=ask)[:2] == [
         ({0: 0}, 0, 9),
-        ({0: 11 * STEP, 3: 2 * STEP, 6: 5 * STEP}, 6, 7),
+        ({0: 9 * STEP, 3: 6 * STEP, 6: 3 * STEP}, 6, 7),
     ]
 
 
@@ -106,3 +107,21 @@ def test_each_after_is_kept_once_and_none_is_recomputed_twice_with_segments():
     network.backward(y)
     computed = [event.layer for event in network.tracker.timeline[in_forward:] if event.action == "forward"]
     assert computed == [5, 6, 7, 1, 2, 3]
+
+
+def test_what_is_asked_for_between_the_passes_changes_no_answer_of_an_evicting_schedule():
+    layers, batch = [8, *[16, 4, 24] * 5, 4], 32
+    budget_bytes = dry_run(layers, batch=batch).peak_bytes * 2 // 3
+    network = NetworkWithCheckpointing(layers, schedule=evicting(budget_bytes=budget_bytes))
+    x, y = random_data(layers, batch)
+
+    def backward_events(asked: range) -> list[Event]:
+        network.forward(x)
+        for layer in asked:
+            network.get_cached_after_or_calculate(layer)
+        network.backward(y)
+        return [event for event in network.tracker.timeline if event.phase == "backward"]
+
+    undisturbed = backward_events(range(0))
+    assert any(event.action == "miss" for event in undisturbed)
+    assert backward_events(range(16)) == undisturbed == backward_events(range(15, 0, -2))

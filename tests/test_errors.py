@@ -1,5 +1,6 @@
 """Bad input is an error of one line that names the value; the network works afterwards as if it had not happened."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 from strategies import random_data
 
-from networks import Network, NetworkWithCheckpointing
-from networks.schedules import periodic, store_all
+from networks import Network, NetworkWithCheckpointing, dry_run, plan
+from networks.optimizers import SGD
+from networks.schedules import periodic, revolve, sqrt, store_all
+from networks.schedules.spec import parse_schedule
 
 LAYERS, BATCH = [4, 6, 6, 5, 3], 5
 X, Y = random_data(LAYERS, BATCH)
@@ -340,3 +343,56 @@ def test_a_schedule_holds_what_is_there_and_the_input(schedule: Callable, messag
     expect_error(NO_FORWARD_PASS, network.backward, Y, kind=RuntimeError)
     network.schedule = periodic(2)
     expect_to_work_as_new(network)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (sqrt, "schedule must be what its factory makes, sqrt(..), got the factory sqrt itself"),
+        (revolve, "schedule must be what its factory makes, revolve(..), got the factory revolve itself"),
+        (lambda chain: None, "schedule <lambda> must return a function keep(cached, start, stop), got None"),
+        (
+            lambda chain: lambda *stretch: None,
+            "<lambda> must answer with the positions to keep, such as {0, 4}, got None",
+        ),
+        (lambda chain: lambda *stretch: 3, "<lambda> must answer with the positions to keep, such as {0, 4}, got 3"),
+        (lambda chain: lambda *stretch: [0, True], "with the positions to keep, such as {0, 4}, got [0, True]"),
+    ],
+)
+def test_what_is_no_schedule_is_named_with_the_way_out(schedule, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dry_run([4, 5, 3], batch=2, schedule=schedule)
+
+
+def test_a_schedule_written_without_its_options_is_answered_with_them():
+    with pytest.raises(ValueError, match=re.escape("it is written revolve(slots=..)")):
+        parse_schedule("revolve(3)")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", True, None])
+def test_a_seed_is_a_natural_number(seed):
+    with pytest.raises(ValueError, match=re.escape(f"seed must be an integer of at least 0, got {seed!r}")):
+        Network([4, 3], seed=seed)
+
+
+def test_a_learning_rate_is_a_number():
+    with pytest.raises(ValueError, match="learning_rate must be at least 0 and below inf, got 'a'"):
+        SGD("a")
+
+
+@pytest.mark.parametrize("batch", [2**63, 10**30])
+def test_a_count_that_no_file_holds_is_named(batch):
+    with pytest.raises(ValueError, match=f"batch must be an integer of at most {2**63 - 1}, got {batch}"):
+        dry_run([4, 3], batch=batch)
+
+
+def test_a_batch_whose_bytes_pass_64_bits_is_named():
+    with pytest.raises(ValueError, match=f"a batch of {2**61} is too large for these layers"):
+        plan([4, 3], batch=2**61, budget_bytes=2**62)
+
+
+def test_a_layer_is_no_truth_value():
+    network = NetworkWithCheckpointing([4, 5, 3], checkpoint_frequency=2)
+    network.forward(np.ones((2, 4), dtype=np.float32))
+    with pytest.raises(ValueError, match="layer must be an integer from 0 to 2, got True"):
+        network.get_cached_after_or_calculate(True)

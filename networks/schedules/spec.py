@@ -1,6 +1,7 @@
 """Schedules as text: `revolve(slots=4)`, which is also the `__name__` of what that call makes."""
 
 import ast
+import inspect
 
 from networks.schedules import FACTORIES
 from networks.schedules.signature import Schedule
@@ -20,4 +21,5 @@ def parse_schedule(text: str) -> Schedule:
     try:
         return FACTORIES[name](*arguments, **options)
     except TypeError as error:
-        raise ValueError(f"schedule {text!r}: {error}") from None
+        options = ", ".join(f"{option}=.." for option in inspect.signature(FACTORIES[name]).parameters)
+        raise ValueError(f"schedule {text!r}: {error}; it is written {name}({options})") from None
