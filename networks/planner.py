@@ -39,8 +39,9 @@ six slots and two thirds of 16 bytes for each."""
 PARAMETER_DELTAS_ALLOWANCE = 2 * 96 + 32 + 16 + 57 + 56 + 9
 """Bytes for each layer's gradients: two array objects with their shapes and strides, a bytearray, a tuple, and the
 tuple's place in a list that grows by an eighth more than it needs."""
-BLOCK_ALLOWANCE = 120
-"""Bytes for each block of rows of the narrowest blocks: a slice and its two numbers."""
+BLOCK_ALLOWANCE = 3 * 120
+"""Bytes for each block of rows, where the blocks are most: a slice and its two numbers, and what CPython keeps of the
+dictionaries that numpy's two reductions of a block make."""
 LOG_GROWTH = 17 / 16
 """The tracker's log of events grows by a sixteenth more than it needs."""
 TEMPORARY_ALLOWANCE = 1200, 1200
