@@ -16,8 +16,8 @@ BLOCK_ROWS = (64, 512)
 """Fewest and most rows of a block: a product of fewer rows is slower, of more rows is not faster."""
 
 
-MOST = 2**62
-"""Bytes and operations of a step are below this, so that sums of them fit into 64 bits."""
+MOST = 2**63
+"""Bytes and operations of a step are below this, so that 64 bits hold them."""
 
 
 def block_rows(batch: int, width: int, itemsize: int) -> int:
