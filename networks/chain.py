@@ -16,8 +16,8 @@ BLOCK_ROWS = (64, 512)
 """Fewest and most rows of a block: a product of fewer rows is slower, of more rows is not faster."""
 
 
-MOST = 2**63
-"""Bytes and operations of a step are below this, so that 64 bits hold them."""
+MOST_BYTES = 2**63
+"""Bytes of a step are fewer, so that 64 bits hold them."""
 
 
 def block_rows(batch: int, width: int, itemsize: int) -> int:
@@ -45,10 +45,8 @@ class Chain:
     part_of: int | None = None
 
     def __post_init__(self):
-        if max(sum(self.after_bytes) + sum(self.parameter_delta_bytes), sum(self.forward_flops)) >= MOST:
-            raise ValueError(
-                f"a batch of {self.batch} is too large for these layers: a step's bytes or work pass {MOST}"
-            )
+        if sum(self.after_bytes) + sum(self.parameter_delta_bytes) >= MOST_BYTES:
+            raise ValueError(f"a batch of {self.batch} is too large for these layers: a step passes {MOST_BYTES} bytes")
 
     @property
     def depth(self) -> int:
