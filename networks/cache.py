@@ -54,6 +54,10 @@ def event_bytes(chain: Chain) -> int:
     return 2 if labels <= 2**16 else 4
 
 
+def _log(chain: Chain, labels: bytes = b"") -> array:
+    return array({2: "H", 4: "I"}[event_bytes(chain)], labels)
+
+
 class CacheTracker:
     """Counts what one training step does: integers and labels, never an array.
 
@@ -78,7 +82,7 @@ class CacheTracker:
         self._live = [0] * len(KINDS)
         self._peak = tuple(self._live)
         # As Python objects a timeline would itself take 50 KB at depth 128.
-        self._labels = array({2: "H", 4: "I"}[event_bytes(chain)])
+        self._labels = _log(chain)
         self.chain = chain
         self._parts: list[Chain] = []
         self._observer = observer
@@ -214,7 +218,7 @@ def events(recorded: Recorded) -> list[Event]:
     """The events that were recorded, in order."""
     chain, parts = recorded.chain, iter(recorded.parts)
     timeline = []
-    for label in array("I", recorded.labels):
+    for label in _log(chain, recorded.labels):
         code, sign = divmod(label, len(_SIGNS))
         code, phase = divmod(code, len(PHASES))
         layer, action = divmod(code, len(ACTIONS))
