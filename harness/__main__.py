@@ -95,7 +95,7 @@ def run(
         try:
             measure = partial(run_if_it_fits, limits=limits, force=force)
             store = Store(results / loaded.name)
-            with store.held(), _executor(measure, jobs=jobs, dask=dask) as execute:
+            with store.held(), _executor(loaded, measure, jobs=jobs, dask=dask) as execute:
                 current = Run(loaded, store, execute=execute, limits=limits, mixed=allow_mixed)
                 for reason, cells in current.again.items():
                     errors.print(f"{cells} {'cell is' if cells == 1 else 'cells are'} measured again: {reason}")
@@ -192,8 +192,10 @@ def _complaints() -> Iterator[None]:
 
 
 @contextmanager
-def _executor(measure: Callable[..., Outcome], *, jobs: int, dask: str | None) -> Iterator[Execute]:
-    """What executes a run's jobs, each by `measure`: this machine, or a cluster."""
+def _executor(
+    experiment: Experiment, measure: Callable[..., Outcome], *, jobs: int, dask: str | None
+) -> Iterator[Execute]:
+    """What executes the jobs of `experiment`, each by `measure`: this machine, or a cluster."""
     if dask is None:
         yield Pool(jobs=jobs, room_bytes=available_bytes(), run=measure)
         return
@@ -205,7 +207,7 @@ def _executor(measure: Callable[..., Outcome], *, jobs: int, dask: str | None) -
         from harness.cluster import connected  # an extra, and a second to import
     except ModuleNotFoundError as error:
         raise ValueError(f"--dask needs the extra: pip install checkpointing-lab[dask] ({error})") from None
-    with connected(dask, run=measure, say=errors.print) as execute:
+    with connected(dask, run=measure, frameworks=experiment.frameworks, say=errors.print) as execute:
         yield execute
 
 

@@ -8,13 +8,14 @@ import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed import Client, KilledWorker, LocalCluster, as_completed, get_worker
 from distributed.client import CancelledError
 from distributed.comm import get_address_host_port
 
@@ -33,10 +34,13 @@ FIRST_PATIENCE, PATIENCE = "10s", "10m"
 
 
 @contextmanager
-def connected(address: str, *, run: Measure = run_in_subprocess, say: Callable[[str], None]) -> Iterator["Cluster"]:
+def connected(
+    address: str, *, run: Measure = run_in_subprocess, frameworks: Iterable[str] = (), say: Callable[[str], None]
+) -> Iterator["Cluster"]:
     """The cluster at `address`, such as `tcp://10.0.0.1:8786`; `local:4` starts one of four workers in this process.
 
-    `run` measures a job on a node, and `say` is given what a person should know while nothing comes.
+    `run` measures a job on a node, `frameworks` are those whose versions matter there, and `say` is given what a person
+    should know while nothing comes.
 
     Raises:
         ValueError: where `local:` is followed by no number of workers.
@@ -50,13 +54,13 @@ def connected(address: str, *, run: Measure = run_in_subprocess, say: Callable[[
             raise ValueError(
                 f"--dask must be an address like tcp://10.0.0.1:8786, or local:4, got {address!r}: {error}"
             ) from None
-        yield Cluster(address, run=run, say=say)
+        yield Cluster(address, run=run, frameworks=tuple(frameworks), say=say)
         return
     workers = address.removeprefix(LOCAL)
     if not workers.isdecimal() or int(workers) < 1:
         raise ValueError(f"--dask {LOCAL}N needs a number of workers of at least 1, got {address!r}")
     with LocalCluster(n_workers=int(workers), threads_per_worker=1, processes=False, dashboard_address=":0") as cluster:
-        yield Cluster(cluster.scheduler_address, run=run, say=say)
+        yield Cluster(cluster.scheduler_address, run=run, frameworks=tuple(frameworks), say=say)
 
 
 MACHINE_LOCK = Path(tempfile.gettempdir()) / f"checkpointing-lab-{os.getuid()}.lock"
@@ -65,15 +69,15 @@ MACHINE_LOCK = Path(tempfile.gettempdir()) / f"checkpointing-lab-{os.getuid()}.l
 class Cluster:
     """Executes jobs on the workers of the scheduler at `address`, one at a time on each of their threads.
 
-    Raises RunAbortedError while executing, where there is no such scheduler, or where a worker has other code than this
-    checkout or is another machine than the first that answered.
+    Each outcome tells the place where it was measured. Raises RunAbortedError while executing, where there is no such
+    scheduler, or where a worker has other code than this checkout.
     """
 
-    def __init__(self, address: str, *, run: Measure, say: Callable[[str], None]):
+    def __init__(self, address: str, *, run: Measure, frameworks: tuple[str, ...], say: Callable[[str], None]):
         self._address = address
         self._run = run
+        self._frameworks = frameworks
         self._say = say
-        self._machine: dict[str, Any] | None = None
 
     def __call__(self, jobs: Mapping[str, Job]) -> Iterator[tuple[str, Outcome]]:
         """Yield each job's name and outcome as it comes back. Closed early, it forgets the rest."""
@@ -100,24 +104,13 @@ class Cluster:
         if not client.nthreads():
             self._say(f"{self._address}: no worker has joined yet; waiting")
         requests = [job.request() for job in jobs.values()]
-        futures = client.map(measure_here, requests, run=self._run, code=code_id(), key="job", pure=False)
+        options = {"run": self._run, "code": code_id(), "frameworks": self._frameworks}
+        futures = client.map(measure_here, requests, **options, key="job", pure=False)
         names = dict(zip(futures, jobs, strict=True))
         for future in as_completed(futures, loop=client.loop):
-            yield names.pop(future), self._outcome(future)
+            failed = future.status == "error"
+            yield names.pop(future), _failure(future.exception()) if failed else future.result()
             future.release()
-
-    def _outcome(self, future: Future) -> Outcome:
-        if future.status == "error":
-            return _failure(future.exception())
-        outcome, machine = future.result()
-        self._machine = self._machine or machine
-        if machine != self._machine:
-            differs = ", ".join(name for name, value in machine.items() if value != self._machine.get(name))
-            raise RunAbortedError(
-                f"{self._address}: its workers are different machines ({differs}), and rows of different machines do "
-                "not mix; stop those that differ"
-            )
-        return outcome
 
 
 def _failure(error: BaseException) -> Outcome:
@@ -129,8 +122,8 @@ def _failure(error: BaseException) -> Outcome:
     raise RunAbortedError(f"a Dask worker cannot measure: {type(error).__name__}: {error}")
 
 
-def measure_here(request: Mapping[str, Any], *, run: Measure, code: str) -> tuple[Outcome, dict[str, Any]]:
-    """Run on a Dask worker: measure a job there, and tell what machine it is.
+def measure_here(request: Mapping[str, Any], *, run: Measure, code: str, frameworks: tuple[str, ...]) -> Outcome:
+    """Run on a Dask worker: measure a job there, and tell what place it is.
 
     Raises RunAbortedError where the worker's code is not `code`.
     """
@@ -140,8 +133,8 @@ def measure_here(request: Mapping[str, Any], *, run: Measure, code: str) -> tupl
             "start it in a checkout of the same commit, or stop it"
         )
     job = Job.from_request(request)
-    with _place(alone=job.measure not in BESIDE_OTHERS):
-        return run(job), this_machine()
+    with _at_work(alone=job.measure not in BESIDE_OTHERS):
+        return replace(run(job), place=this_place(frameworks))
 
 
 def code_id() -> str:
@@ -150,16 +143,16 @@ def code_id() -> str:
 
 
 @cache
-def this_machine() -> dict[str, Any]:
+def this_place(frameworks: tuple[str, ...]) -> dict[str, Any]:
     """What a worker process finds here."""
-    described = run_in_subprocess(Job(measure="environment", cells=()))
+    described = run_in_subprocess(Job(measure="environment", cells=(), settings={"frameworks": frameworks}))
     if described.rows is None:
         raise RunAbortedError(f"{get_worker().address}: no process can be started: {described.error}")
-    return {**described.rows[0][0], "machine_id": provenance.machine_id()}
+    return described.rows[0][0]
 
 
 @contextmanager
-def _place(*, alone: bool) -> Iterator[None]:
+def _at_work(*, alone: bool) -> Iterator[None]:
     """Wait until this machine measures nothing, or where not `alone` nothing that has to be alone.
 
     A lock of this machine, not of a Dask worker: a node may have several of them, of several runs.

@@ -79,13 +79,15 @@ def variables(job: Job) -> dict[str, str]:
 class Outcome:
     """What came of a job: rows for each of its cells, or the reason why there are none.
 
-    `log` is what the worker printed, and `fault` the status of cells without rows: one of `STATUSES`.
+    `log` is what the worker printed, and `fault` the status of cells without rows: one of `STATUSES`. `place` is
+    where it was measured, as `provenance.place` tells it, if that may be anywhere.
     """
 
     rows: list[list[dict[str, Any]]] | None
     error: str = ""
     log: str = ""
     fault: str = "failed"
+    place: Mapping[str, Any] | None = None
 
     @property
     def status(self) -> str:

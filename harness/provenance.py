@@ -37,6 +37,11 @@ def machine(frameworks: Iterable[str] = ()) -> dict[str, Any]:
     }
 
 
+def place(frameworks: Iterable[str] = ()) -> dict[str, Any]:
+    """The machine, and which one of its kind it is."""
+    return {"machine": machine(frameworks), "machine_id": machine_id()}
+
+
 def machine_id() -> str:
     """A name for this installation of the operating system that tells nothing about it; empty where it has none.
 
@@ -73,9 +78,9 @@ def code_sha256() -> str:
     return code.hexdigest()
 
 
-def origin(machine: Mapping[str, Any], *, code: str, variables: Mapping[str, str]) -> dict[str, Any]:
+def origin(place: Mapping[str, Any], *, code: str, variables: Mapping[str, str]) -> dict[str, Any]:
     """Where a row comes from: rows of one table have it in common."""
-    return {"code": code, "machine": machine, "machine_id": machine_id(), "variables": dict(variables)}
+    return {"code": code, **place, "variables": dict(variables)}
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:

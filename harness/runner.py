@@ -64,14 +64,14 @@ class Run:
         self._execute = execute
         self._limits = limits
         self._mixed = mixed
-        self._machine = described.rows[0][0]
+        self._place = described.rows[0][0]
         self._code = provenance.code_sha256()
         self._jobs = {job.name: job for job in experiment.jobs()}
         self.again: Counter[str] = Counter()
         self._records = {name: record for name, job in self._jobs.items() if (record := self._earlier(job))}
 
-    def _origin(self, job: Job) -> dict[str, Any]:
-        return provenance.origin(self._machine, code=self._code, variables=variables(job))
+    def _origin(self, job: Job, place: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return provenance.origin(place or self._place, code=self._code, variables=variables(job))
 
     def _earlier(self, job: Job) -> Record | None:
         """What an earlier run has kept of `job`, if it holds good."""
@@ -99,7 +99,7 @@ class Run:
     def execute(self) -> Iterator[Finished]:
         """Yield every job once it is done, those of earlier runs first. Closed at any moment, it loses what is running.
 
-        Raises RunAbortedError where the measured code is edited meanwhile.
+        Raises RunAbortedError where the measured code is edited meanwhile, or machines differ that may not be mixed.
         """
         yield from [self._finished(name, resumed=True) for name in self._records]
         left = {name: job for name, job in self._jobs.items() if name not in self._records}
@@ -108,7 +108,13 @@ class Run:
                 job = left[name]
                 if provenance.code_sha256() != self._code:
                     raise RunAbortedError("the measured code has changed during the run; start it again")
-                rows, origin = rows_of(job, outcome), self._origin(job)
+                origin = self._origin(job, outcome.place)
+                if not self._mixed and (differs := provenance.differences(self._origin(job), origin)):
+                    raise RunAbortedError(
+                        f"a worker is another machine than the first ({differs}), and rows of different machines do "
+                        "not mix unless --allow-mixed; stop the workers that differ"
+                    )
+                rows = rows_of(job, outcome)
                 record = Record(rows=rows, log=outcome.log, limits=self._limits, origin=origin)
                 self._store.save(job, record)
                 self._records[name] = record
@@ -142,7 +148,7 @@ class Run:
                 **settings,
             },
             "code": {"sha256": self._code, **provenance.commit()},
-            "machine": self._machine,
+            "machine": self._place["machine"],
             "variables": {measure: SETTINGS[measure] for measure in experiment.measure},
             **({"allocators": ALLOCATORS} if "resident" in experiment.measure else {}),
             "drawn_with": provenance.versions(provenance.DRAWN_WITH),

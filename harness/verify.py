@@ -78,6 +78,6 @@ def _here(described: list[list[dict[str, Any]]] | None, measures: Iterable[str])
     """This machine, its settings of these measures, and this code, as environment.json would tell them."""
     return {
         "code": {"sha256": provenance.code_sha256()},
-        "machine": described[0][0] if described else {},
+        "machine": described[0][0]["machine"] if described else {},
         "variables": {measure: SETTINGS[measure] for measure in measures},
     }

@@ -131,7 +131,7 @@ def describe_environment(job: Job) -> list[list[Row]]:
     """Not a measurement: what this process runs on, which only it can know."""
     from harness import provenance  # reads of packages what the measures need not wait for
 
-    return [[provenance.machine(job.settings.get("frameworks", ()))]]
+    return [[provenance.place(job.settings.get("frameworks", ()))]]
 
 
 MEASURES = {

@@ -18,7 +18,7 @@ from harness import cluster, provenance
 from harness.__main__ import app
 from harness.cell import Job
 from harness.cluster import MACHINE_LOCK, connected
-from harness.executors import run_in_subprocess
+from harness.executors import Outcome, run_in_subprocess
 from harness.experiment import Experiment
 from harness.pool import Pool
 from harness.provenance import ROOT
@@ -144,13 +144,11 @@ def test_a_worker_with_other_code_is_refused(monkeypatch):
         list(execute(JOBS))
 
 
-def test_another_machine_than_the_first_is_refused(monkeypatch):
-    machines = iter([{"cpu": "one", "numpy": "2.4.6"}, {"cpu": "another", "numpy": "2.4.6"}])
-    monkeypatch.setattr(cluster, "this_machine", lambda: next(machines))
-    with connected("local:1", say=print) as execute:
-        assert len(list(execute(JOBS))) == 1
-        with pytest.raises(RunAbortedError, match=r"its workers are different machines \(cpu\)"):
-            list(execute(JOBS))
+def test_an_outcome_tells_where_it_was_measured():
+    with connected("local:1", run=lambda job: Outcome([[{}]]), say=print) as execute:
+        ((_, outcome),) = execute(JOBS)
+    assert outcome.rows == [[{}]]
+    assert outcome.place.keys() == {"machine", "machine_id"}
 
 
 def test_what_takes_its_workers_down_with_it_is_a_failed_job():
@@ -184,15 +182,18 @@ def test_times_are_taken_alone_on_their_machine(monkeypatch, measure, shared):
                 return False
         return True
 
-    monkeypatch.setattr(cluster, "this_machine", dict)
+    def run(job):
+        return Outcome([[{"joined": try_to_join(job)}]])
+
+    monkeypatch.setattr(cluster, "this_place", lambda frameworks: {})
     request = Job(measure=measure, cells=()).request()
-    joined, _ = cluster.measure_here(request, run=try_to_join, code=cluster.code_id())
-    assert joined == shared
+    outcome = cluster.measure_here(request, run=run, code=cluster.code_id(), frameworks=())
+    assert outcome.rows == [[{"joined": shared}]]
 
 
 def test_a_worker_describes_its_machine_once(monkeypatch):
-    cluster.this_machine.cache_clear()
+    cluster.this_place.cache_clear()
     started = []
     monkeypatch.setattr(cluster, "run_in_subprocess", lambda job: started.append(job) or run_in_subprocess(job))
-    assert cluster.this_machine() == cluster.this_machine()
+    assert cluster.this_place(()) == cluster.this_place(())
     assert [job.measure for job in started] == ["environment"]

@@ -32,6 +32,7 @@ class Workers:
     def __init__(self):
         self.jobs = []
         self.machine = {"cpu": "one"}
+        self.machine_id = "a1"
         self.broken = set()
         self.fault = "killed"
 
@@ -39,14 +40,18 @@ class Workers:
         for name, job in jobs.items():
             yield name, self.run(job)
 
+    @property
+    def place(self):
+        return {"machine": self.machine, "machine_id": self.machine_id}
+
     def run(self, job):
         if job.measure == "environment":
             error = "the worker exited with 1 without an answer: No module named 'numpy'"
-            return Outcome([[self.machine]]) if self.machine else Outcome(None, error)
+            return Outcome([[self.place]]) if self.machine else Outcome(None, error)
         self.jobs.append(job)
         if job.measure in self.broken:
             return Outcome(None, "the worker was killed by signal 9 (Killed)", "its last words", self.fault)
-        return Outcome(answer(job))
+        return Outcome(answer(job), place=self.place)
 
 
 @pytest.fixture
@@ -156,7 +161,7 @@ def test_another_machine_or_another_code_makes_a_complete_new_set(start, workers
     elif change == "code":
         monkeypatch.setattr(provenance, "code_sha256", lambda: "another")
     else:
-        monkeypatch.setattr(provenance, "machine_id", lambda: "another")
+        workers.machine_id = "another"
     run = start()
     ((reason, cells),) = run.again.items()
     assert cells == run.cells
@@ -172,6 +177,19 @@ def test_another_machine_or_another_code_makes_a_complete_new_set(start, workers
     environment = json.loads(run.publish()[-1].read_text())
     assert environment["machine"] == workers.machine
     assert environment["code"]["sha256"] == provenance.code_sha256()
+
+
+def test_a_machine_that_joins_later_is_refused_unless_it_may_mix(start, workers):
+    for mixed in (False, True):
+        workers.machine = {"cpu": "one"}
+        steps = start(mixed=mixed).execute()
+        next(steps)
+        workers.machine = {"cpu": "another"}
+        if mixed:
+            assert len(list(steps)) == 5
+        else:
+            with pytest.raises(RunAbortedError, match=r"another machine than the first .*cpu one -> another"):
+                next(steps)
 
 
 def test_rows_of_different_machines_mix_only_if_asked_and_a_column_tells_them_apart(start, workers):

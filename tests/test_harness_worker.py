@@ -98,7 +98,8 @@ def test_training_learns_the_digits_and_checkpointing_changes_no_figure_but_time
 
 
 def test_a_worker_describes_what_it_runs_on_without_naming_it():
-    ((machine,),) = run_in_subprocess(Job(measure="environment", cells=())).rows
+    ((place,),) = run_in_subprocess(Job(measure="environment", cells=())).rows
+    machine = place["machine"]
     assert machine["blas"][0]["num_threads"] == 1
     assert machine.keys() >= {"cpu", "os", "libc", "python", "numpy", "memray"}
     assert "/" not in str(machine)
