@@ -34,7 +34,7 @@ from harness.room import available_bytes, run_if_it_fits
 from harness.rows import predict
 from harness.runner import Execute, Run, RunAbortedError
 from harness.sizes import parse_bytes
-from harness.store import Store
+from harness.store import DamagedError, Store
 from harness.trace import trace
 from harness.verify import verify
 
@@ -131,10 +131,14 @@ def plot(
 
 
 @app.command()
-def show(experiment: ExperimentFile) -> None:
-    """Show an experiment's cells and what each would cost.
+def show(
+    experiment: ExperimentFile,
+    results: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results are kept.")] = Path("results"),
+) -> None:
+    """Show an experiment's cells, what each would cost, and what has become of those that were run.
 
-    The cost of a training step is predicted by dry run: nothing is measured.
+    The cost of a training step is predicted by dry run: nothing is measured. Of a cell that failed, the file is named
+    that holds its worker's output and traceback, and memray's capture if its step was being measured.
     """
     with _complaints():
         loaded = Experiment.load(experiment)
@@ -151,6 +155,8 @@ def show(experiment: ExperimentFile) -> None:
     for measure, jobs in groupby(loaded.jobs(), key=lambda job: job.measure):
         cells = [len(job.cells) for job in jobs]
         console.print(f"{measure}: {sum(cells)} cells in {len(cells)} processes")
+    for line in _finished(loaded, Store(results / loaded.name)):
+        console.print(line)
 
 
 @app.command(name="list")
@@ -234,6 +240,25 @@ def _execute(current: Run) -> Counter[str]:
                 progress.console.print(f"{_name(finished.job)}: {finished.error}\n  {finished.path}")
             progress.update(bar, completed=counts["done"], failed=counts["failed"], description=finished.job.measure)
     return counts
+
+
+def _finished(experiment: Experiment, store: Store) -> Iterator[str]:
+    """What has become of the cells that were run: how many ended how, and where to look at those that failed."""
+    ended: Counter[str] = Counter()
+    for job in experiment.jobs():
+        try:
+            record = store.load(job)
+        except DamagedError as error:
+            yield str(error)
+            continue
+        if record is not None:
+            status, reason = (record.rows[0][column] for column in ("status", "error"))
+            ended[status] += len(job.cells)
+            if status != "ok":
+                yield f"{_name(job)}: {status}: {reason}"
+                yield from (f"  {path}" for path in (store.path(job), store.capture_path(job)) if path.exists())
+    if ended:
+        yield f"finished: {', '.join(f'{cells} {status}' for status, cells in ended.items())}"
 
 
 def _name(job: Job) -> str:

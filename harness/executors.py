@@ -6,8 +6,9 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from harness.sizes import format_bytes
 
 WORKER = (sys.executable, "-m", "harness.worker")
 
-INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """All that a worker sees of the caller's environment: what it needs to start, and the BLAS kernel of this machine."""
 
 _ONE_THREAD = {
@@ -80,7 +81,8 @@ class Outcome:
     """What came of a job: rows for each of its cells, or the reason why there are none.
 
     `log` is what the worker printed, and `fault` the status of cells without rows: one of `STATUSES`. `place` is
-    where it was measured, as `provenance.place` tells it, if that may be anywhere.
+    where it was measured, as `provenance.place` tells it, if that may be anywhere. `capture` is memray's, of a step
+    that failed.
     """
 
     rows: list[list[dict[str, Any]]] | None
@@ -88,6 +90,7 @@ class Outcome:
     log: str = ""
     fault: str = "failed"
     place: Mapping[str, Any] | None = None
+    capture: bytes = b""
 
     @property
     def status(self) -> str:
@@ -106,6 +109,16 @@ def run_in_subprocess(
     The process has a session of its own, so that Ctrl-C reaches this one alone; it is killed with this one.
     `limits` are for jobs with cells. `on_start` is given the process, which another thread may kill.
     """
+    with tempfile.TemporaryDirectory(prefix="checkpointing-lab-") as scratch:
+        outcome = _run(job, command, scratch=scratch, limits=limits, on_start=on_start)
+        if outcome.rows is not None:
+            return outcome
+        return replace(outcome, capture=b"".join(path.read_bytes() for path in Path(scratch).rglob("capture.bin")))
+
+
+def _run(
+    job: Job, command: Sequence[str], *, scratch: str, limits: Limits, on_start: Callable[[subprocess.Popen], None]
+) -> Outcome:
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     oom_kills = _oom_kills()
     timeout = limits.timeout * len(job.cells) if limits.timeout and job.cells else None
@@ -116,7 +129,7 @@ def run_in_subprocess(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
-        env={**inherited, **variables(job)},
+        env={**inherited, "TMPDIR": scratch, **variables(job)},
         start_new_session=True,
     ) as process:
         try:

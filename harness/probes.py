@@ -7,6 +7,7 @@ counted nor subtracted. After a warm-up it is the same to the byte in every run.
 import ctypes
 import gc
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -228,14 +229,16 @@ def capture(step: Callable[[], None], path: Path) -> None:
 def _capture(
     step: Callable[[], None], file_format: memray.FileFormat, marks: Marks, count: int
 ) -> Iterator[tuple[memray.FileReader, set[int]]]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "capture.bin"
-        marks.lay(count)
-        _run_profiled(step)
-        addresses = marks.lay(count)
-        _track(step, path, file_format)
-        with memray.FileReader(path) as reader:
-            yield reader, addresses
+    # Where the step fails, the capture stays for whoever started this process.
+    folder = Path(tempfile.mkdtemp())
+    path = folder / "capture.bin"
+    marks.lay(count)
+    _run_profiled(step)
+    addresses = marks.lay(count)
+    _track(step, path, file_format)
+    with memray.FileReader(path) as reader:
+        yield reader, addresses
+    shutil.rmtree(folder)
 
 
 def _track(step: Callable[[], None], path: Path, file_format: memray.FileFormat) -> None:

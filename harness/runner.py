@@ -116,7 +116,7 @@ class Run:
                     )
                 rows = rows_of(job, outcome)
                 record = Record(rows=rows, log=outcome.log, limits=self._limits, origin=origin)
-                self._store.save(job, record)
+                self._store.save(job, record, capture=outcome.capture)
                 self._records[name] = record
                 yield self._finished(name, resumed=False)
 

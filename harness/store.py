@@ -5,6 +5,7 @@
         datapackage.json                                     what their columns mean, for people and programs
         environment.json                                     where they come from; written last
         cells/<measure>-<name>.json                          finished jobs, and where each result comes from
+        cells/<measure>-<name>.bin                           memray's capture of a step that failed
         cells/lock                                           held by the process that writes here
 
 A job's file is named by its configuration and settings. One that is no longer in the grid stays, unread, until the
@@ -93,6 +94,10 @@ class Store:
         """The file of a job."""
         return self._cells / f"{job.name}.json"
 
+    def capture_path(self, job: Job) -> Path:
+        """The file of what memray captured of a job that failed."""
+        return self.path(job).with_suffix(".bin")
+
     def load(self, job: Job) -> Record | None:
         """What is kept of a job; None where nothing is. Raises DamagedError."""
         path = self.path(job)
@@ -106,9 +111,13 @@ class Store:
             pass
         raise DamagedError(f"{path}: is damaged, or of another version")
 
-    def save(self, job: Job, record: Record) -> None:
+    def save(self, job: Job, record: Record, *, capture: bytes = b"") -> None:
         """Keep what is known of a job, in place of what was kept before."""
         content = asdict(record)
+        if capture:
+            write_atomically(self.capture_path(job), capture)
+        else:
+            self.capture_path(job).unlink(missing_ok=True)
         write_atomically(self.path(job), _json({"record": content, "digest": _seal(content)}))
 
     def publish(self, tables: Mapping[str, Sequence[Row]], environment: Mapping[str, Any]) -> list[Path]:

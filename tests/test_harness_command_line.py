@@ -140,7 +140,10 @@ def test_a_cell_that_cannot_fit_is_skipped_or_by_force_fails_and_the_others_go_o
         assert f"{2 * CELLS} cells, {CELLS} failed" in result.stdout
         rows = list(csv.DictReader((tmp_path / "huge/memory.csv").read_text().splitlines()))
         assert [row["status"] for row in rows if row["status"] != "ok"] == [status] * CELLS
+        shown = invoke("show", path, "--results", tmp_path).stdout
+        assert f"finished: {CELLS} ok, {CELLS} {status}" in shown
         for row in rows:
+            assert row["error"] in shown
             assert (said in row["error"]) == (row["memray_peak_bytes"] == "") == (row["status"] != "ok")
             assert int(row["predicted_peak_bytes"]) > int(row["forward_steps"]) > 0
 

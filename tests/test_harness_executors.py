@@ -8,6 +8,7 @@ import termios
 import time
 from pathlib import Path
 
+import memray
 import pytest
 from cells import store_all_cell
 
@@ -61,6 +62,26 @@ def test_a_worker_gets_the_job_and_its_answer_and_log_come_back():
     )
     outcome = outcome_of(code)
     assert (outcome.rows, outcome.error, outcome.log) == (JOB.request()["cells"], "", "a note\n")
+
+
+def test_the_capture_of_a_step_that_fails_is_kept_and_nothing_else_of_a_workers_files(tmp_path):
+    code = (
+        "import memray, sys; from harness import worker; from networks import Network\n"
+        "backward, tracking = Network.backward, []\n"
+        "class Tracker(memray.Tracker):\n"
+        "    def __enter__(self): tracking.append(True); return super().__enter__()\n"
+        "def fail(network, y):\n"
+        "    if tracking: raise RuntimeError('in the measured step')\n"
+        "    return backward(network, y)\n"
+        "memray.Tracker, Network.backward = Tracker, fail\n"
+        "sys.exit(worker.main())"
+    )
+    outcome = outcome_of(code)
+    assert outcome.error == "RuntimeError: in the measured step"
+    (tmp_path / "capture.bin").write_bytes(outcome.capture)
+    with memray.FileReader(tmp_path / "capture.bin") as reader:
+        assert reader.metadata.peak_memory > 0
+    assert run_in_subprocess(JOB).capture == b""
 
 
 @pytest.mark.parametrize("measure", ["memory", "time"])
