@@ -15,17 +15,15 @@ if TYPE_CHECKING:
 
 
 def _relu(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:
-    # Against a row of zeros numpy takes its vectorised loop; against the scalar 0 it needs twice the time.
-    np.maximum(values, workspace.zeros[: values.shape[1]], out=out)
+    workspace.maximum_with_zero(values, out)
 
 
 def _relu_backward(delta: np.ndarray, after: np.ndarray) -> None:
-    # A relu's output is never negative, so its bits, read as an integer, are positive exactly where it is.
-    # Negated and shifted, the sign fills the word: a mask without a boolean array or a cast.
+    # A relu's output is 0 or positive, and so are its bits, read as an integer. Their sign, 1 or 0, times the bits of
+    # the delta is the delta where it is to pass: two passes, neither a boolean array nor a cast.
     bits = after.view(f"i{after.itemsize}")
-    np.negative(bits, out=bits)
-    np.right_shift(bits, 8 * after.itemsize - 1, out=bits)
-    np.bitwise_and(bits, delta.view(bits.dtype), out=bits)
+    np.sign(bits, out=bits)
+    np.multiply(bits, delta.view(bits.dtype), out=bits)
 
 
 def _sigmoid(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:

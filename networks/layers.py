@@ -5,37 +5,67 @@
     biases_delta[l]  = column sums of delta[l]
     delta[l-1]       = (delta[l] @ weights.T) * activation'(after[l-1])
 
-Both steps allocate as little as the mathematics allows. A block of rows is multiplied, then activated while
-it is still in the core's cache. The new delta is written over the after it is computed from, and a forward
-step may write its after over the one before it, where nothing needs that one any more: a block's product goes
-to the workspace first, so a row is overwritten only once it has been read. Column sums are a product with
-a column of ones, which is several times faster than `sum(axis=0)`.
+Both steps allocate as little as the mathematics allows. The new delta is written over the after it is computed from,
+and a forward step may write its after over the one before it, where nothing needs that one any more: a block's product
+goes to the workspace first, so a row is overwritten only once it has been read.
+
+What remains beside the matrix products is read and written while a block is still in the core's cache, in as few passes
+as numpy has functions for. On one thread, layers 128 wide, batch 4096, as shares of a layer's three products: blocks
+of 1024 rows instead of 512 save 2 %; biases and zeros as tiles (`chain.TILE_ITEMS`), 2 %; the mask as a sign and a
+product of integers (`activations`), 1 %; column sums as a product with ones instead of `sum(axis=0)`, 1 %.
 """
+
+from itertools import accumulate
+from math import gcd
 
 import numpy as np
 
 from networks.activations import Activation
 from networks.buffers import activation_buffer, parameter_delta_buffers, workspace_buffer
 from networks.cache import CacheTracker
-from networks.chain import Chain, block_rows
+from networks.chain import TILE_ITEMS, Chain, block_rows
 from networks.optimizers import Optimizer, Pair
 
 
 class Workspace:
-    """The scratch of one pass: a row of zeros, a column of ones and one block of rows."""
+    """The scratch of one pass: a tile of zeros, a tile of biases, a column of ones and one block of rows.
+
+    A tile is one row repeated, as often as it goes into `TILE_ITEMS`.
+    """
 
     def __init__(self, chain: Chain, dtype: np.dtype):
-        zeros, ones, block = chain.workspace_items
-        items = workspace_buffer(zeros + ones + block, dtype)
-        items[:zeros] = 0
-        items[zeros : zeros + ones] = 1
-        self.zeros = items[:zeros]
-        self.ones = items[zeros : zeros + ones]
-        self.scratch = items[zeros + ones :]
+        items = workspace_buffer(sum(chain.workspace_items), dtype)
+        ends = accumulate(chain.workspace_items)
+        self._zeros, self._biases, self.ones, self.scratch = np.split(items, [*ends][:-1])
+        self._zeros[:] = 0
+        self.ones[:] = 1
 
     def block(self, rows: int, columns: int) -> np.ndarray:
         """The block of scratch as `(rows, columns)`, contents arbitrary."""
         return self.scratch[: rows * columns].reshape(rows, columns)
+
+    def hold_biases(self, biases: np.ndarray) -> None:
+        """Fill the tile that `add_biases` adds."""
+        rows = len(self._biases) // len(biases)
+        self._biases[: rows * len(biases)].reshape(rows, -1)[:] = biases
+
+    def add_biases(self, values: np.ndarray) -> None:
+        """Add the biases to each row of `values`, in place."""
+        tiles = _tiles(values)
+        np.add(tiles, self._biases[: tiles.shape[1]], out=tiles)
+
+    def maximum_with_zero(self, values: np.ndarray, out: np.ndarray) -> None:
+        """Write max(value, 0) to `out`, -0 as 0."""
+        # Floats are in the order of their bits as integers, but for negative ones, which are negative integers.
+        integer = f"i{values.itemsize}"
+        tiles = _tiles(values.view(integer))
+        np.maximum(tiles, self._zeros[: tiles.shape[1]].view(integer), out=_tiles(out.view(integer)))
+
+
+def _tiles(values: np.ndarray) -> np.ndarray:
+    """View `values` with several of its rows as one: as many as divide its number and fit a tile."""
+    rows, columns = values.shape
+    return values.reshape(-1, columns * gcd(rows, max(1, TILE_ITEMS // columns)))
 
 
 class DenseLayer:
@@ -86,11 +116,12 @@ class DenseLayer:
         return parameter_delta_buffers(*self.weights.shape, self.weights.dtype)
 
     def _compute_after(self, before: np.ndarray, after: np.ndarray, workspace: Workspace) -> None:
+        workspace.hold_biases(self.biases)
         for rows in _row_blocks(after):
             out = after[rows]
             product = workspace.block(*out.shape) if after is before else out
             np.matmul(before[rows], self.weights, out=product)
-            np.add(product, self.biases, out=product)
+            workspace.add_biases(product)
             self.activation.activate(product, out, workspace)
 
     def _compute_parameter_deltas(

@@ -11,7 +11,7 @@ from networks import Network, NetworkWithCheckpointing
 from networks.chain import BLOCK_ROWS, Chain
 from networks.schedules import Keep, Schedule
 
-MOST_ROWS = BLOCK_ROWS[1]
+MOST_ROWS = BLOCK_ROWS
 
 
 @dataclass(frozen=True)

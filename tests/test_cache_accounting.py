@@ -2,7 +2,8 @@
 
 What must happen follows from the chain rule and from the rules that chain.py, layers.py and checkpointing.py state:
 
-- Each pass allocates the workspace first and frees it last: a row of zeros, a column of ones, one block of rows.
+- Each pass allocates the workspace first and frees it last: a tile of zeros and one of biases, each the rows of a layer
+  that make up 1024 values or the batch; a column of ones; one block of rows.
 - A layer's after is a new buffer. Between hidden layers of equal width it is written over the one before it, and
   takes 0 bytes, unless that one is cached.
 - Backward asks for after[L-1], .., after[0]. What is not cached is recomputed from the nearest cached after below.
@@ -56,7 +57,7 @@ def accounts(network: Network | NetworkWithCheckpointing, *, batch: int) -> list
 BATCH = 32
 A1, A2, A3 = BATCH * 128 * FLOAT32, BATCH * 64 * FLOAT32, BATCH * 10 * FLOAT32  # an after, or the delta in its place
 P1, P2, P3 = (64 + 1) * 128 * FLOAT32, (128 + 1) * 64 * FLOAT32, (64 + 1) * 10 * FLOAT32  # weights' and biases' deltas
-W = (128 + BATCH + BATCH * 128) * FLOAT32  # zeros for the widest layer, ones for the batch, and all of after[1]
+W = (1024 + 1024 + BATCH + BATCH * 128) * FLOAT32  # zeros and biases, ones for the batch, and all of after[1]
 
 
 def test_every_event_of_a_small_network_that_stores_all():
@@ -123,7 +124,7 @@ def test_every_event_of_a_small_network_with_every_second_after_saved():
 WIDTH, ROWS, DEPTH = 16, 128, 25
 A = ROWS * WIDTH * FLOAT32
 P = (WIDTH + 1) * WIDTH * FLOAT32
-V = (WIDTH + ROWS + ROWS * WIDTH) * FLOAT32  # the workspace; the block holds all 128 rows
+V = (1024 + 1024 + ROWS + ROWS * WIDTH) * FLOAT32  # the workspace; the block holds all 128 rows
 
 
 def test_every_event_of_25_equal_layers_with_every_fourth_after_saved():
@@ -348,7 +349,8 @@ def test_peak_of_periodic_is_the_closed_form(recompute, held, depth: int, freque
 
 def sizes(width: int, batch: int) -> tuple[int, int, int]:
     """Bytes of an after, of a layer's parameter deltas and of the workspace; all rows fit one block."""
-    return batch * width * FLOAT32, (width + 1) * width * FLOAT32, (width + batch + batch * width) * FLOAT32
+    tile = width * min(batch, 1024 // width)
+    return batch * width * FLOAT32, (width + 1) * width * FLOAT32, (2 * tile + batch + batch * width) * FLOAT32
 
 
 def equal_layers(**options) -> Trace:

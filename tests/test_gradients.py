@@ -190,7 +190,7 @@ def test_gradients_of_any_schedule_equal_store_alls_to_the_bit(configuration: Co
 @both_recomputes
 @pytest.mark.parametrize("threads", [1, 2])
 def test_wide_layers_of_several_blocks_give_the_same_bits(build: Build, threads: int):
-    layers, batch = [70, 520, 520, 520, 500, 10], 150
+    layers, batch = [70, 520, 520, 520, 500, 10], 600
     assert batch / block_rows(batch, 520, itemsize=8) > 2
     x, y = random_data(layers, batch, "float64")
     with threadpool_limits(threads, user_api="blas"):

@@ -101,7 +101,7 @@ def test_every_event_of_a_small_network():
     network.train_step(x, y, SGD(0.1))
     a1, a2, a3 = (batch * width * float32 for width in (128, 64, 10))
     p1, p2, p3 = (65 * 128 * float32, 129 * 64 * float32, 65 * 10 * float32)
-    workspace = (128 + batch + batch * 128) * float32
+    workspace = (1024 + 1024 + batch + batch * 128) * float32
     assert network.tracker.timeline == [
         ("forward",  "workspace",        0, workspace),
         ("forward",  "forward",          1, a1),
