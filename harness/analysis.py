@@ -1,7 +1,7 @@
 """What the tables say: savings, residuals, paired time ratios, fronts. Pure: a DataFrame in, a new one out.
 
-Every comparison of a variant is with store-all of the same configuration, the columns `COMPARED`. All rows must
-be of finished cells.
+Every comparison of a variant is with store-all of the same configuration, the columns `COMPARED`, whose step is by
+`backward`. All rows must be of finished cells.
 """
 
 import numpy as np
@@ -47,7 +47,7 @@ def floor_bytes(memory: pd.DataFrame) -> pd.Series:
 
 
 def chains(table: pd.DataFrame) -> list[Chain]:
-    """The chain that each row's network trains on."""
+    """The chain that each row's network trains on by `backward` and in one part."""
     return [
         Chain(tuple(parse_layers(layers)), int(batch), np.dtype(dtype).itemsize)
         for layers, batch, dtype in zip(table["layers"], table["batch"], table["dtype"], strict=True)
@@ -193,8 +193,12 @@ def accuracy_summary(training: pd.DataFrame) -> pd.DataFrame:
 
 
 def _beside_store_all(table: pd.DataFrame, *, on: list[str] = COMPARED, **columns: str) -> pd.DataFrame:
-    """Add columns (new name = old name) of the store-all row that agrees in `on`, missing where there is none."""
-    store_all = table.loc[table["network"] == STORE_ALL, [*on, *columns.values()]]
+    """Add columns (new name = old name) of the store-all row that agrees in `on`, missing where there is none.
+
+    It is that of the whole batch, by `backward` where there are both steps.
+    """
+    whole = table[(table["network"] == STORE_ALL) & table["micro_batch"].isna()].sort_values("step", kind="stable")
+    store_all = whole.drop_duplicates(on)[[*on, *columns.values()]]
     if store_all.empty:
         raise ValueError(f'no finished store-all cell to compare with: add network = "{STORE_ALL}" to the grid')
     store_all = store_all.rename(columns={old: new for new, old in columns.items()})

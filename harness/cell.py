@@ -28,8 +28,9 @@ class Cell:
 
     `layers` is the short form, such as `64,128x32,10`. `NetworkWithCheckpointing` has a `checkpoint_frequency` and
     `recompute`, or a `schedule` such as `revolve(slots=4)`; what it has not is None, and `Network`, which is store-all,
-    has none of them. Another framework's step is a `peer` such as `torch.checkpoint`, with a `checkpoint_frequency`
-    where it takes one; its `network` is None.
+    has none of them. `step` is how it ends, by `backward` or as a `train_step`, which may be run in parts of at most
+    `micro_batch` rows; None is the whole batch. Another framework's step is a `peer` such as `torch.checkpoint`, with a
+    `checkpoint_frequency` where it takes one; its `network` is None.
     """
 
     network: str | None
@@ -40,6 +41,8 @@ class Cell:
     checkpoint_frequency: int | None
     recompute: str | None
     schedule: str | None
+    step: str = "backward"
+    micro_batch: int | None = None
     seed: int
     peer: str | None = None
 
@@ -69,13 +72,24 @@ class Cell:
 
     @property
     def store_all(self) -> "Cell":
-        """The same network without checkpointing: what this cell is compared with, and the name of its group."""
-        return replace(self, network="Network", checkpoint_frequency=None, recompute=None, schedule=None, peer=None)
+        """The same network with nothing done for memory: what this cell is compared with, and the name of its group."""
+        return replace(
+            self,
+            network="Network",
+            checkpoint_frequency=None,
+            recompute=None,
+            schedule=None,
+            step="backward",
+            micro_batch=None,
+            peer=None,
+        )
 
     @cached_property
     def chain(self) -> Chain:
-        """The sizes that a schedule is bound to."""
-        return Chain(tuple(self.widths), self.batch, np.dtype(self.dtype).itemsize)
+        """The sizes that a schedule is bound to: those of a part where the step is run in parts."""
+        rows, part_of = (self.batch, None) if self.micro_batch is None else (self.micro_batch, self.batch)
+        piling_up = self.step == "backward"
+        return Chain(tuple(self.widths), rows, np.dtype(self.dtype).itemsize, piling_up, part_of)
 
     @property
     def checkpointing(self) -> dict[str, Any]:
@@ -97,11 +111,12 @@ class Cell:
         if self.peer is not None:
             name = self.peer.partition(".")[2]
             return f"{name} checkpoint_frequency={self.checkpoint_frequency}" if PEERS[self.peer] else name
-        if self.schedule is not None:
-            return self.schedule
+        name = self.schedule or "store-all"
         if self.checkpoint_frequency is not None:
-            return f"checkpoint_frequency={self.checkpoint_frequency} recompute={self.recompute}"
-        return "store-all"
+            name = f"checkpoint_frequency={self.checkpoint_frequency} recompute={self.recompute}"
+        if self.micro_batch is not None:
+            return f"{name} micro_batch={self.micro_batch}"
+        return name if self.step == "backward" else f"{name} {self.step}"
 
     def key_columns(self, status: str) -> dict[str, Any]:
         """The values of `KEY_COLUMNS`."""

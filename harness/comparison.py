@@ -53,7 +53,7 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     by the budgets it happened to be measured with, every schedule that takes a budget at each of them, by replay. A
     candidate fits where its predicted peak does, which is what a schedule's budget bounds; the best of those does the
     least forward work, and of equals it is one that was measured, and then the one of the least peak. Budgets go from
-    low to high, and in each of them kinds from the best on.
+    low to high, and in each of them kinds from the best on. Only steps by `backward` are compared.
 
     `budget_bytes` is the budget, and new columns are `budget_ratio`, the budget over store-all's predicted peak, and
     the `work_ratios`. What only a measured cell has is missing in the others.
@@ -61,7 +61,7 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: the table has no optimal schedule.
     """
-    memory = name_variants(memory)
+    memory = name_variants(memory[memory["step"] == "backward"])
     budgets = memory.loc[memory["kind"] == "optimal", [*COMPARED, "budget_bytes"]].drop_duplicates()
     if budgets.empty:
         raise ValueError(

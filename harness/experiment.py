@@ -7,6 +7,7 @@ of several grids, each under `[[grid]]`, has the cells of all of them.
 import hashlib
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -100,8 +101,8 @@ class Grid(_Table):
     """The dimensions, those of `NetworkWithCheckpointing` alone among them.
 
     It is trained with each `recompute` at each `checkpoint_frequency`, and by each `schedule`; a grid that lists
-    schedules and no frequency has none. Each `peer` is another framework's step, at each `checkpoint_frequency` if it
-    takes one.
+    schedules and no frequency has none. Each of these is run by each `step`, and by a `train_step` in parts of each
+    `micro_batch` as well. Each `peer` is another framework's step, at each `checkpoint_frequency` if it takes one.
     """
 
     layers: list[Layers] = Field(min_length=1)
@@ -115,6 +116,8 @@ class Grid(_Table):
     recompute: list[Literal["segment", "each"]] = Field(["segment"], min_length=1)
     schedule: list[ScheduleText] = []
     peer: list[PeerText] = []
+    step: list[Literal["backward", "train_step"]] = Field(["backward"], min_length=1)
+    micro_batch: list[Size] = []
     seed: list[Seed] = Field([0], min_length=1)
 
     def cells(self) -> Iterator[Cell]:
@@ -135,7 +138,28 @@ class Grid(_Table):
             raise ValueError("recompute has no effect without checkpoint_frequency")
         return self
 
+    @model_validator(mode="after")
+    def _parts_are_parts(self) -> "Grid":
+        if self.micro_batch and "train_step" not in self.step:
+            raise ValueError(f'micro_batch has no effect without step = ["train_step"], got {self.step}')
+        if self.micro_batch and max(self.micro_batch) >= min(self.batch):
+            found = f"{max(self.micro_batch)} and a batch of {min(self.batch)}"
+            raise ValueError(f"micro_batch must be less than each batch, got {found}")
+        return self
+
+    def _steps(self) -> Iterator[dict[str, Any]]:
+        yield from ({"step": step} for step in self.step)
+        yield from ({"step": "train_step", "micro_batch": rows} for rows in self.micro_batch)
+
     def _variants(self) -> Iterator[dict[str, Any]]:
+        for schedule, step in product(self._schedules(), self._steps()):
+            yield {**schedule, **step}
+        for peer in self.peer:
+            for frequency in self.checkpoint_frequency if PEERS[peer] else [None]:
+                unused = {"recompute": None, "schedule": None}
+                yield {**unused, "network": None, "peer": peer, "checkpoint_frequency": frequency}
+
+    def _schedules(self) -> Iterator[dict[str, Any]]:
         none = {"checkpoint_frequency": None, "recompute": None, "schedule": None}
         if "Network" in self.network:
             yield {"network": "Network", **none}
@@ -145,9 +169,6 @@ class Grid(_Table):
                 yield {**checkpointing, "checkpoint_frequency": frequency, "recompute": recompute}
             for schedule in self.schedule:
                 yield {**checkpointing, "schedule": schedule}
-        for peer in self.peer:
-            for frequency in self.checkpoint_frequency if PEERS[peer] else [None]:
-                yield {**none, "network": None, "peer": peer, "checkpoint_frequency": frequency}
 
 
 class TimeSettings(_Table):
@@ -305,6 +326,8 @@ class Experiment(_Table):
 
     def _jobs_of(self, measure: str) -> Iterator[Job]:
         for cells in self._groups():
+            if measure == "training":  # which is by train_step, whatever else the grid measures
+                cells = dict.fromkeys(replace(cell, step="train_step") for cell in cells)
             if measure in ("time", "training"):
                 yield Job(measure=measure, cells=tuple(cells), settings=self.settings(measure))
             else:

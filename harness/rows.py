@@ -20,7 +20,14 @@ def predict(cell: Cell) -> Trace:
 
 @lru_cache(maxsize=256)
 def _predict(cell: Cell) -> Trace:
-    return dry_run(cell.widths, batch=cell.batch, dtype=cell.dtype, **cell.checkpointing)
+    return dry_run(
+        cell.widths,
+        batch=cell.batch,
+        dtype=cell.dtype,
+        step=cell.step,
+        micro_batch=cell.micro_batch,
+        **cell.checkpointing,
+    )
 
 
 def rows_of(job: Job, outcome: Outcome) -> list[Row]:

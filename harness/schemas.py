@@ -48,6 +48,11 @@ _EVERY_TABLE: tuple[Rule, ...] = (
         "there with checkpoint_frequency",
         lambda t: t["network"].isna() | (t["recompute"].isna() == t["checkpoint_frequency"].isna()),
     ),
+    (
+        "micro_batch",
+        "less than the batch of a train_step",
+        lambda t: t["micro_batch"].isna() | ((t["step"] == "train_step") & (t["micro_batch"] < t["batch"])),
+    ),
 )
 
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -75,8 +80,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "time": (
         (
             "step_seconds",
-            "forward_seconds and backward_seconds",
-            lambda t: t["step_seconds"].isna() | (t["step_seconds"] == t["forward_seconds"] + t["backward_seconds"]),
+            "forward_seconds and backward_seconds, which a train_step has not",
+            lambda t: (
+                t["step_seconds"].isna()
+                | (t["step_seconds"] == t["forward_seconds"] + t["backward_seconds"])
+                | (t["forward_seconds"].isna() & t["backward_seconds"].isna() & (t["step"] == "train_step"))
+            ),
         ),
     ),
     "training": (),

@@ -9,6 +9,7 @@ from harness import probes
 from harness.cell import Cell
 from harness.peers.base import Gradients, Peer, Product, multiplication
 from networks import Network, NetworkWithCheckpointing
+from networks.optimizers import SGD
 
 
 class Step(Peer):
@@ -21,12 +22,15 @@ class Step(Peer):
 
     def __init__(self, cell: Cell):
         self._cell = cell
+        self._optimizer = SGD(learning_rate=0)  # an update like any, but for its result
         generator = np.random.default_rng(cell.seed)
         self.network = build_network(cell)
         self.x = generator.standard_normal((cell.batch, cell.widths[0]), dtype=cell.dtype)
         self.y = generator.integers(cell.widths[-1], size=cell.batch)
 
-    def __call__(self) -> tuple[np.ndarray, Gradients]:
+    def __call__(self) -> tuple[np.ndarray, Gradients | None]:
+        if self._cell.step == "train_step":
+            return self._train(), None
         outputs = self.network.forward(self.x)
         deltas = self.network.backward(self.y)
         return outputs, deltas
@@ -60,8 +64,14 @@ class Step(Peer):
     def multiplication(self, product: Product) -> Callable[[], None]:
         return multiplication(product, self._cell.dtype)
 
+    def _train(self) -> np.ndarray:
+        return self.network.train_step(self.x, self.y, self._optimizer, micro_batch=self._cell.micro_batch)
+
     def _timed(self) -> dict[str, float]:
         lap = probes.stopwatch()
+        if self._cell.step == "train_step":
+            outputs = self._train()
+            return {"step_seconds": lap()}
         outputs = self.network.forward(self.x)
         forward_seconds = lap()
         deltas = self.network.backward(self.y)

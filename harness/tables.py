@@ -69,8 +69,8 @@ def _bytes(name: str, description: str, *, minimum: int | None = 0, **options: A
     return Column(name=name, description=description, type="integer", unit="byte", minimum=minimum, **options)
 
 
-def _seconds(name: str, description: str) -> Column:
-    return Column(name=name, description=description, type="number", unit="second", minimum=0)
+def _seconds(name: str, description: str, **options: Any) -> Column:
+    return Column(name=name, description=description, type="number", unit="second", minimum=0, **options)
 
 
 def _share(name: str, description: str) -> Column:
@@ -99,6 +99,13 @@ _KEY = (
         values=("segment", "each"),
     ),
     _text("schedule", "The schedule, if it is not told by checkpoint_frequency.", filled="sometimes"),
+    _text(
+        "step",
+        "How the step ends: with all parameter deltas, or with each layer updated as soon as its own are known.",
+        filled="always",
+        values=("backward", "train_step"),
+    ),
+    _count("micro_batch", "Most rows of a part, where the batch is run in parts.", filled="sometimes", minimum=1),
     _count("seed", "Of the initial weights and of the data.", filled="always"),
     _text("status", "ok, or why there is no measurement.", filled="always", values=STATUSES),
 )
@@ -195,9 +202,9 @@ _TIME = (
     _count("position", "Place in the shuffled order of all timings of the process, from 0."),
     _count("loops", "Steps of this sample, of which the seconds are the mean.", minimum=1),
     _CPU,
-    _seconds("forward_seconds", "Of the forward pass."),
-    _seconds("backward_seconds", "Of the backward pass."),
-    _seconds("step_seconds", "Of both."),
+    _seconds("forward_seconds", "Of the forward pass, where the step is one of each pass.", filled="sometimes"),
+    _seconds("backward_seconds", "Of the backward pass, likewise.", filled="sometimes"),
+    _seconds("step_seconds", "Of both, and of the update that a train_step includes."),
 )
 
 _PEERS_TIME = (

@@ -14,7 +14,7 @@ from rich.text import Text
 from harness.page import page
 from harness.sizes import format_bytes, parse_bytes
 from harness.sweeps import Sweep, sweeps
-from networks.dry_run import Trace, dry_run
+from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import format_layers, parse_layers
 from networks.schedules import FACTORIES, Schedule
 
@@ -127,6 +127,8 @@ def trace(
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of greedy, evicting, optimal: 24MiB.")] = None,
     heuristic: Annotated[str | None, typer.Option(help="Of evicting: dtr, lru or largest.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    step: Annotated[str, typer.Option(help=f"{' or '.join(STEPS)}.")] = "backward",
+    micro_batch: Annotated[int | None, typer.Option(metavar="ROWS", help="Of a train_step: rows of a part.")] = None,
     output: Annotated[Path, typer.Option(metavar="FILE", help="The picture, .png or .svg.")] = Path("trace.png"),
 ) -> None:
     """Print and draw what a schedule does in a training step.
@@ -146,15 +148,18 @@ def trace(
         heuristic=heuristic,
     )
     widths = parse_layers(layers)
-    step = dry_run(widths, batch=batch, schedule=chosen, dtype=dtype)
+    traced = dry_run(widths, batch=batch, schedule=chosen, dtype=dtype, step=step, micro_batch=micro_batch)
     store_all = dry_run(widths, batch=batch, dtype=dtype)
 
+    name = chosen.__name__ + ("" if step == "backward" else f", {step}")
+    name += "" if micro_batch is None else f", micro_batch={micro_batch}"
+
     console = page()
-    for part in text(step, chosen.__name__, store_all, map_columns=min(MAP_COLUMNS, console.width // 2)):
+    for part in text(traced, name, store_all, map_columns=min(MAP_COLUMNS, console.width // 2)):
         console.print(part)
 
     from harness import drawing  # imports pandas and seaborn: seconds that the text need not wait
     from harness.plots.trace import draw_trace
 
-    drawing.save(draw_trace(step, chosen.__name__, store_all), output)
+    drawing.save(draw_trace(traced, name, store_all), output)
     console.print(f"picture: {output}")

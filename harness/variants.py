@@ -17,7 +17,7 @@ from networks.schedules.evicting import HEURISTICS
 from networks.schedules.spec import parse_schedule
 
 STORE_ALL = "Network"
-VARIANT = ["network", "checkpoint_frequency", "recompute", "schedule"]
+VARIANT = ["network", "checkpoint_frequency", "recompute", "schedule", "step", "micro_batch"]
 
 SCHEDULE_KINDS = [
     kind
@@ -25,6 +25,10 @@ SCHEDULE_KINDS = [
     for kind in ([f"evicting {by}" for by in HEURISTICS] if name == "evicting" else [name.replace("_", "-")])
 ]
 """Every kind of schedule, in the order in which they are shown; `Network` is of the kind `store-all`."""
+
+TRAIN_STEP, MICRO_BATCH = "train step", "micro-batch"
+KINDS = [*SCHEDULE_KINDS, TRAIN_STEP, MICRO_BATCH]
+"""A `train_step`, in parts or not, is of a kind of its own, whatever its schedule."""
 
 
 class _Variant(NamedTuple):
@@ -39,11 +43,14 @@ class _Variant(NamedTuple):
 def name_variants(table: pd.DataFrame) -> pd.DataFrame:
     """Add to each row its `variant`, its `kind` and the `budget_bytes` of its schedule, missing where it has none.
 
-    A variant is `store-all`, `n = 4` where one after in four is saved, or a schedule such as `revolve, 4 slots`.
+    A variant is `store-all`, `n = 4` where one after in four is saved, or a schedule such as `revolve, 4 slots`; beside
+    steps by `backward`, a train step is told as such, as in `n = 4, train step`, and parts in `micro-batch 128`.
     Variants and kinds are ordered categories, those that the table has: store-all first, then by kind and number.
     """
-    named = [_named(*(None if pd.isna(value) else value for value in row)) for row in table[VARIANT].to_numpy()]
-    in_order = sorted(set(named), key=lambda variant: (SCHEDULE_KINDS.index(variant.kind), *variant[1:3]))
+    rows = [[None if pd.isna(value) else value for value in row] for row in table[VARIANT].to_numpy()]
+    both = table["step"].nunique() > 1
+    named = [_stepped(_named(*schedule), step if both else None, rows) for *schedule, step, rows in rows]
+    in_order = sorted(set(named), key=lambda variant: (KINDS.index(variant.kind), *variant[1:3]))
     variants = pd.CategoricalDtype([variant.name for variant in in_order], ordered=True)
     kinds = pd.CategoricalDtype(list(dict.fromkeys(variant.kind for variant in in_order)), ordered=True)
     return table.assign(
@@ -65,6 +72,13 @@ def _named(network: str, frequency: int | None, recompute: str | None, schedule:
     if schedule is None:
         return _Variant("periodic", frequency, _frequency(frequency, recompute))
     return _scheduled(schedule)
+
+
+def _stepped(variant: _Variant, step: str | None, micro_batch: int | None) -> _Variant:
+    name = "" if variant.name == "store-all" and micro_batch else f"{variant.name}, "
+    if micro_batch is not None:
+        return variant._replace(kind=MICRO_BATCH, number=micro_batch, name=f"{name}{MICRO_BATCH} {micro_batch}")
+    return variant._replace(kind=TRAIN_STEP, name=f"{name}{TRAIN_STEP}") if step == "train_step" else variant
 
 
 @cache

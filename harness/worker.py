@@ -189,6 +189,7 @@ def _digits_training(cell: Cell, settings: Mapping[str, Any]) -> Iterator[Epoch]
         x_test=x[:TEST_ROWS],
         y_test=y[:TEST_ROWS],
         batch_size=cell.batch,
+        micro_batch=cell.micro_batch,
         optimizer=SGD(learning_rate=settings["learning_rate"], momentum=settings["momentum"]),
         generator=generator,
     )

@@ -13,8 +13,10 @@ from cells import answer
 
 from harness.cell import Cell, Job
 from harness.executors import Outcome
-from harness.rows import rows_of
-from networks import Trace, dry_run
+from harness.rows import predict, rows_of
+from networks import Trace
+
+TYPES = {"checkpoint_frequency": "Int64", "recompute": "str", "schedule": "str", "micro_batch": "Int64"}
 
 
 def grid(
@@ -35,18 +37,18 @@ def grid(
 
 
 def trace(cell: Cell) -> Trace:
-    return dry_run(cell.widths, batch=cell.batch, **cell.checkpointing)
+    return predict(cell)
 
 
 def table(rows: Iterable[tuple[Cell, dict[str, Any]]]) -> pd.DataFrame:
     frame = pd.DataFrame([cell.key_columns("ok") | measured for cell, measured in rows])
-    return frame.astype({"checkpoint_frequency": "Int64", "recompute": "str", "schedule": "str"})
+    return frame.astype(TYPES)
 
 
 def memory_table(cells: list[Cell]) -> pd.DataFrame:
     jobs = (Job(measure="memory", cells=(cell,)) for cell in cells)
     rows = pd.DataFrame([row for job in jobs for row in rows_of(job, Outcome(answer(job)))])
-    return rows.astype({"checkpoint_frequency": "Int64", "recompute": "str", "schedule": "str"})
+    return rows.astype(TYPES)
 
 
 def time_table(cells: list[Cell], *, repeats: int = 15) -> pd.DataFrame:

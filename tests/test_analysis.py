@@ -20,7 +20,13 @@ CONFIGURATION = {
     "layers": "64,128x2,10", "depth": 3, "width": 128, "batch": 256,
     "dtype": "float32", "activation": "relu", "seed": 0,
 }  # fmt: skip
-STORE_ALL = {"network": "Network", "checkpoint_frequency": None, "recompute": None, "schedule": None}
+STORE_ALL = {
+    "network": "Network", "checkpoint_frequency": None, "recompute": None, "schedule": None,
+    "step": "backward", "micro_batch": None,
+}  # fmt: skip
+
+
+COUNTS = ("checkpoint_frequency", "micro_batch", "forward_flops")
 
 
 def checkpointed(frequency: int, recompute: str = "segment") -> dict[str, object]:
@@ -36,7 +42,7 @@ def scheduled(schedule: str) -> dict[str, object]:
 def table(*rows: dict[str, object]) -> pd.DataFrame:
     """Rows over the common configuration, with the types that a table read from a file has."""
     frame = pd.DataFrame([CONFIGURATION | row for row in rows])
-    whole = [name for name in frame if name.endswith("_bytes") or name in ("checkpoint_frequency", "forward_flops")]
+    whole = [name for name in frame if name.endswith("_bytes") or name in COUNTS]
     text = [name for name in frame if name in ("recompute", "schedule")]
     return frame.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(text, "str"))
 
@@ -83,6 +89,18 @@ def test_savings_are_taken_from_store_all_of_the_same_configuration():
     assert saved["store_all_peak_bytes"].tolist() == [1_000, 1_000, 3_000, 3_000]
     assert saved["saved_bytes"].tolist() == [0, 600, 0, -300]
     assert saved["saved_share"].tolist() == pytest.approx([0, 0.6, 0, -0.1])
+
+
+def test_savings_of_train_steps_and_parts_are_taken_from_store_all_by_backward():
+    train_step = MEMORY[0] | {"step": "train_step", "memray_peak_bytes": 800}
+    parts = train_step | {"micro_batch": 64, "memray_peak_bytes": 250}
+    saved = analysis.savings(table(parts, train_step, *MEMORY))
+    assert saved["saved_bytes"].tolist() == [750, 200, 0, 600]
+
+
+def test_where_every_step_is_a_train_step_its_store_all_is_compared_with():
+    rows = [row | {"step": "train_step"} for row in MEMORY]
+    assert analysis.savings(table(*rows))["saved_bytes"].tolist() == [0, 600]
 
 
 def test_savings_without_their_store_all_are_missing():

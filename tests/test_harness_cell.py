@@ -29,6 +29,8 @@ OTHER_VALUES = {
     "checkpoint_frequency": 3,
     "recompute": "each",
     "schedule": "revolve(slots=4)",
+    "step": "train_step",
+    "micro_batch": 64,
     "seed": 1,
     "peer": "torch.checkpoint",
 }
@@ -53,6 +55,7 @@ def test_key_columns_are_complete_and_in_order():
 def test_variants_of_one_configuration_share_their_store_all_cell():
     assert CELL.store_all == replace(CELL, checkpoint_frequency=4, recompute="each").store_all == SCHEDULED.store_all
     assert CELL.store_all.checkpointing == {}
+    assert replace(CELL, step="train_step", micro_batch=64).store_all == CELL.store_all
     assert replace(CELL, seed=1).store_all != CELL.store_all
 
 
@@ -61,6 +64,13 @@ def test_a_cell_says_how_it_checkpoints():
     assert SCHEDULED.checkpointing["schedule"].__name__ == "revolve(slots=4)"
     variants = [cell.variant for cell in (CELL.store_all, CELL, SCHEDULED)]
     assert variants == ["store-all", "checkpoint_frequency=2 recompute=segment", "revolve(slots=4)"]
+
+
+def test_a_cell_says_how_its_step_ends_and_a_schedule_is_bound_to_a_part():
+    trained = replace(SCHEDULED, step="train_step")
+    assert (trained.variant, trained.chain.deltas_pile_up) == ("revolve(slots=4) train_step", False)
+    part = replace(CELL.store_all, step="train_step", micro_batch=64)
+    assert (part.variant, part.chain.batch, part.chain.part_of) == ("store-all micro_batch=64", 64, 256)
 
 
 def test_a_job_survives_the_way_to_a_worker():

@@ -78,6 +78,12 @@ def load(tmp_path, text):
             "training.learning_rate: must be a number above 0, got nan",
         ),
         (TRAINING + GRID + "[training]\nmomentum = 1", "training.momentum: must be a number from 0 to below 1, got 1"),
+        (HEAD + GRID + 'step = ["update"]', "grid.step[0]: must be 'backward' or 'train_step', got"),
+        (HEAD + GRID + "micro_batch = [2]", "grid: micro_batch has no effect without step = "),
+        (
+            HEAD + GRID + 'step = ["train_step"]\nmicro_batch = [4]',
+            "grid: micro_batch must be less than each batch, got 4 and a batch of 4",
+        ),
         ("title = ", "is not TOML: "),
     ],
 )
@@ -127,6 +133,21 @@ def test_schedules_stand_beside_frequencies_and_alone_where_no_frequency_is_give
     assert variants(tmp_path, GRID + schedules) == ["store-all", "sqrt()", "revolve(slots=2)"]
     both = variants(tmp_path, GRID + schedules + "checkpoint_frequency = [3]")
     assert both == ["store-all", "checkpoint_frequency=3 recompute=segment", "sqrt()", "revolve(slots=2)"]
+
+
+def test_each_variant_is_run_by_each_step_and_in_parts(tmp_path):
+    steps = 'step = ["backward", "train_step"]\nmicro_batch = [1, 2]\n'
+    store_all = ["store-all", "store-all train_step", "store-all micro_batch=1", "store-all micro_batch=2"]
+    name = "checkpoint_frequency=2 recompute=segment"
+    checkpointed = [name, f"{name} train_step", f"{name} micro_batch=1", f"{name} micro_batch=2"]
+    assert variants(tmp_path, GRID + steps) == store_all + checkpointed
+    jobs = load(tmp_path, HEAD.replace("memory", "time") + GRID + steps).jobs()
+    assert [len(job.cells) for job in jobs] == [8]
+
+
+def test_training_is_by_train_step_whatever_else_is_measured(tmp_path):
+    (job,) = load(tmp_path, TRAINING + GRID).jobs()
+    assert [cell.step for cell in job.cells] == ["train_step"] * len(job.cells)
 
 
 def test_several_grids_are_one_experiment_each_with_its_own_schedules(tmp_path):

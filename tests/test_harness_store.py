@@ -110,7 +110,7 @@ def test_a_table_has_all_its_columns_and_plain_line_ends(tmp_path):
     memory, _, environment = Store(tmp_path).publish({"memory": OK}, {"code": "c"})
     header, row, end = memory.read_bytes().decode().split("\n")
     assert tuple(header.split(",")) == TABLES["memory"].names
-    assert row.startswith(f'{OK[0]["cell_id"]},Network,"64,128x2,10",3,128,5,float32,relu,,,,0,ok,3,')
+    assert row.startswith(f'{OK[0]["cell_id"]},Network,"64,128x2,10",3,128,5,float32,relu,,,,backward,,0,ok,3,')
     assert end == ""
     assert json.loads(environment.read_text()) == {"schema_version": SCHEMA_VERSION, "code": "c"}
 

@@ -15,7 +15,7 @@ from harness.provenance import ROOT
 from harness.rows import rows_of
 from harness.schemas import RULES, parse_table, read_table
 from harness.store import Store
-from harness.tables import SCHEMA_VERSION, TABLES
+from harness.tables import KEY_COLUMNS, SCHEMA_VERSION, TABLES
 
 RESULTS = sorted(path.parent for path in ROOT.glob("results/*/environment.json"))
 UNITS = {"_bytes": "byte", "_seconds": "second", "_flops": "operation"}
@@ -116,7 +116,7 @@ def test_step_seconds_are_both_passes(tmp_path):
 
 
 def test_live_bytes_are_the_sum_of_a_cells_changes(memory):
-    keys = {name: memory[0][name] for name in TABLES["timeline"].names[:13]}
+    keys = {name: memory[0][name] for name in TABLES["timeline"].names[: len(KEY_COLUMNS)]}
     events = [(0, 10, 10), (1, -4, 6), (2, 1, 8)]
     rows = [
         keys
@@ -130,7 +130,7 @@ def test_live_bytes_are_the_sum_of_a_cells_changes(memory):
 
 
 def test_a_training_that_diverges_is_no_damage(memory):
-    keys = {name: memory[0][name] for name in TABLES["training"].names[:13]}
+    keys = {name: memory[0][name] for name in TABLES["training"].names[: len(KEY_COLUMNS)]}
     row = keys | {
         "epoch": 1,
         "cpu": 1,
@@ -146,8 +146,8 @@ def test_a_training_that_diverges_is_no_damage(memory):
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (b"", "has no column cell_id (and 35 more); it is not of this version: run the experiment again"),
-        (b"a,b\n1,2\n", "has no column cell_id (and 35 more); it is not of this version: run the experiment again"),
+        (b"", "has no column cell_id (and 37 more); it is not of this version: run the experiment again"),
+        (b"a,b\n1,2\n", "has no column cell_id (and 37 more); it is not of this version: run the experiment again"),
         (b"\xff\xfe", "is not a CSV table: 'utf-8' codec can't decode"),
         (b'cell_id\n"a', "is not a CSV table: unexpected end of data"),
     ],
@@ -158,7 +158,7 @@ def test_a_file_that_is_no_table_says_so(data, line):
 
 
 def test_a_file_that_was_cut_short_names_the_line(tmp_path):
-    assert complaint("memory", published(tmp_path).read_bytes()[:-40]).startswith("line 3 has 2")
+    assert complaint("memory", published(tmp_path).read_bytes()[:-40]).startswith("line 3 has 3")
 
 
 def test_the_data_package_describes_the_files_beside_it(tmp_path):

@@ -14,6 +14,8 @@ from harness.tables import KEY_COLUMNS, TABLES
 STORE_ALL = store_all_cell("64,128x7,10", batch=64)
 CHECKPOINTED = replace(STORE_ALL, network="NetworkWithCheckpointing", checkpoint_frequency=3, recompute="segment")
 SCHEDULED = replace(STORE_ALL, network="NetworkWithCheckpointing", schedule="revolve(slots=2)")
+TRAINED = replace(CHECKPOINTED, step="train_step")
+PARTED = replace(SCHEDULED, step="train_step", micro_batch=24)
 
 ADDED_BY_THE_PARENT = {
     "predicted_peak_bytes",
@@ -32,7 +34,16 @@ def measured(measure, *cells, **settings):
 
 
 @pytest.mark.parametrize(
-    "cell", [STORE_ALL, CHECKPOINTED, replace(CHECKPOINTED, dtype="float64", activation="tanh"), SCHEDULED]
+    "cell",
+    [
+        STORE_ALL,
+        CHECKPOINTED,
+        replace(CHECKPOINTED, dtype="float64", activation="tanh"),
+        SCHEDULED,
+        TRAINED,
+        PARTED,
+        replace(PARTED, network="Network", schedule=None),
+    ],
 )
 def test_memory_is_what_the_dry_run_predicts_and_memray_sees_a_little_more(cell):
     ((row,),) = measured("memory", cell)
@@ -84,6 +95,11 @@ def test_time_takes_every_variant_once_a_round_in_a_shuffled_order():
         assert row["loops"] == rows[0][0]["loops"] >= 1
         assert row["cpu"] in os.sched_getaffinity(0)
         assert 0 < row["forward_seconds"] < 1
+
+
+def test_a_train_step_is_timed_as_a_whole():
+    whole, parted = measured("time", TRAINED, PARTED, repeats=15, order_seed=0)
+    assert all(row["step_seconds"] > 0 and "forward_seconds" not in row for row in (*whole, *parted))
 
 
 def test_training_learns_the_digits_and_checkpointing_changes_no_figure_but_time():

@@ -7,19 +7,23 @@ from harness.variants import SCHEDULE_KINDS, VARIANT, name_budget, name_variants
 from networks.schedules import FACTORIES
 from networks.schedules.evicting import HEURISTICS
 
-STORE_ALL = ("Network", None, None, None)
+STORE_ALL = ("Network", None, None, None, "backward", None)
 
 
 def checkpointed(frequency: int, recompute: str = "segment") -> tuple:
-    return ("NetworkWithCheckpointing", frequency, recompute, None)
+    return ("NetworkWithCheckpointing", frequency, recompute, None, "backward", None)
 
 
 def scheduled(text: str) -> tuple:
-    return ("NetworkWithCheckpointing", None, None, text)
+    return ("NetworkWithCheckpointing", None, None, text, "backward", None)
+
+
+def trained(variant: tuple, micro_batch: int | None = None) -> tuple:
+    return (*variant[:4], "train_step", micro_batch)
 
 
 def table(*rows: tuple) -> pd.DataFrame:
-    types = {"checkpoint_frequency": "Int64", "recompute": "str", "schedule": "str"}
+    types = {"checkpoint_frequency": "Int64", "recompute": "str", "schedule": "str", "micro_batch": "Int64"}
     return pd.DataFrame(rows, columns=VARIANT).astype(types)
 
 
@@ -30,6 +34,19 @@ def test_variants_are_named_and_ordered_for_people():
     assert named["variant"].tolist() == ["n = 16", "n = 2", "n = 2, each", "store-all", "n = 16"]
     assert named["variant"].cat.categories.tolist() == ["store-all", "n = 2", "n = 2, each", "n = 16"]
     assert named["kind"].cat.categories.tolist() == ["store-all", "periodic"]
+
+
+def test_steps_and_parts_are_named_after_schedules():
+    rows = [trained(STORE_ALL, 64), trained(checkpointed(4), 64), trained(checkpointed(4)), trained(STORE_ALL)]
+    named = name_variants(table(*rows, checkpointed(4), STORE_ALL))
+    names = ["micro-batch 64", "n = 4, micro-batch 64", "n = 4, train step", "store-all, train step"]
+    assert named["variant"].tolist() == [*names, "n = 4", "store-all"]
+    assert named["kind"].cat.categories.tolist() == ["store-all", "periodic", "train step", "micro-batch"]
+
+
+def test_where_every_step_is_a_train_step_it_goes_without_saying():
+    named = name_variants(table(trained(STORE_ALL), trained(checkpointed(4)), trained(STORE_ALL, 64)))
+    assert named["variant"].tolist() == ["store-all", "n = 4", "micro-batch 64"]
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,10 @@ KIND_LOOKS = {
     "evicting lru": (_HUES[6], "<"),
     "evicting largest": (_HUES[5], ">"),
     "optimal": (INK, "*"),
+    "train step": (_HUES[3], "X"),
+    "micro-batch": (_HUES[7], "p"),
 }
-"""The colour and the marker of each kind of schedule, the same in every figure."""
+"""The colour and the marker of each kind of variant, the same in every figure."""
 LOOK = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("paper"),

@@ -28,7 +28,8 @@ from harness.variants import name_variants
 def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Step time over store-all's by checkpoint frequency, a panel a depth, with the ratio of the work."""
     ratios = with_time_ratios(work_ratios(memory), time).dropna(subset="checkpoint_frequency")
-    setting = ["recompute", *SETTING]
+    ratios = ratios[ratios["micro_batch"].isna()]
+    setting = ["recompute", "step", *SETTING]
     parts = facets(ratios, ["depth", *setting], marks=["checkpoint_frequency"])
     figure, axes = panels(
         len(parts), title="What checkpointing costs in time", columns=3, height=2.0, sharex=True, sharey=True

@@ -29,8 +29,9 @@ def timeline(timeline: pd.DataFrame) -> tuple[Figure, str]:
     for ax, (title, rows) in zip(axes, parts, strict=True):
         ax.plot(rows["event"], rows["memray"], drawstyle="steps-post", **memray)
         ax.plot(rows["event"], rows["tracker"], drawstyle="steps-post", **tracker)
-        events = rows.loc[rows["phase"] == "backward", "event"]
-        ax.axvspan(events.min(), events.max(), **backward)
+        passes = (rows["phase"] != rows["phase"].shift()).cumsum()
+        for _, events in rows.loc[rows["phase"] == "backward", "event"].groupby(passes):
+            ax.axvspan(events.min(), events.max(), **backward)
         ax.grid(visible=False, axis="x")
         peak = f"peak {rows['memray'].max():.1f} MiB"
         ax.set(title=f"{title}: {peak}" if title else peak, xlabel="event of the step", ylabel="live (MiB)")
