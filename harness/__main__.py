@@ -27,7 +27,7 @@ from harness.executors import Outcome
 from harness.experiment import Experiment
 from harness.flamegraph import flamegraph
 from harness.limits import Limits
-from harness.page import page
+from harness.page import aligned, page
 from harness.planning import plan_command
 from harness.pool import Pool
 from harness.room import available_bytes, run_if_it_fits
@@ -38,6 +38,7 @@ from harness.store import DamagedError, Store
 from harness.trace import trace
 from harness.verify import verify
 
+LEFT = ("framework", "layers", "variant")
 COSTS = ("forward_steps", "predicted_peak_bytes")
 CELL_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -144,14 +145,9 @@ def show(
         loaded = Experiment.load(experiment)
     rows = [_costs(cell) for cell in loaded.cells()]
     varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in varying:
-        justify = "left" if column in ("framework", "layers", "variant") else "right"
-        table.add_column(column.replace("_", " "), justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*(row[column] for column in varying))
+    table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT)
     fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if column not in varying)
-    console.print(f"{loaded.title}\n\nall cells: {fixed}", table)
+    console.out(f"{loaded.title}\n\nall cells: {fixed}\n\n{table}\n")
     for measure, jobs in groupby(loaded.jobs(), key=lambda job: job.measure):
         cells = [len(job.cells) for job in jobs]
         console.print(f"{measure}: {sum(cells)} cells in {len(cells)} processes")
