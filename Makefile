@@ -35,8 +35,9 @@ plots: $(READY) ## draw every figure again from the CSVs in results/
 test: $(READY) ## run the tests
 	$(VENV)/bin/python -m pytest -q -n 2
 
-bench: $(READY) ## measure training steps against their matrix products and their least memory (ten minutes)
+bench: $(READY) ## measure training steps against their matrix products and their least memory , and what the harness costs (a quarter of an hour)
 	$(VENV)/bin/python -m benchmarks.step
+	$(VENV)/bin/python -m benchmarks.harness
 
 optimality: $(READY) ## compare the optimal schedule with exhaustive search on 10,000 random chains (minutes)
 	$(VENV)/bin/python -m tests.optimality
