@@ -76,7 +76,8 @@ def processes(tmp_path):
     started.stop()
 
 
-def test_a_grid_survives_the_loss_of_workers_and_of_the_scheduler(processes, tmp_path):
+def test_a_grid_survives_the_loss_of_workers_and_of_the_scheduler(processes, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "FIRST_PATIENCE", "2m")  # on a busy machine a scheduler takes long to start
     path = tmp_path / "tiny.toml"
     path.write_text(TEXT)
     experiment, said = Experiment.load(path), []
