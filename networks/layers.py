@@ -55,11 +55,9 @@ class Workspace:
         np.add(tiles, self._biases[: tiles.shape[1]], out=tiles)
 
     def maximum_with_zero(self, values: np.ndarray, out: np.ndarray) -> None:
-        """Write max(value, 0) to `out`, -0 as 0."""
-        # Floats are in the order of their bits as integers, but for negative ones, which are negative integers.
-        integer = f"i{values.itemsize}"
-        tiles = _tiles(values.view(integer))
-        np.maximum(tiles, self._zeros[: tiles.shape[1]].view(integer), out=_tiles(out.view(integer)))
+        """Write max(value, 0) to `out`: NaN as NaN, and -0 as 0, because of two equal ones the second is taken."""
+        tiles = _tiles(values)
+        np.maximum(tiles, self._zeros[: tiles.shape[1]], out=_tiles(out))
 
 
 def _tiles(values: np.ndarray) -> np.ndarray:

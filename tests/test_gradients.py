@@ -137,6 +137,17 @@ def test_a_relu_passes_no_delta_where_its_sum_is_zero():
     assert weights_delta[0, 2] != 0
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_relu_hides_no_divergence(dtype: str):
+    network = Network([1, 2, 5, 3], dtype=dtype)
+    network.parameters[0][0][:] = np.inf
+    network.parameters[1][0][:] = [[1.0] * 5, [-1.0] * 5]  # inf - inf
+    assert np.isnan(network.forward(np.ones((4, 1)))).all()
+    weights_delta, biases_delta = network.backward([0, 1, 2, 0])[-1]
+    assert np.isnan(weights_delta).all() and np.isnan(biases_delta).all()
+
+
 def test_sums_too_large_for_an_exponential_are_no_trouble():
     """A softmax shifts them, and where a sigmoid's overflows, its limit is right."""
     network = Network([2, 2])
