@@ -1,5 +1,7 @@
 """`optimal` against the exhaustive oracle, its own bound, and every other schedule."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -130,3 +132,18 @@ def test_what_was_solved_is_remembered_whatever_is_solved_besides():
     schedules = [optimal(budget_bytes=least + extra) for extra in range(9)]
     keeps = [schedule(chain) for schedule in schedules]
     assert all(schedule(chain) is keep for schedule, keep in zip(schedules, keeps, strict=True))
+
+
+def test_a_schedule_that_lives_on_holds_its_answers_and_none_of_the_tables():
+    chain = unequal_chain(2, 40)
+    schedule = optimal(budget_bytes=smallest_budget(chain) * 2)
+    tracemalloc.start()
+    try:
+        keep = schedule(chain)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 200_000 < 10_000_000 < peak
+    assert schedule(chain) is keep
+    with pytest.raises(ValueError, match=r"optimal never asks for layers 8..9 with \[0, 7\] cached"):
+        keep({0: 0, 7: 0}, 7, 9)

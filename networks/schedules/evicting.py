@@ -47,7 +47,7 @@ def evicting(*, budget_bytes: int, heuristic: str = "dtr") -> Schedule:
 
     @lru_cache(maxsize=4)
     def schedule(chain: Chain) -> Keep:
-        keep = _evict(chain, budget_bytes, HEURISTICS[heuristic])
+        keep = evict(chain, budget_bytes, HEURISTICS[heuristic])
         if replay(chain, keep).peak_bytes > budget_bytes:
             raise ValueError(
                 f"budget_bytes={budget_bytes} is too small for evicting by {heuristic} with {chain.depth} layers and a "
@@ -61,12 +61,13 @@ def evicting(*, budget_bytes: int, heuristic: str = "dtr") -> Schedule:
 
 def _budget_met(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> int:
     """A budget above `budget_bytes` that is met: the first that is not passed by the peak it leads to."""
-    while (peak := replay(chain, _evict(chain, budget_bytes, heuristic)).peak_bytes) > budget_bytes:
+    while (peak := replay(chain, evict(chain, budget_bytes, heuristic)).peak_bytes) > budget_bytes:
         budget_bytes = peak
     return budget_bytes
 
 
-def _evict(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> Keep:
+def evict(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> Keep:
+    """Return the eviction within `budget_bytes`, whose peak may pass it all the same."""
     flops_up_to = list(accumulate(chain.forward_flops))
 
     def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:

@@ -31,7 +31,7 @@ from networks.layer_lists import check_count
 from networks.schedules._floating import FloatingLeastPeak, FloatingProgramme
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
-from networks.schedules.evicting import HEURISTICS, evicting
+from networks.schedules.evicting import HEURISTICS, evict
 from networks.schedules.replay import Cost, replay
 from networks.schedules.signature import Keep, Schedule
 from networks.schedules.store_all import store_all
@@ -74,7 +74,7 @@ def _solve(chain: Chain, budget_bytes: int) -> Keep:
     everything = store_all()(chain)
     if replay(chain, everything).peak_bytes <= budget_bytes:
         return everything
-    keep = _within(chain, _programme(chain, budget_bytes), budget_bytes) or _keep(chain, least, 0)
+    keep = _within(chain, _programme(chain, budget_bytes), budget_bytes) or _answers(chain, least, 0)[0]
     return keep if chain.depth <= FLOATING_DEPTH else _better(chain, keep, budget_bytes)
 
 
@@ -99,8 +99,7 @@ def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | Non
     for spare in range(programme.slots):
         if np.isinf(programme.work(spare)):
             return None
-        keep = _keep(chain, programme, spare)
-        cost = replay(chain, keep)
+        keep, cost = _answers(chain, programme, spare)
         if cost.peak_bytes <= budget_bytes:
             return _with_least_peak(chain, programme, keep, cost, range(spare + 1, programme.slots))
     return None
@@ -108,13 +107,9 @@ def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | Non
 
 def _better(chain: Chain, keep: Keep, budget_bytes: int) -> Keep:
     """`keep`, or eviction where that does less work: it may, where plans are rounded, grouped or persistent."""
-    candidates = [keep]
-    for heuristic in HEURISTICS:
-        try:
-            candidates.append(evicting(budget_bytes=budget_bytes, heuristic=heuristic)(chain))
-        except ValueError:
-            continue  # it cannot serve this budget
-    return min(candidates, key=lambda one: replay(chain, one)[1:])
+    evictions = (evict(chain, budget_bytes, heuristic) for heuristic in HEURISTICS.values())
+    costs = {one: replay(chain, one) for one in (keep, *evictions)}
+    return min((one for one in costs if costs[one].peak_bytes <= budget_bytes), key=lambda one: costs[one][1:])
 
 
 def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, cost: Cost, spares: range) -> Keep:
@@ -122,23 +117,31 @@ def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, cost: Cost,
     same = [spare for spare in spares if programme.work(spare) <= cost.forward_flops]
     if not same:
         return keep
-    candidate = _keep(chain, programme, same[-1])
-    return candidate if replay(chain, candidate).peak_bytes < cost.peak_bytes else keep
+    candidate, candidate_cost = _answers(chain, programme, same[-1])
+    return candidate if candidate_cost.peak_bytes < cost.peak_bytes else keep
 
 
-def _keep(chain: Chain, programme: Programme, spare: int) -> Keep:
-    # A training asks the same at every step: what was answered is looked up, and no table is searched again.
+def _answers(chain: Chain, programme: Programme, spare: int) -> tuple[Keep, Cost]:
+    """What `programme` answers in a step with `spare` units left unused, looked up without its tables; the step's cost.
+
+    A step asks the same each time, and a deep chain's tables take hundreds of megabytes.
+    """
     answers: dict[tuple[tuple[int, ...], int], tuple[set[int], set[int]]] = {}
+
+    def ask(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
+        held = set(cached)
+        kept = programme.keep(sorted(held), stop if stop == chain.depth else stop + 1, spare)
+        answers[tuple(cached), stop] = held - kept, kept - held
+        return kept
 
     def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
         held = tuple(cached)
         if (held, stop) not in answers:
-            kept = programme.keep(sorted(held), stop if stop == chain.depth else stop + 1, spare)
-            answers[held, stop] = set(held) - kept, kept - set(held)
+            raise ValueError(f"optimal never asks for layers {start + 1}..{stop} with {sorted(held)} cached")
         dropped, added = answers[held, stop]
         return (cached.keys() - dropped) | added
 
-    return keep
+    return keep, replay(chain, ask)
 
 
 @lru_cache(maxsize=4)
