@@ -96,6 +96,6 @@ CHAINS = ["64x20,10", "64,96x6,32x8,96x6,10", "64,32x8,64x6,96x6,10"]
 def schedule_cells() -> list[Cell]:
     """Three networks, each trained by schedules of every kind."""
     taking = ("greedy(budget_bytes={})", "evicting(budget_bytes={}, heuristic='lru')", "optimal(budget_bytes={})")
-    schedules = [text.format(budget) for text in taking for budget in (9_000_000, 13_000_000)]
+    schedules = [text.format(budget) for text in taking for budget in (9_500_000, 13_000_000)]
     schedules += ["sqrt()", "revolve(slots=3)", "revolve(slots=6)", "optimal(budget_bytes=5000000)"]
     return grid(CHAINS, frequencies=(2, 6), schedules=schedules)

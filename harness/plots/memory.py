@@ -102,7 +102,7 @@ def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
             _share_heatmap(shares, _grid(cells, column, index="batch", columns="width"))
             _kind_heatmap(kinds, cells)
             shares.set(title=f"{title}\n{words}".strip(), ylabel="batch (rows)")
-            kinds.set(title=f"{variant}: fills the peak", xlabel="width", ylabel="batch (rows)")
+            kinds.set(title=f"{variant}:\nfills the peak", xlabel="width", ylabel="batch (rows)")
         _share_colorbar(figure, list(lines[0]))
     letters = ", ".join(f"{kind[0].upper()} {kind}" for kind in KINDS)
     return figure, (

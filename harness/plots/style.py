@@ -44,7 +44,7 @@ KIND_LOOKS = {
     "evicting largest": (_HUES[5], ">"),
     "optimal": (INK, "*"),
     "train step": (_HUES[3], "X"),
-    "micro-batch": (_HUES[7], "p"),
+    "micro-batch": (_HUES[8], "p"),
 }
 """The colour and the marker of each kind of variant, the same in every figure."""
 LOOK = {
