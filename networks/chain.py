@@ -129,6 +129,8 @@ class Chain:
             above = made if self.deltas_pile_up else above
         return tuple(served)
 
-    def slides(self, layer: int) -> bool:
-        """Whether after[layer] may be written over after[layer - 1] where that one is not kept."""
-        return 1 < layer < self.depth and self.layers[layer - 1] == self.layers[layer]
+    @cached_property
+    def slides(self) -> tuple[bool, ...]:
+        """Whether after[l] may be written over after[l-1] where that one is not kept: hidden layers of one width."""
+        alike = (below == width for below, width in pairwise(self.layers))
+        return (False, *(same and 1 < layer < self.depth for layer, same in enumerate(alike, start=1)))

@@ -124,7 +124,7 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         after = cache[start] if start in kept else cache.take(start)
         for number in range(start + 1, stop + 1):
             free = number - 1 not in cache
-            slide = free and chain.slides(number)
+            slide = free and chain.slides[number]
             after = self._layers[number - 1].forward(after, chain, self._workspace, tracker, in_place=slide)
             if free and not slide:
                 tracker.release(number - 1, chain.after_bytes[number - 1])

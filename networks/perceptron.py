@@ -120,7 +120,7 @@ class MultiLayerPerceptron:
         workspace = self._new_workspace(chain)
         with small_ufunc_buffers():
             for layer in self._layers:
-                after = layer.forward(after, chain, workspace, tracker, in_place=chain.slides(layer.number))
+                after = layer.forward(after, chain, workspace, tracker, in_place=chain.slides[layer.number])
         return after
 
     def apply_deltas(self, deltas: Deltas, learning_rate: float) -> None:

@@ -264,7 +264,7 @@ class OnlineStep:
         start = max(position for position in self.last_used if position <= stop)
         self.last_used[start] = self.flops
         for number in range(start + 1, stop + 1):
-            pinned = None if self.chain.slides(number) else number - 1
+            pinned = None if self.chain.slides[number] else number - 1
             self.make_room(beside + self.chain.after_bytes[number], pinned=pinned, frontier=number - 1)
             self.flops += self.chain.forward_flops[number]
             if number < self.chain.depth:

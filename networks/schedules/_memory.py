@@ -54,7 +54,7 @@ class Advances:
         # Bytes of the transition into a position while the after before it is not held otherwise.
         self._moving = np.zeros(depth, dtype=np.int64)
         for position in range(1, depth):
-            slides = chain.slides(position)
+            slides = chain.slides[position]
             self._moving[position] = after_bytes[position] + (0 if slides else after_bytes[position - 1])
         self._after_bytes = after_bytes
 

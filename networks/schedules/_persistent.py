@@ -109,34 +109,42 @@ class PersistentProgramme:
 
 
 class PersistentLeastPeak:
-    """The least peak over persistent schedules: the same recursion, over maxima of bytes.
+    """The least peak over persistent schedules: the same recursion, over maxima of bytes, for all spans of a length.
 
-    `need[i, j]` is the bytes that the backward steps of layers j..i+1 need beside what is held up to after[i].
+    A span of n layers from `start` is the backward steps of layers start+n..start+1. Tables are by span:
+
+        need[start, n]      the bytes that the span needs beside what is held up to after[start]
+        need_above[end, n]  the same of the span that ends at `end`, with after[end-n] held, too
+        transient[start, n] the most bytes of working afters in the advance from `start` to start+n+1
     """
 
     def __init__(self, chain: Chain):
-        self._chain = chain
-        self._advances = Advances(chain)
-        self._after_bytes = np.array(chain.after_bytes)
-        self._need = np.zeros((chain.depth, chain.depth + 1), dtype=np.int64)
-        for start in range(chain.depth - 1, -1, -1):
-            transient = self._advances.transient_bytes(start, chain.depth - 1)
-            self._need[start, start + 1] = chain.serve_bytes[start + 1]
-            for layer in range(start + 2, chain.depth + 1):
-                self._need[start, layer] = self._needs(start, layer, transient).min()
-        self.peak_bytes = int(self._need[0, chain.depth])
+        depth, advances = chain.depth, Advances(chain)
+        self._recompute = np.array(chain.recompute_bytes)
+        self._need = np.zeros((depth, depth + 1), dtype=np.int64)
+        self._need_above = np.zeros((depth + 1, depth + 1), dtype=np.int64)
+        self._transient = np.zeros((depth, depth), dtype=np.int64)
+        for start in range(depth):
+            self._transient[start, : depth - 1 - start] = advances.transient_bytes(start, depth - 1)
+        self._need[:, 1] = chain.serve_bytes[1:]
+        for length in range(1, depth + 1):
+            starts = slice(0, depth - length + 1)
+            if length > 1:
+                self._need[starts, length] = self._needs(starts, length).min(axis=1)
+            self._need_above[length:, length] = chain.after_bytes[starts] + self._need[starts, length]
+        self.peak_bytes = int(self._need[0, depth])
 
-    def _needs(self, start: int, layer: int, transient: np.ndarray) -> np.ndarray:
-        between = slice(start + 1, layer)
-        moving = self._chain.recompute_bytes[layer] + transient[: layer - start - 1]
-        above = self._after_bytes[between] + self._need[between, layer]
-        return np.maximum(np.maximum(moving, above), self._need[start, between])
+    def _needs(self, starts: slice, length: int) -> np.ndarray:
+        """The need of each start's span, a row, by how far one advances: 1..length-1, a column."""
+        ends = slice(starts.start + length, starts.stop + length)
+        needs = self._recompute[ends, None] + self._transient[starts, : length - 1]
+        np.maximum(needs, self._need_above[ends, length - 1 : 0 : -1], out=needs)
+        return np.maximum(needs, self._need[starts, 1:length], out=needs)
 
     def keep(self, cached: list[int], layer: int, spare: int) -> set[int]:
         """The positions to hold when layer `layer` asks and `cached`, in ascending order, are held."""
         kept, start = set(cached), cached[-1]
         while layer > start + 1:
-            transient = self._advances.transient_bytes(start, layer - 1)
-            start += 1 + int(np.argmin(self._needs(start, layer, transient)))
+            start += 1 + int(np.argmin(self._needs(slice(start, start + 1), layer - start)))
             kept.add(start)
         return kept

@@ -106,7 +106,7 @@ class _Walk:
         beside = chain.recompute_bytes[min(stop + 1, chain.depth)]
         for number in range(start + 1, stop + 1):
             # The after that the layer reads can go if the new one is written over it.
-            self._make_room(beside + chain.after_bytes[number], below=number if chain.slides(number) else number - 1)
+            self._make_room(beside + chain.after_bytes[number], below=number if chain.slides[number] else number - 1)
             self._now += chain.forward_flops[number]
             if number < chain.depth:
                 self._held.append(number)

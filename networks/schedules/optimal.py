@@ -65,16 +65,16 @@ def optimal(*, budget_bytes: int) -> Schedule:
 
 
 def _solve(chain: Chain, budget_bytes: int) -> Keep:
-    least = _least_peak(chain)
-    if budget_bytes < least.peak_bytes:
+    keep, peak_bytes = _least_peak(chain)
+    if budget_bytes < peak_bytes:
         raise ValueError(
             f"budget_bytes={budget_bytes} is too small for {chain.depth} layers with a batch of {chain.batch}: "
-            f"the smallest budget that a schedule can meet is {least.peak_bytes}"
+            f"the smallest budget that a schedule can meet is {peak_bytes}"
         )
     everything = store_all()(chain)
     if replay(chain, everything).peak_bytes <= budget_bytes:
         return everything
-    keep = _within(chain, _programme(chain, budget_bytes), budget_bytes) or _answers(chain, least, 0)[0]
+    keep = _within(chain, _programme(chain, budget_bytes), budget_bytes) or keep
     return keep if chain.depth <= FLOATING_DEPTH else _better(chain, keep, budget_bytes)
 
 
@@ -91,7 +91,7 @@ def work_bound(chain: Chain, budget_bytes: int) -> int:
 
 def smallest_budget(chain: Chain) -> int:
     """The smallest `budget_bytes` that `optimal` can meet, whatever the work."""
-    return _least_peak(chain).peak_bytes
+    return _least_peak(chain)[1]
 
 
 def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | None:
@@ -145,8 +145,9 @@ def _answers(chain: Chain, programme: Programme, spare: int) -> tuple[Keep, Cost
 
 
 @lru_cache(maxsize=4)
-def _least_peak(chain: Chain) -> FloatingLeastPeak | PersistentLeastPeak:
-    return FloatingLeastPeak(chain) if chain.depth <= FLOATING_DEPTH else PersistentLeastPeak(chain)
+def _least_peak(chain: Chain) -> tuple[Keep, int]:
+    programme = FloatingLeastPeak(chain) if chain.depth <= FLOATING_DEPTH else PersistentLeastPeak(chain)
+    return _answers(chain, programme, 0)[0], programme.peak_bytes
 
 
 def _programme(chain: Chain, budget_bytes: int, *, round_down: bool = False) -> FloatingProgramme | PersistentProgramme:

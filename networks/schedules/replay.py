@@ -21,7 +21,7 @@ class Cost(NamedTuple):
 
 def replay(chain: Chain, keep: Keep) -> Cost:
     """Return the cost of one step of `chain` by `keep`, whose answers are taken as valid."""
-    depth, after_bytes = chain.depth, chain.after_bytes
+    depth, after_bytes, forward_flops, slides = chain.depth, chain.after_bytes, chain.forward_flops, chain.slides
     cache = ActivationCache(None, depth)
     afters = peak = flops = steps = 0
     for layer in range(depth, 0, -1):
@@ -35,13 +35,14 @@ def replay(chain: Chain, keep: Keep) -> Cost:
                 afters -= after_bytes[position] if position != start else 0
             # What is asked for first stays until it is, kept or not; the outputs are never the cache's.
             kept = (kept | {layer - 1}) - {depth}
+            beside = chain.recompute_bytes[layer]
             for number in range(start + 1, stop + 1):
                 free = number - 1 not in cache
-                if not (free and chain.slides(number)):
+                if not (free and slides[number]):
                     afters += after_bytes[number]
-                    peak = max(peak, afters + chain.recompute_bytes[layer])
+                    peak = max(peak, afters + beside)
                     afters -= after_bytes[number - 1] if free else 0
-                flops += chain.forward_flops[number]
+                flops += forward_flops[number]
                 if number in kept:
                     cache.put(number, None, flops)
             steps += stop - start
