@@ -1,18 +1,21 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments plots test bench optimality chaos smoke verify lint clean
+.PHONY: help experiments peers plots test bench optimality chaos smoke verify lint clean
 
 PYTHON ?= python3
 VENV := .venv
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 # The stamp's name holds the interpreter's version and its age the lock's: either change makes .venv anew.
 READY := $(VENV)/ready-$(PYTHON_VERSION)
+PEERS_VENV := .venv-peers
+PEERS_READY := $(PEERS_VENV)/ready-$(PYTHON_VERSION)
 HARNESS := $(VENV)/bin/python -m harness
 # Cells that count bytes, beside each other: as many as there are cores. It changes no number.
 JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
 SMOKE := experiments/smoke.toml
-EXPERIMENTS := $(filter-out $(SMOKE),$(wildcard experiments/*.toml))
+PEERS := experiments/peers.toml
+EXPERIMENTS := $(filter-out $(SMOKE) $(PEERS),$(wildcard experiments/*.toml))
 
 # Of each experiment's memory cells; memory cells repeat to the byte, so a sample tells of all.
 VERIFIED := 8
@@ -26,6 +29,11 @@ experiments: $(READY) ## measure every experiment and draw its figures; goes on 
 		$(HARNESS) run --jobs $(JOBS) $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
 		$(HARNESS) plot results/$$(basename $$file .toml) || exit $$?; \
 	done; exit $$failed
+
+peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own step, in an environment of their own
+	@failed=0; $(PEERS_VENV)/bin/python -m harness run --jobs $(JOBS) $(PEERS) || { failed=$$?; [ $$failed -eq 1 ] || exit $$failed; }; \
+	$(PEERS_VENV)/bin/python -m harness plot results/peers && \
+	$(PEERS_VENV)/bin/python -m harness peers results/peers && exit $$failed
 
 plots: $(READY) ## draw every figure again from the CSVs in results/
 	@for folder in $(patsubst %/environment.json,%,$(wildcard results/*/environment.json)); do \
@@ -59,7 +67,7 @@ lint: $(READY) ## check style and formatting
 	$(VENV)/bin/ruff format --check .
 
 clean: ## remove what can be made again: the environment, caches, the smoke results
-	rm -rf $(VENV) results/smoke .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) results/smoke .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock
@@ -68,4 +76,11 @@ $(READY): requirements.lock
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@touch $@
+
+$(PEERS_READY): requirements.lock pyproject.toml
+	rm -rf $(PEERS_VENV)
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock '.[peers]'
 	@touch $@

@@ -33,6 +33,7 @@ from harness.pool import Pool
 from harness.room import available_bytes, run_if_it_fits
 from harness.rows import predict
 from harness.runner import Execute, Run, RunAbortedError
+from harness.side_by_side import peers_command
 from harness.sizes import parse_bytes
 from harness.store import DamagedError, Store
 from harness.trace import trace
@@ -278,6 +279,7 @@ app.command()(_complaints()(verify))
 app.command()(_complaints()(flamegraph))
 app.command()(_complaints()(trace))
 app.command(name="plan")(_complaints()(plan_command))
+app.command(name="peers")(_complaints()(peers_command))
 
 if __name__ == "__main__":
     app(prog_name="python -m harness")

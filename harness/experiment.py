@@ -54,6 +54,10 @@ FigureName = Literal[
     "pareto_time",
     "winners",
     "growth",
+    "resident_peak",
+    "peers_tradeoff",
+    "peers_saving",
+    "peers_resident",
 ]
 """Named here so that a wrong name is seen before hours of measuring; importing the figures takes seconds."""
 

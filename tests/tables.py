@@ -4,6 +4,7 @@ Memory and timelines are dry runs, with the few KiB that an interpreter adds; ti
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import accumulate, product
 from typing import Any
 
@@ -14,6 +15,7 @@ from cells import answer
 from harness.cell import Cell, Job
 from harness.executors import Outcome
 from harness.rows import predict, rows_of
+from harness.tables import ALLOCATORS
 from networks import Trace
 
 TYPES = {"checkpoint_frequency": "Int64", "recompute": "str", "schedule": "str", "micro_batch": "Int64"}
@@ -99,3 +101,41 @@ def schedule_cells() -> list[Cell]:
     schedules = [text.format(budget) for text in taking for budget in (9_500_000, 13_000_000)]
     schedules += ["sqrt()", "revolve(slots=3)", "revolve(slots=6)", "optimal(budget_bytes=5000000)"]
     return grid(CHAINS, frequencies=(2, 6), schedules=schedules)
+
+
+def framework_tables() -> dict[str, pd.DataFrame]:
+    """Our own cells and two peers' on two networks: requested as predicted, resident a little more."""
+    own = grid(["64,128x8,10", "64,128x16,10"], batches=(1024,), frequencies=(4,))
+    peers = [
+        replace(cell, network=None, peer=peer, recompute=None)
+        for cell, peer in product(own, ("torch.store-all", "torch.checkpoint"))
+        if (cell.checkpoint_frequency is not None) == (peer == "torch.checkpoint")
+    ]
+    cells = [*own, *peers]
+
+    def peak(cell: Cell) -> int:
+        return trace(replace(cell, peer=None, recompute="segment" if cell.checkpoint_frequency else None)).peak_bytes
+
+    def rows(measure: Any) -> pd.DataFrame:
+        return table(
+            (cell, {"framework": cell.framework, "variant": cell.variant, **row})
+            for cell in cells
+            for row in measure(cell)
+        )
+
+    return {
+        "peers_memory": rows(lambda cell: [{"memray_peak_bytes": peak(cell)}]),
+        "resident": rows(
+            lambda cell: [
+                {"allocator": allocator, "repeat": repeat, "resident_peak_bytes": peak(cell) + repeat * 2**18}
+                for allocator, repeat in product(ALLOCATORS, range(3))
+            ]
+        ),
+        "peers_time": rows(
+            lambda cell: [
+                {"repeat": repeat, "step_seconds": peak(cell) / 1e9, "floor_seconds": peak(cell) / 2e9, "repeats": 15}
+                for repeat in range(15)
+            ]
+        ),
+        "memory": memory_table(own),
+    }

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from tables import grid, memory_table, schedule_cells, time_table, timeline_table, training_table
+from tables import framework_tables, grid, memory_table, schedule_cells, time_table, timeline_table, training_table
 
 from harness.experiment import FigureName
 from harness.plots import FIGURES, draw
@@ -48,6 +48,7 @@ def schedules() -> Tables:
 @pytest.fixture
 def tables_of(tables: Tables, batch_by_width: Tables, schedules: Tables):
     special = dict.fromkeys(("pareto_work", "pareto_time", "winners", "growth"), schedules)
+    special |= dict.fromkeys(("resident_peak", "peers_tradeoff", "peers_saving", "peers_resident"), framework_tables())
     return lambda name: (special | {"where_it_saves": batch_by_width}).get(name, tables)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 from matplotlib.figure import Figure
 
+from harness.plots.frameworks import peers_resident, peers_saving, peers_tradeoff, resident_peak
 from harness.plots.memory import peak_by_depth, predicted_vs_measured, saving_heatmap, where_it_saves
 from harness.plots.schedules import growth, pareto_time, pareto_work, winners
 from harness.plots.style import Recipe
@@ -28,6 +29,10 @@ FIGURES: dict[str, Recipe] = {
         pareto_time,
         winners,
         growth,
+        resident_peak,
+        peers_tradeoff,
+        peers_saving,
+        peers_resident,
     )
 }
 

@@ -67,7 +67,8 @@ LOOK = {
 class Recipe:
     """A figure: called with all tables there are, it draws those it `needs`.
 
-    `build` takes their finished rows, each with its `variant` and `kind`, and returns the figure and its caption.
+    `build` takes their finished rows, each with its `variant` and `kind` unless the table has other frameworks' rows
+    too, and returns the figure and its caption.
     """
 
     build: Callable[..., tuple[Figure, str]]
@@ -88,7 +89,8 @@ class Recipe:
                 raise ValueError(f"figure {self.name} needs {need}.csv: add {need!r} to the experiment's measure")
             if not (tables[need]["status"] == "ok").any():
                 raise ValueError(f"figure {self.name} has nothing to show: no row of {need}.csv has status ok")
-        return [name_variants(tables[need].query("status == 'ok'")) for need in self.needs]
+        finished = [tables[need].query("status == 'ok'") for need in self.needs]
+        return [table if "framework" in table else name_variants(table) for table in finished]
 
     def __call__(self, tables: dict[str, pd.DataFrame]) -> Figure:
         failed = sum(tables[need].query("status != 'ok'")["cell_id"].nunique() for need in self.needs)

@@ -1,0 +1,78 @@
+"""What tables of several frameworks say: savings kept and promised, resident against requested, time over the floor.
+
+Pure: a DataFrame in, a new one out. All rows must be of finished cells.
+"""
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis import median_interval
+
+CASE = ["layers", "batch"]
+PLAIN = ("store-all", "backprop")
+"""The variants that save nothing on purpose: what the others of their framework are compared with."""
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """Add `kind`, the variant without its numbers, and `name`, framework and variant for people."""
+    own = table["schedule"].fillna("checkpoint").mask(table["network"] == "Network", "store-all")
+    kinds = own.mask(table["network"].isna(), table["variant"].str.partition(" ")[0])
+    numbers = table["checkpoint_frequency"].map(lambda n: "" if pd.isna(n) else f", n = {n}").astype("str")
+    numbers += table["recompute"].map(lambda recompute: ", each" if recompute == "each" else "").astype("str")
+    frameworks = table["framework"].replace("networks", "ours")
+    return table.assign(kind=kinds, name=frameworks + " " + kinds.str.replace("_", " ") + numbers)
+
+
+def savings(memory: pd.DataFrame) -> pd.DataFrame:
+    """Add `saved_share`, measured against the same framework's plain step, and the `promised_share` of segments.
+
+    Of H hidden afters, segments of n hold ceil(H / n) checkpoints, the n afters of one segment and one delta, where
+    store-all holds H and a delta. Missing where a variant has no n, or its framework no plain step.
+    """
+    table = named(memory)
+    plain = table.loc[table["kind"].isin(PLAIN), [*CASE, "framework", "memray_peak_bytes"]]
+    table = table.merge(plain.rename(columns={"memray_peak_bytes": "plain_bytes"}), on=[*CASE, "framework"], how="left")
+    hidden = table["depth"] - 1
+    n = table["checkpoint_frequency"]
+    held = -(-hidden // n) + n + 1
+    return table.assign(
+        saved_share=1 - (table["memray_peak_bytes"] / table["plain_bytes"]).astype("float64"),
+        promised_share=1 - (held / (hidden + 1)).astype("float64"),
+    )
+
+
+def resident_peaks(memory: pd.DataFrame, resident: pd.DataFrame) -> pd.DataFrame:
+    """Beside each cell's requested peak its resident ones, a row a cell and allocator, medians and extremes of repeats.
+
+    `memory` is memory.csv or peers_memory.csv. New columns: `requested_bytes`, `resident_bytes`, `resident_low_bytes`,
+    `resident_high_bytes`, and `kept_bytes`: resident and not requested, which is what the allocator does not give back.
+    """
+    by = ["cell_id", "allocator"]
+    peaks = resident.groupby(by, sort=False)["resident_peak_bytes"].agg(["median", "min", "max"]).reset_index()
+    peaks = peaks.rename(
+        columns={"median": "resident_bytes", "min": "resident_low_bytes", "max": "resident_high_bytes"}
+    )
+    cells = named(resident).drop_duplicates("cell_id")[["cell_id", *CASE, "depth", "framework", "kind", "name"]]
+    requested = memory[["cell_id", "memray_peak_bytes"]].rename(columns={"memray_peak_bytes": "requested_bytes"})
+    table = cells.merge(requested, on="cell_id").merge(peaks, on="cell_id")
+    return table.assign(kept_bytes=table["resident_bytes"] - table["requested_bytes"])
+
+
+def step_times(time: pd.DataFrame) -> pd.DataFrame:
+    """A row a cell: medians of step and floor, and `over_floor`, of their ratios in one repeat, with its interval."""
+    rows = []
+    for cell_id, repeats in time.groupby("cell_id", sort=False):
+        ratios = (repeats["step_seconds"] / repeats["floor_seconds"]).to_numpy()
+        low, high = median_interval(ratios)
+        rows.append(
+            {
+                "cell_id": cell_id,
+                "step_seconds": repeats["step_seconds"].median(),
+                "floor_seconds": repeats["floor_seconds"].median(),
+                "over_floor": np.median(ratios),
+                "over_floor_low": low,
+                "over_floor_high": high,
+                "repeats": len(repeats),
+            }
+        )
+    return pd.DataFrame(rows)
