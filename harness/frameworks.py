@@ -16,6 +16,7 @@ PLAIN = ("store-all", "backprop")
 def named(table: pd.DataFrame) -> pd.DataFrame:
     """Add `kind`, the variant without its numbers, and `name`, framework and variant for people."""
     own = table["schedule"].fillna("checkpoint").mask(table["network"] == "Network", "store-all")
+    own = own.mask(table["step"] == "train_step", "train_step")
     kinds = own.mask(table["network"].isna(), table["variant"].str.partition(" ")[0])
     numbers = table["checkpoint_frequency"].map(lambda n: "" if pd.isna(n) else f", n = {n}").astype("str")
     numbers += table["recompute"].map(lambda recompute: ", each" if recompute == "each" else "").astype("str")

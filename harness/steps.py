@@ -9,7 +9,7 @@ from harness import probes
 from harness.cell import Cell
 from harness.peers.base import Gradients, Peer, Product, multiplication
 from networks import Network, NetworkWithCheckpointing
-from networks.optimizers import SGD
+from networks.optimizers import SGD, Optimizer, Pair
 
 
 class Step(Peer):
@@ -30,7 +30,7 @@ class Step(Peer):
 
     def __call__(self) -> tuple[np.ndarray, Gradients | None]:
         if self._cell.step == "train_step":
-            return self._train(), None
+            return self._train(self._optimizer), None
         outputs = self.network.forward(self.x)
         deltas = self.network.backward(self.y)
         return outputs, deltas
@@ -49,6 +49,10 @@ class Step(Peer):
         }
 
     def gradients(self) -> Gradients:
+        if self._cell.step == "train_step":
+            taken = _Taken()
+            self._train(taken)
+            return [taken.deltas[layer] for layer in range(1, self._cell.depth + 1)]
         return self()[1]
 
     def products(self) -> list[Product]:
@@ -64,13 +68,13 @@ class Step(Peer):
     def multiplication(self, product: Product) -> Callable[[], None]:
         return multiplication(product, self._cell.dtype)
 
-    def _train(self) -> np.ndarray:
-        return self.network.train_step(self.x, self.y, self._optimizer, micro_batch=self._cell.micro_batch)
+    def _train(self, optimizer: Optimizer) -> np.ndarray:
+        return self.network.train_step(self.x, self.y, optimizer, micro_batch=self._cell.micro_batch)
 
     def _timed(self) -> dict[str, float]:
         lap = probes.stopwatch()
         if self._cell.step == "train_step":
-            outputs = self._train()
+            outputs = self._train(self._optimizer)
             return {"step_seconds": lap()}
         outputs = self.network.forward(self.x)
         forward_seconds = lap()
@@ -78,6 +82,17 @@ class Step(Peer):
         backward_seconds = lap()
         del outputs, deltas  # named until here, so that freeing them is not timed
         return {"forward_seconds": forward_seconds, "backward_seconds": backward_seconds}
+
+
+class _Taken(SGD):
+    """Updates nothing, and keeps the `deltas` that a train step gives it, by layer."""
+
+    def __init__(self):
+        super().__init__(learning_rate=0)
+        self.deltas: dict[int, Pair] = {}
+
+    def update_layer(self, layer: int, parameters: Pair, deltas: Pair, *, scratch: np.ndarray) -> None:
+        self.deltas[layer] = deltas
 
 
 def build_network(cell: Cell) -> Network | NetworkWithCheckpointing:

@@ -105,10 +105,11 @@ def schedule_cells() -> list[Cell]:
 
 def framework_tables() -> dict[str, pd.DataFrame]:
     """Our own cells and two peers' on two networks: requested as predicted, resident a little more."""
-    own = grid(["64,128x8,10", "64,128x16,10"], batches=(1024,), frequencies=(4,))
+    plain = grid(["64,128x8,10", "64,128x16,10"], batches=(1024,), frequencies=(4,))
+    own = [replace(cell, step=step) for cell, step in product(plain, ("backward", "train_step"))]
     peers = [
         replace(cell, network=None, peer=peer, recompute=None)
-        for cell, peer in product(own, ("torch.store-all", "torch.checkpoint"))
+        for cell, peer in product(plain, ("torch.store-all", "torch.checkpoint"))
         if (cell.checkpoint_frequency is not None) == (peer == "torch.checkpoint")
     ]
     cells = [*own, *peers]

@@ -126,6 +126,15 @@ def test_our_own_row_has_the_prediction_too():
     assert row["activation_blocks_at_peak"] == 20
 
 
+@pytest.mark.parametrize("micro_batch", [None, 128])
+def test_a_train_steps_row_has_gradients_though_it_keeps_none(micro_batch):
+    cell = replace(SIZEABLE, step="train_step", micro_batch=micro_batch)
+    (row,) = measured(Job(measure="peers_memory", cells=(cell,)))
+    assert row["gradient_error_double"] < 1e-12
+    assert row["gradient_error"] == 0 if micro_batch is None else 0 < row["gradient_error"] < 1e-4
+    assert abs(row["residual_bytes"]) < 32 * 1024
+
+
 def test_times_come_with_the_bare_products_and_the_processors_seconds():
     settings = {"repeats": 15, "order_seed": 0, "seconds": 1e-9}
     rows = measured(

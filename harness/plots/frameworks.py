@@ -12,12 +12,13 @@ from harness.tables import ALLOCATORS
 
 _HUES = sns.color_palette("colorblind")
 COLOURS = {"networks": INK, "torch": _HUES[1], "jax": _HUES[0], "sklearn": _HUES[2]}
-LABELS_AT = {"networks": (-10, 3), "torch": (5, 3), "jax": (5, -9)}
+LABELS_AT = {"networks": (-10, 3), "train_step": (-10, -9), "torch": (5, 3), "jax": (5, -9)}
 NAMES = {"networks": "ours"}
 SHAPES = {
     "store-all": "o",
     "backprop": "o",
     "checkpoint": "s",
+    "train_step": "*",
     "checkpoint_sequential": "D",
     "compile": "P",
     "compile_budget": "X",
@@ -41,7 +42,7 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
             place = (row.memray_peak_bytes / MIB, 1e3 * row.step_seconds)
             ax.plot(*place, SHAPES[row.kind], color=COLOURS[row.framework], markersize=6, alpha=0.85)
             if pd.notna(row.checkpoint_frequency):
-                beside = LABELS_AT[row.framework]
+                beside = LABELS_AT[row.kind if row.kind in LABELS_AT else row.framework]
                 ax.annotate(row.checkpoint_frequency, place, beside, textcoords="offset points", size=7, color=GREY)
         ax.set(title=title, xlabel="peak of one step (MiB)", ylabel="step (ms)", xlim=(0, None), ylim=(0, None))
     look = {"linestyle": "", "markersize": 6}
