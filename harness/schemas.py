@@ -159,7 +159,11 @@ def _schema(table: Table) -> pa.DataFrameSchema:
         for column in table.columns
     }
     key = list(table.key)
-    unique = (key[-1], f"unique by {' and '.join(key)}", lambda rows: ~rows.duplicated(key))
+    unique = (
+        key[-1],
+        f"unique by {' and '.join(key)}",
+        lambda rows: ~rows.duplicated(key) | (rows["status"] != "ok"),
+    )
     rules = (*_EVERY_TABLE, *RULES[table.name], unique)
     return pa.DataFrameSchema(columns, checks=[_check(*rule) for rule in rules])
 

@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
-from harness.page import page
+from harness.page import aligned, page
 
 MIB = 2**20
 
@@ -31,38 +29,33 @@ def peers_command(
     memory = savings(memory)
     finished = resident[resident["status"] == "ok"]
     peaks = resident_peaks(memory, finished).pivot(index="cell_id", columns="allocator", values="resident_bytes")
+    peaks = peaks.reindex(columns=list(ALLOCATORS)).astype("float64")
     times = step_times(time[time["status"] == "ok"]).set_index("cell_id")
-    columns = [
-        "step",
-        "peak",
-        "saved",
-        "promised",
-        *(f"resident, {name.removeprefix('glibc_').replace('_', ' ')}" for name in ALLOCATORS),
-    ]
-    columns += ["forwards", "products", "blocks", "ms", "floor ms", "over floor", "repeats"]
     for (layers, batch), rows in memory.groupby(CASE, sort=False):
-        table = Table(title=f"[{layers}], batch {batch}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            table.add_column(column, justify="left" if column == "step" else "right", overflow="fold")
-        for row in rows.join(peaks, on="cell_id").join(times, on="cell_id").to_dict("records"):
-            if row["status"] != "ok":
-                table.add_row(row["name"], row["error"])
-                continue
-            table.add_row(
-                row["name"],
-                f"{row['memray_peak_bytes'] / MIB:.1f}",
-                _filled(row["saved_share"], ".0%"),
-                _filled(row["promised_share"], ".0%"),
-                *(_filled(row[name] / MIB, ".1f") for name in ALLOCATORS),
-                str(row["forward_steps"]),
-                str(row["executed_products"]),
-                str(row["activation_blocks_at_peak"]),
-                _filled(1e3 * row["step_seconds"], ".1f"),
-                _filled(1e3 * row["floor_seconds"], ".1f"),
-                _filled(row["over_floor"], ".2f"),
-                _filled(row["repeats"], ".0f"),
-            )
-        page().print(table)
+        measured = rows[rows["status"] == "ok"].join(peaks, on="cell_id").join(times, on="cell_id")
+        lines = [
+            {
+                "step": row["name"],
+                "peak": f"{row['memray_peak_bytes'] / MIB:.1f}",
+                "saved": _filled(row["saved_share"], ".0%"),
+                "promised": _filled(row["promised_share"], ".0%"),
+                **{f"resident,_{name.removeprefix('glibc_')}": _filled(row[name] / MIB, ".1f") for name in ALLOCATORS},
+                "forwards": str(row["forward_steps"]),
+                "products": str(row["executed_products"]),
+                "blocks": str(row["activation_blocks_at_peak"]),
+                "ms": _filled(1e3 * row["step_seconds"], ".1f"),
+                "floor_ms": _filled(1e3 * row["floor_seconds"], ".1f"),
+                "over_floor": _filled(row["over_floor"], ".2f"),
+                "repeats": _filled(row["repeats"], ".0f"),
+            }
+            for row in measured.to_dict("records")
+        ]
+        page().print(f"[{layers}], batch {batch}\n")
+        if lines:
+            page().print(aligned(lines, left=["step"]))
+        for row in rows[rows["status"] != "ok"].itertuples():
+            page().print(f"{row.name}: {row.error}")
+        page().print()
 
 
 def _filled(value: float, form: str) -> str:
