@@ -17,7 +17,8 @@ def peers_command(
 ) -> None:
     """Print what every framework's step needs in memory and time, a row a variant.
 
-    Peaks are in MiB, and of resident ones the medians; `blocks` are the live ones of an after's size at the peak.
+    Peaks are in MiB, of resident ones the medians, first under glibc's malloc as it comes; `kept` is what is resident
+    there and not requested. `blocks` are the live ones of an after's size at the peak.
     """
     from harness.frameworks import CASE, resident_peaks, savings, step_times
     from harness.schemas import read_table
@@ -28,8 +29,10 @@ def peers_command(
     )
     memory = savings(memory)
     finished = resident[resident["status"] == "ok"]
-    peaks = resident_peaks(memory, finished).pivot(index="cell_id", columns="allocator", values="resident_bytes")
-    peaks = peaks.reindex(columns=list(ALLOCATORS)).astype("float64")
+    peaks = resident_peaks(memory, finished)
+    kept = peaks[peaks["allocator"] == ALLOCATORS[0]].set_index("cell_id")["kept_bytes"].astype("float64")
+    peaks = peaks.pivot(index="cell_id", columns="allocator", values="resident_bytes")
+    peaks = peaks.reindex(columns=list(ALLOCATORS)).astype("float64").join(kept)
     times = step_times(time[time["status"] == "ok"]).set_index("cell_id")
     for (layers, batch), rows in memory.groupby(CASE, sort=False):
         measured = rows[rows["status"] == "ok"].join(peaks, on="cell_id").join(times, on="cell_id")
@@ -40,7 +43,7 @@ def peers_command(
                 "saved": _filled(row["saved_share"], ".0%"),
                 "promised": _filled(row["promised_share"], ".0%"),
                 **{f"resident,_{name.removeprefix('glibc_')}": _filled(row[name] / MIB, ".1f") for name in ALLOCATORS},
-                "forwards": str(row["forward_steps"]),
+                "kept": _filled(row["kept_bytes"] / MIB, ".1f"),
                 "products": str(row["executed_products"]),
                 "blocks": str(row["activation_blocks_at_peak"]),
                 "ms": _filled(1e3 * row["step_seconds"], ".1f"),
