@@ -65,9 +65,9 @@ def pareto_work(memory: pd.DataFrame) -> tuple[Figure, str]:
     curve = Line2D([], [], **OPTIMAL_LINE, label="optimal by dry run")
     variant_legend(figure, table["kind"], extra=[curve])
     return figure, (
-        "Points: peaks measured by memray; those that another beats are pale. Work: multiply-adds of all layers run "
-        "forward, recomputed ones included. Line: the least work that the optimal schedule does within the bytes of "
-        f"any of the points. {constants(table, SETTING)}"
+        "Points: peaks measured by memray; those that another of the same step beats are pale. Work: multiply-adds of "
+        "all layers run forward, recomputed ones included. Line: the least work that the optimal schedule does within "
+        f"the bytes of any of the points. {constants(table, SETTING)}"
     )
 
 
@@ -77,19 +77,20 @@ def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     table = _with_fronts(_peak_ratios(with_time_ratios(work_ratios(memory), time)), ["time_ratio", "peak_ratio"])
     figure, panels_of = _panels(table, title="Peak memory against step time", xlabel="step time / store-all's")
     for ax, rows in panels_of:
-        front = rows[rows["on_front"]].sort_values("time_ratio")
+        front = rows[rows["on_front"] & (rows["step"] == "backward")].sort_values("time_ratio")
         ax.step(front["time_ratio"], front["peak_ratio"], where="post", **FRONT)
         _optimal_curve(ax, rows, "work_ratio", linestyle="--")
         for _, row in rows.iterrows():
             ratio_point(ax, row, x=row["time_ratio"], y=row["peak_ratio"], along="x", **_look(rows["kind"], row))
     lines = [
-        Line2D([], [], **FRONT, label="Pareto front"),
+        Line2D([], [], **FRONT, label="Pareto front of schedules"),
         Line2D([], [], **OPTIMAL_LINE, linestyle="--", label="optimal's work"),
     ]
     variant_legend(figure, table["kind"], extra=lines)
     return figure, (
-        "Peak: measured by memray. Pale: beaten by another. Dashed: what the optimal schedule would take if time were "
-        "the matrix products of the step and nothing else. "
+        "Peak: measured by memray. Pale: beaten by another of the same step; train_step's time has the update in it, "
+        "which backward's has not. Dashed: what the optimal schedule would take if time were the matrix products of "
+        "the step and nothing else. "
         f"{ratios_explained(table, 'steps timed in the same round')} {constants(table, SETTING)}"
     )
 
@@ -184,8 +185,8 @@ def _peak_ratios(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_fronts(table: pd.DataFrame, costs: list[str]) -> pd.DataFrame:
-    """Add `on_front`: whether no other cell of the same network beats it."""
-    fronts = [pareto_front(rows, costs) for _, rows in table.groupby(COMPARED)]
+    """Add `on_front`: whether no other cell of the same network and step beats it."""
+    fronts = [pareto_front(rows, costs) for _, rows in table.groupby([*COMPARED, "step"])]
     return table.assign(on_front=pd.concat(fronts))
 
 
