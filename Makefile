@@ -47,7 +47,7 @@ bench: $(READY) ## measure training steps against their matrix products and thei
 	$(VENV)/bin/python -m benchmarks.step
 	$(VENV)/bin/python -m benchmarks.harness
 
-optimality: $(READY) ## compare the optimal schedule with exhaustive search on 10,000 random chains (minutes)
+optimality: $(READY) ## compare the optimal schedule with exhaustive search, and with its bound on deep chains (minutes)
 	$(VENV)/bin/python -m tests.optimality
 
 chaos: $(READY) ## kill a run 50 times at random moments: nothing may be lost, doubled or left behind (minutes)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from networks.cache import event_bytes
-from networks.chain import Chain, block_rows
-from networks.dry_run import Trace, dry_run
+from networks.chain import MOST_BYTES, Chain, block_rows
+from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import check_count, check_layers
 from networks.schedules import evicting, greedy, optimal, periodic, revolve, sqrt, store_all
 from networks.schedules.evicting import HEURISTICS
@@ -74,6 +74,11 @@ class Row:
         return self.trace and self.trace.peak_bytes
 
     @property
+    def smallest_budget_bytes(self) -> int:
+        """The smallest budget that this very step fits."""
+        return self.trace.peak_bytes + self.allowance_bytes
+
+    @property
     def forward_steps(self) -> int | None:
         return self.trace and self.trace.forward_steps
 
@@ -91,8 +96,8 @@ class Row:
 class Plan:
     """The schedule of least work within a budget, its figures, and the rows it was chosen from.
 
-    `smallest_budget_bytes` is the smallest budget that can be met at all. `advice` is empty, or says why checkpointing
-    saves next to nothing here.
+    `smallest_budget_bytes` is the smallest budget that can be met at all: one byte less, and no row fits. `advice` is
+    empty, or says why checkpointing saves next to nothing here.
     """
 
     schedule: Schedule
@@ -110,27 +115,30 @@ class Plan:
         return next(row for row in self.rows if row.schedule is self.schedule)
 
 
-def plan(layers: Iterable[int], *, batch: int, budget_bytes: int, dtype: str = "float32") -> Plan:
+def plan(
+    layers: Iterable[int], *, batch: int, budget_bytes: int, dtype: str = "float32", step: str = "backward"
+) -> Plan:
     """Return the schedule that trains `layers` with the least forward work within `budget_bytes`.
 
-    Raises ValueError for bad arguments, and where no schedule meets the budget: it then names the smallest budget
-    that can be met, what fills it, and what would lower it.
+    The step is `forward` and `backward`, or with `step="train_step"` that method, which frees each layer's parameter
+    deltas as it goes. Raises ValueError for bad arguments, and where no schedule meets the budget: it then names the
+    smallest budget that can be met, what fills it, and what would lower it.
     """
-    chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
+    chain = _chain(layers, batch, dtype, step)
     check_count("budget_bytes", budget_bytes)
-    rows = tuple(_row(chain, name, search, budget_bytes) for name, search in _SEARCHES.items())
-    fitting = [row for row in rows if row.fits]
     least = _least(chain)
-    if not fitting:
+    if budget_bytes < least.smallest_budget_bytes:
         raise ValueError(_too_small(least, budget_bytes))
-    best = min(fitting, key=lambda row: (row.forward_flops, row.predicted_peak_bytes))
+    # Searches are not exhaustive: a larger budget shall never make for more work than the smallest.
+    rows = tuple(_of_two(row, least) if row.name == least.name else row for row in _rows(chain, budget_bytes))
+    best = min((row for row in rows if row.fits), key=_cost)
     return Plan(
         schedule=best.schedule,
         predicted_peak_bytes=best.predicted_peak_bytes,
         allowance_bytes=best.allowance_bytes,
         forward_steps=best.forward_steps,
         forward_flops=best.forward_flops,
-        smallest_budget_bytes=least.predicted_peak_bytes + least.allowance_bytes,
+        smallest_budget_bytes=least.smallest_budget_bytes,
         rows=rows,
         advice=_advice(chain, least),
     )
@@ -166,13 +174,20 @@ def allowance_bytes(trace: Trace) -> int:
 
 
 def max_depths(
-    inputs: int, width: int, outputs: int, *, batch: int, budget_bytes: int, dtype: str = "float32", limit: int = 1024
+    inputs: int,
+    width: int,
+    outputs: int,
+    *,
+    batch: int,
+    budget_bytes: int,
+    dtype: str = "float32",
+    step: str = "backward",
+    limit: int = 1024,
 ) -> dict[str, int]:
     """Return how many hidden layers of `width` fit into `budget_bytes`, up to `limit`, for each schedule."""
 
     def fits(search: "_Search", depth: int) -> bool:
-        layers = (inputs, *([width] * depth), outputs)
-        chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
+        chain = _chain((inputs, *([width] * depth), outputs), batch, dtype, step)
         return _row(chain, "", search, budget_bytes).fits
 
     depths: dict[str, int] = {}
@@ -188,7 +203,26 @@ def max_depths(
     return depths
 
 
+def _chain(layers: Iterable[int], batch: int, dtype: str, step: str) -> Chain:
+    if step not in STEPS:
+        raise ValueError(f"step must be {' or '.join(map(repr, STEPS))}, got {step!r}")
+    itemsize = check_dtype(dtype).itemsize
+    return Chain(check_layers(layers), check_count("batch", batch), itemsize, deltas_pile_up=step == "backward")
+
+
 _Search = Callable[[Chain, int], Schedule]
+
+
+def _rows(chain: Chain, budget_bytes: int) -> Iterator[Row]:
+    return (_row(chain, name, search, budget_bytes) for name, search in _SEARCHES.items())
+
+
+def _cost(row: Row) -> tuple[int, int]:
+    return row.forward_flops, row.predicted_peak_bytes
+
+
+def _of_two(row: Row, least: Row) -> Row:
+    return min(row, least, key=_cost) if row.fits else least
 
 
 def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
@@ -198,14 +232,20 @@ def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
             schedule = search(chain, room)
         except ValueError as error:
             return row or Row(name, None, None, 0, fits=False, reason=str(error))
-        trace = dry_run(chain.layers, batch=chain.batch, schedule=schedule, dtype=f"float{8 * chain.itemsize}")
-        allowance = allowance_bytes(trace)
-        row = Row(name, schedule, trace, allowance, fits=trace.peak_bytes + allowance <= budget_bytes)
+        row = _costed(chain, name, schedule, budget_bytes)
         if row.fits or room == 0:
             return row
         # The allowance depends on the schedule, and the schedule on what the allowance leaves; at last the least peak.
-        left = budget_bytes - allowance
+        left = budget_bytes - row.allowance_bytes
         room = left if 0 < left < room else 0
+
+
+def _costed(chain: Chain, name: str, schedule: Schedule, budget_bytes: int) -> Row:
+    step = "backward" if chain.deltas_pile_up else "train_step"
+    dtype = f"float{8 * chain.itemsize}"
+    trace = dry_run(chain.layers, batch=chain.batch, schedule=schedule, dtype=dtype, step=step)
+    allowance = allowance_bytes(trace)
+    return Row(name, schedule, trace, allowance, fits=trace.peak_bytes + allowance <= budget_bytes)
 
 
 def _cheapest(chain: Chain, room: int, candidates: Iterator[Schedule]) -> Schedule:
@@ -265,8 +305,14 @@ _REMEDIES = {
 
 @lru_cache(maxsize=4)  # plans of one chain for several budgets share it
 def _least(chain: Chain) -> Row:
-    least = smallest_budget(chain)
-    return _row(chain, "optimal", lambda chain, room: optimal(budget_bytes=least), least)
+    """The row of the smallest budget: from that of the least peak, lowered until nothing fits in a byte less.
+
+    A schedule of a slightly higher peak may need a smaller allowance, for fewer events or objects.
+    """
+    least = _costed(chain, "optimal", optimal(budget_bytes=smallest_budget(chain)), MOST_BYTES)
+    while fitting := [row for row in _rows(chain, least.smallest_budget_bytes - 1) if row.fits]:
+        least = min(fitting, key=lambda row: row.smallest_budget_bytes)
+    return least
 
 
 def _filling(row: Row) -> str:
@@ -276,10 +322,9 @@ def _filling(row: Row) -> str:
 
 
 def _too_small(least: Row, budget_bytes: int) -> str:
-    smallest = least.predicted_peak_bytes + least.allowance_bytes
     return (
-        f"no schedule meets a budget of {budget_bytes} bytes: the smallest that can be met is {smallest} bytes, "
-        f"{least.predicted_peak_bytes} of them predicted; {_filling(least)}"
+        f"no schedule meets a budget of {budget_bytes} bytes: the smallest that can be met is "
+        f"{least.smallest_budget_bytes} bytes, {least.predicted_peak_bytes} of them predicted; {_filling(least)}"
     )
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from harness import probes
 from networks import NetworkWithCheckpointing, dry_run, plan
 from networks.chain import Chain
+from networks.dry_run import STEPS
+from networks.optimizers import SGD
 from networks.planner import allowance_bytes
 from networks.schedules import Schedule, evicting, greedy, optimal, periodic, revolve, store_all
 from networks.schedules.evicting import HEURISTICS
@@ -32,21 +34,25 @@ def measured_plan(generator: np.random.Generator) -> dict[str, Any]:
         widths[1:-1] = widths[0]  # where widths are equal, afters slide in place
     layers, batch = widths.tolist(), int(2 ** generator.uniform(0, 12))
     network = {"batch": batch, "dtype": str(generator.choice(["float32", "float64"]))}
-    most = dry_run(layers, **network).peak_bytes + 64 * 1024
-    least = plan(layers, budget_bytes=2**60, **network).smallest_budget_bytes
+    step = str(generator.choice(STEPS))
+    most = dry_run(layers, step=step, **network).peak_bytes + 64 * 1024
+    least = plan(layers, budget_bytes=2**60, step=step, **network).smallest_budget_bytes
     budgets = [least, least + int(generator.integers(max(most - least, 1)))]
-    plans = [plan(layers, budget_bytes=budget_bytes, **network) for budget_bytes in budgets]
+    plans = [plan(layers, budget_bytes=budget_bytes, step=step, **network) for budget_bytes in budgets]
     chosen = int(generator.integers(2))
     found = plans[chosen]
     return {
         "layers": layers,
         **network,
+        "step": step,
         "schedule": found.schedule.__name__,
         "smallest": chosen == 0,
         "budget_bytes": budgets[chosen],
         "predicted_peak_bytes": found.predicted_peak_bytes,
         "allowance_bytes": found.allowance_bytes,
-        **_measured(NetworkWithCheckpointing(layers, schedule=found.schedule, dtype=network["dtype"]), batch),
+        **_measured(
+            NetworkWithCheckpointing(layers, schedule=found.schedule, dtype=network["dtype"]), batch, step=step
+        ),
         "forward_flops_of_rising_budgets": [one.forward_flops for one in plans],
     }
 
@@ -57,15 +63,17 @@ def measured_schedule(generator: np.random.Generator) -> dict[str, Any]:
     layers = [*repeated * (int(generator.integers(17, 129)) // len(repeated)), int(generator.integers(1, 20))]
     batch, dtype = int(2 ** generator.uniform(0, 8)), str(generator.choice(["float32", "float64"]))
     schedule = _random_schedule(generator, Chain(tuple(layers), batch, np.dtype(dtype).itemsize))
-    step = dry_run(layers, batch=batch, dtype=dtype, schedule=schedule)
+    step = str(generator.choice(STEPS))
+    trace = dry_run(layers, batch=batch, dtype=dtype, schedule=schedule, step=step)
     return {
         "layers": layers,
         "batch": batch,
         "dtype": dtype,
+        "step": step,
         "schedule": schedule.__name__,
-        "predicted_peak_bytes": step.peak_bytes,
-        "allowance_bytes": allowance_bytes(step),
-        **_measured(NetworkWithCheckpointing(layers, schedule=schedule, dtype=dtype), batch),
+        "predicted_peak_bytes": trace.peak_bytes,
+        "allowance_bytes": allowance_bytes(trace),
+        **_measured(NetworkWithCheckpointing(layers, schedule=schedule, dtype=dtype), batch, step=step),
     }
 
 
@@ -85,16 +93,19 @@ def _random_schedule(generator: np.random.Generator, chain: Chain) -> Schedule:
     return schedule
 
 
-def _measured(network: NetworkWithCheckpointing, batch: int) -> dict[str, int]:
+def _measured(network: NetworkWithCheckpointing, batch: int, *, step: str) -> dict[str, int]:
     generator = np.random.default_rng(0)
     x = generator.standard_normal((batch, network.layers[0]), dtype=network.dtype)
     y = generator.integers(network.layers[-1], size=batch)
+    optimizer = SGD(learning_rate=0)
 
-    def step() -> tuple[Any, Any]:
+    def run() -> Any:
+        if step == "train_step":
+            return network.train_step(x, y, optimizer)
         return network.forward(x), network.backward(y)
 
-    step()  # warms up
-    peak = probes.peak_memory(step)
+    run()  # warms up
+    peak = probes.peak_memory(run)
     return {"memray_peak_bytes": peak["memray_peak_bytes"], "tracker_peak_bytes": network.tracker.peak_bytes}
 
 

@@ -6,13 +6,17 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from harness.executors import INHERITED, SETTINGS
 from harness.provenance import ROOT
 from networks import NetworkWithCheckpointing, dry_run, plan
+from networks.chain import Chain
+from networks.dry_run import STEPS
 from networks.planner import allowance_bytes, max_depths
-from networks.schedules import FACTORIES
+from networks.schedules import FACTORIES, optimal
+from networks.schedules.optimal import smallest_budget
 
 LAYERS = [64, 512, *[64] * 6, *[256] * 12, 10]
 BATCH = 2048
@@ -45,6 +49,7 @@ def test_no_peak_that_memray_measures_of_300_random_networks_is_above_its_budget
         assert larger <= smallest, one
     # What was drawn is not all of one kind.
     assert {one["dtype"] for one in plans} == {"float32", "float64"}
+    assert {one["step"] for one in plans} == {"backward", "train_step"}
     assert max(len(one["layers"]) for one in plans) == 129
     assert min(one["batch"] for one in plans) == 1
     assert max(one["batch"] for one in plans) > 3500
@@ -109,6 +114,30 @@ def test_a_budget_that_nothing_meets_names_the_smallest_one_what_fills_it_and_wh
         plan(DELTAS_DOMINATE, batch=16, budget_bytes=1000)
 
 
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("seed", range(6))
+def test_the_smallest_budget_is_met_and_a_byte_less_by_no_row(seed, step):
+    """Not even by one of a higher peak, which may have fewer events to log, or fewer objects."""
+    generator = np.random.default_rng(seed)
+    depth = int(generator.integers(1, 9)) if seed else 20  # floating, and persistent
+    layers = generator.integers(1, 65, size=depth + 1).tolist()
+    options = {"batch": int(generator.integers(1, 512)), "step": step}
+    smallest = plan(layers, budget_bytes=2**40, **options).smallest_budget_bytes
+    assert plan(layers, budget_bytes=smallest, **options).best.smallest_budget_bytes == smallest
+    with pytest.raises(ValueError, match=f"the smallest that can be met is {smallest} bytes"):
+        plan(layers, budget_bytes=smallest - 1, **options)
+    chain = Chain(tuple(layers), options["batch"], 4, deltas_pile_up=step == "backward")
+    least = dry_run(layers, schedule=optimal(budget_bytes=smallest_budget(chain)), **options)
+    assert smallest <= least.peak_bytes + allowance_bytes(least)
+
+
+def test_a_step_that_frees_deltas_as_it_goes_needs_less():
+    backward, train_step = (plan(DELTAS_DOMINATE, batch=16, budget_bytes=24 * MIB, step=step) for step in STEPS)
+    assert train_step.smallest_budget_bytes < backward.smallest_budget_bytes / 3
+    step = dry_run(DELTAS_DOMINATE, batch=16, schedule=train_step.schedule, step="train_step")
+    assert train_step.predicted_peak_bytes == step.peak_bytes
+
+
 def test_where_checkpointing_saves_next_to_nothing_a_plan_says_so_and_why():
     assert plan(LAYERS, batch=BATCH, budget_bytes=24 * MIB).advice == ""
     advice = plan(DELTAS_DOMINATE, batch=16, budget_bytes=24 * MIB).advice
@@ -141,6 +170,7 @@ def test_depths_end_at_the_limit_and_at_none():
         ({"batch": 0}, "batch must be an integer of at least 1, got 0"),
         ({"budget_bytes": 0}, "budget_bytes must be an integer of at least 1, got 0"),
         ({"budget_bytes": 1.5e6}, "budget_bytes must be an integer of at least 1, got 1500000.0"),
+        ({"step": "forward"}, "step must be 'backward' or 'train_step', got 'forward'"),
         ({"dtype": "int8"}, "dtype must be float32 or float64, got 'int8'"),
         ({"layers": [64]}, "layers needs at least two widths, the inputs and the outputs, got [64]"),
     ],
