@@ -162,7 +162,9 @@ def list_experiments(
 ) -> None:
     """List the experiments of a folder."""
     with _complaints():
-        experiments = [Experiment.load(path) for path in sorted(folder.glob("*.toml"))]
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: is not a folder")
+        experiments = [Experiment.load(path, bind=False) for path in sorted(folder.glob("*.toml"))]
         if not experiments:
             raise ValueError(f"{folder}: holds no experiment (*.toml)")
     table = Table("experiment", "title", "cells", "measures", box=box.SIMPLE_HEAD)

@@ -19,7 +19,7 @@ class Bill:
         optimizer: its name in `OPTIMIZERS`.
         parameters_bytes, optimizer_state_bytes, data_bytes: there all the time.
         update_bytes: live while the optimiser updates parameters: all gradients, the outputs, a block of scratch. The
-            step is over by then, so this counts where it is more than the step's peak.
+            step is over by then, so this counts where it is more than the step's peak. 0 where it is part of the step.
     """
 
     optimizer: str
@@ -48,10 +48,11 @@ def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
     largest_bytes = max(inputs * outputs for inputs, outputs in pairwise(chain.layers)) * chain.itemsize
     row_bytes = chain.layers[0] * chain.itemsize + LABEL_BYTES
     visiting_bytes = chain.batch * row_bytes + samples * INDEX_BYTES if samples > chain.batch else 0
+    updating_bytes = parameters_bytes + chain.after_bytes[-1] + min(largest_bytes, BLOCK_BYTES)
     return Bill(
         optimizer=optimizer,
         parameters_bytes=parameters_bytes,
         optimizer_state_bytes=OPTIMIZERS[optimizer] * parameters_bytes,
         data_bytes=samples * row_bytes + visiting_bytes,
-        update_bytes=parameters_bytes + chain.after_bytes[-1] + min(largest_bytes, BLOCK_BYTES),
+        update_bytes=updating_bytes if chain.deltas_pile_up else 0,
     )

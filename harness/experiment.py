@@ -40,26 +40,27 @@ MEASURES: tuple[str, ...] = get_args(Measure)
 PEER_MEASURES = ("peers_memory", "resident", "peers_time")
 """What other frameworks' cells are asked; this project's own are asked it beside them."""
 
-FigureName = Literal[
-    "peak_by_depth",
-    "saving_heatmap",
-    "time_ratio",
-    "tradeoff",
-    "timeline",
-    "predicted_vs_measured",
-    "where_it_saves",
-    "training_curves",
-    "training_time",
-    "pareto_work",
-    "pareto_time",
-    "winners",
-    "growth",
-    "resident_peak",
-    "peers_tradeoff",
-    "peers_saving",
-    "peers_resident",
-]
-"""Named here so that a wrong name is seen before hours of measuring; importing the figures takes seconds."""
+FIGURE_NEEDS: Mapping[str, tuple[Measure, ...]] = {
+    "peak_by_depth": ("memory",),
+    "saving_heatmap": ("memory",),
+    "time_ratio": ("memory", "time"),
+    "tradeoff": ("memory", "time"),
+    "timeline": ("timeline",),
+    "predicted_vs_measured": ("memory",),
+    "where_it_saves": ("memory",),
+    "training_curves": ("training",),
+    "training_time": ("training",),
+    "pareto_work": ("memory",),
+    "pareto_time": ("memory", "time"),
+    "winners": ("memory", "time"),
+    "growth": ("memory",),
+    "resident_peak": ("memory", "resident"),
+    "peers_tradeoff": ("peers_memory", "peers_time"),
+    "peers_saving": ("peers_memory",),
+    "peers_resident": ("peers_memory", "resident"),
+}
+"""The tables that each figure is drawn from. Named here so that a wrong name, or a table that is not measured, is seen
+before hours of measuring; importing the figures takes seconds."""
 
 DIGITS_INPUTS, DIGITS_CLASSES = 64, 10
 
@@ -93,6 +94,7 @@ Seed = Annotated[int, _integer(0)]
 Seconds = Annotated[float, _number("a number of seconds above 0", lambda value: 0 < value < float("inf"))]
 SizeText = Annotated[int, PlainValidator(_size)]
 Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
+FigureName = Annotated[StrictStr, _checked(f"one of {', '.join(FIGURE_NEEDS)}", lambda name: name in FIGURE_NEEDS)]
 PeerText = Annotated[str, _checked(f"one of {', '.join(PEERS)}", PEERS.__contains__)]
 ScheduleText = Annotated[StrictStr, AfterValidator(lambda text: parse_schedule(text).__name__)]
 
@@ -243,8 +245,8 @@ class Experiment(_Table):
     _sha256: str = PrivateAttr("")
 
     @classmethod
-    def load(cls, path: Path) -> "Experiment":
-        """Read and validate `path`.
+    def load(cls, path: Path, *, bind: bool = True) -> "Experiment":
+        """Read and validate `path`; with `bind`, try each schedule on its network, which takes seconds in deep ones.
 
         Raises:
             ValueError: a line for each problem, naming the file, the key and the value.
@@ -254,7 +256,7 @@ class Experiment(_Table):
             experiment = cls.model_validate(_parse(path, content))
         except ValidationError as error:
             raise ValueError("\n".join(f"{path}: {_describe(one)}" for one in error.errors())) from None
-        unserved = [f"{path}: grid: {problem}" for problem in experiment._unserved()]
+        unserved = [f"{path}: grid: {problem}" for problem in (experiment._unserved() if bind else ())]
         if unserved:
             raise ValueError("\n".join(unserved))
         experiment._name = path.stem
@@ -270,6 +272,20 @@ class Experiment(_Table):
     def sha256(self) -> str:
         """Of the file as it was read."""
         return self._sha256
+
+    @model_validator(mode="after")
+    def _nothing_is_measured_twice(self) -> "Experiment":
+        if len(set(self.measure)) < len(self.measure):
+            raise ValueError(f"measure: must not list a measure twice, got {self.measure}")
+        return self
+
+    @model_validator(mode="after")
+    def _figures_have_their_tables(self) -> "Experiment":
+        for figure in self.figures:
+            missing = [need for need in FIGURE_NEEDS[figure] if need not in self.measure]
+            if missing:
+                raise ValueError(f"figures: {figure} is drawn from {', '.join(missing)}, which measure does not list")
+        return self
 
     @model_validator(mode="after")
     def _sections_are_used(self) -> "Experiment":

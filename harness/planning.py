@@ -1,8 +1,11 @@
 """The command that finds a schedule for a budget of bytes, and says what it and its rivals cost."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
+from threading import Timer
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +27,7 @@ from networks.validation import check_dtype
 STORE_ALL = "store_all"
 TIME_SETTINGS = {"repeats": 15, "order_seed": 0}
 DEPTH_LIMIT = 1024
+PATIENCE_SECONDS = 2
 
 Record = dict[str, Any]
 
@@ -54,6 +58,7 @@ def _record(row: Row, best: Row, store_all: Row) -> Record:
 
 def _cell(row: Row, *, dtype: str) -> Cell:
     chain, store_all = row.trace.chain, row.name == STORE_ALL
+    step = "backward" if chain.deltas_pile_up else "train_step"
     return Cell(
         network="Network" if store_all else "NetworkWithCheckpointing",
         layers=format_layers(chain.layers),
@@ -63,6 +68,7 @@ def _cell(row: Row, *, dtype: str) -> Cell:
         checkpoint_frequency=None,
         recompute=None,
         schedule=None if store_all else row.schedule.__name__,
+        step=step,
         seed=0,
     )
 
@@ -142,7 +148,7 @@ def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
     """What is printed for people."""
     yield Text(
         f"layers {answer['layers']}, batch {answer['batch']:,}, {answer['dtype']}: "
-        f"a training step within {_in_full(answer['budget_bytes'])}"
+        f"a training step ({answer['step']}) within {_in_full(answer['budget_bytes'])}"
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     shown = {name: cell for name, cell in COLUMNS.items() if any(map(cell, answer["rows"]))}
@@ -189,6 +195,7 @@ def plan_command(
         str | None, typer.Option(metavar="SIZE", help="Of the whole bill, instead of --budget.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    step: Annotated[str, typer.Option(help="backward, or train_step, which frees deltas as it goes.")] = "backward",
     optimizer: Annotated[str, typer.Option(help=f"For the bill: {', '.join(OPTIMIZERS)}.")] = "sgd",
     samples: Annotated[int | None, typer.Option(help="For the bill: rows of data; else one batch.")] = None,
     max_depth: Annotated[
@@ -209,18 +216,20 @@ def plan_command(
     """
     widths = parse_layers(layers)
     dtype = check_dtype(dtype).name
-    chain = Chain(tuple(widths), check_count("batch", batch), check_dtype(dtype).itemsize)
+    piling_up = step != "train_step"
+    chain = Chain(tuple(widths), check_count("batch", batch), check_dtype(dtype).itemsize, deltas_pile_up=piling_up)
     held = bill(chain, samples=samples, optimizer=optimizer)
     budget_bytes = _budget_of_a_step(budget, budget_total, held)
     if max_depth and (budget is None or len(set(widths[1:-1])) != 1):
         raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
     try:
-        found = plan(widths, batch=batch, budget_bytes=budget_bytes, dtype=dtype)
+        with _patience("planning: deep chains take up to minutes"):
+            found = plan(widths, batch=batch, budget_bytes=budget_bytes, dtype=dtype, step=step)
     except ValueError as error:
         left = f"--budget-total {budget_total} leaves {budget_bytes} bytes for a step: " if budget is None else ""
         raise ValueError(f"{left}{error}") from None
     step_bytes = found.predicted_peak_bytes + found.allowance_bytes
-    update_bytes = held.update_bytes + found.allowance_bytes
+    update_bytes = held.update_bytes + found.allowance_bytes if piling_up else 0
     if budget is None and update_bytes > budget_bytes:
         raise ValueError(
             f"--budget-total {budget_total} leaves {budget_bytes} bytes, but after a step {optimizer} takes "
@@ -234,6 +243,7 @@ def plan_command(
         "layers": format_layers(widths),
         "batch": batch,
         "dtype": dtype,
+        "step": step,
         "budget_bytes": budget_bytes,
         "smallest_budget_bytes": found.smallest_budget_bytes,
         "schedule": found.schedule.__name__,
@@ -249,13 +259,25 @@ def plan_command(
     }
     if max_depth:
         inputs, width, *_, outputs = widths
-        limits = {"batch": batch, "budget_bytes": budget_bytes, "dtype": dtype, "limit": DEPTH_LIMIT}
-        answer |= {"max_depth_width": width, "max_depths": max_depths(inputs, width, outputs, **limits)}
+        limits = {"batch": batch, "budget_bytes": budget_bytes, "dtype": dtype, "step": step, "limit": DEPTH_LIMIT}
+        with _patience("searching the depths that fit: each that is tried is planned"):
+            answer |= {"max_depth_width": width, "max_depths": max_depths(inputs, width, outputs, **limits)}
     if as_json:
         print(json.dumps(answer, indent=2))
         return
     for part in text(answer):
         page().print(part)
+
+
+@contextmanager
+def _patience(line: str) -> Iterator[None]:
+    """Say on stderr what is going on where it takes over two seconds."""
+    timer = Timer(PATIENCE_SECONDS, print, args=[line], kwargs={"file": sys.stderr})
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _budget_of_a_step(budget: str | None, budget_total: str | None, held: Bill) -> int:

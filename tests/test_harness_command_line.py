@@ -65,6 +65,7 @@ def test_help_tells_what_a_command_does_and_takes(command):
         (["show", "."], ".: cannot be read: Is a directory"),
         (["show", "LICENSE"], "LICENSE: is not TOML: "),
         (["plot", "nowhere"], "nowhere/environment.json: cannot be read; run the experiment first"),
+        (["list", "nope"], "nope: is not a folder"),
         (["list", "harness"], "harness: holds no experiment (*.toml)"),
     ],
 )

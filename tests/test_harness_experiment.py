@@ -1,12 +1,11 @@
 """Experiment files: what is accepted becomes jobs, what is not becomes one clear line."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from harness import plots
-from harness.experiment import Experiment, FigureName
+from harness.experiment import FIGURE_NEEDS, Experiment
 
 PROJECT = Path(__file__).parent.parent
 HEAD = 'title = "t"\nmeasure = ["memory"]\n'
@@ -60,7 +59,7 @@ def load(tmp_path, text):
         ),
         (HEAD.replace('"t"', "3") + GRID, "title: must be a string, got 3"),
         (HEAD.replace("memory", "speed") + GRID, "measure[0]: must be 'memory', 'timeline', "),
-        (HEAD + 'figures = ["pie"]\n' + GRID, "figures[0]: must be 'peak_by_depth', "),
+        (HEAD + 'figures = ["pie"]\n' + GRID, "figures[0]: must be one of peak_by_depth, saving_heatmap, "),
         (HEAD + GRID + "[time]\nrepeats = 20", 'time: has no effect, because measure does not list "time"'),
         (
             TIME + GRID + "[time]\nrepeats = 7",
@@ -83,6 +82,11 @@ def load(tmp_path, text):
         (
             HEAD + GRID + 'step = ["train_step"]\nmicro_batch = [4]',
             "grid: micro_batch must be less than each batch, got 4 and a batch of 4",
+        ),
+        (HEAD.replace('"]', '", "memory"]') + GRID, "measure: must not list a measure twice, got ['memory', 'memory']"),
+        (
+            HEAD + 'figures = ["winners"]\n' + GRID,
+            "figures: winners is drawn from time, which measure does not list",
         ),
         ("title = ", "is not TOML: "),
     ],
@@ -191,7 +195,7 @@ def test_resident_memory_is_taken_under_each_allocator(tmp_path):
 
 
 def test_the_figures_an_experiment_may_name_are_those_that_can_be_drawn():
-    assert set(get_args(FigureName)) == set(plots.FIGURES)
+    assert {name: recipe.needs for name, recipe in plots.FIGURES.items()} == FIGURE_NEEDS
 
 
 @pytest.mark.parametrize(

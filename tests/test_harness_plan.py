@@ -43,11 +43,20 @@ def answer(*arguments):
     return json.loads(result.stdout)
 
 
+@pytest.fixture(autouse=True)
+def _no_hurry(monkeypatch):
+    """A busy machine may take any time."""
+    monkeypatch.setattr(planning, "PATIENCE_SECONDS", 3600)
+
+
 def test_a_plan_is_a_row_a_schedule_with_the_best_marked():
     result = invoke(*NETWORK, "--budget", FITS)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0] == "layers 64,128x15,10, batch 512, float32: a training step within 1.91 MiB (2,000,000 bytes)"
+    assert (
+        lines[0]
+        == "layers 64,128x15,10, batch 512, float32: a training step (backward) within 1.91 MiB (2,000,000 bytes)"
+    )
     for name in FACTORIES:
         assert any(name in line for line in lines), name
     (best,) = (line.split("  ")[0].strip() for line in lines if " best " in line)
@@ -60,7 +69,7 @@ def test_a_plan_is_a_row_a_schedule_with_the_best_marked():
 def test_json_has_integer_bytes_and_the_documented_keys():
     found = answer(*NETWORK, "--budget", FITS, "--optimizer", "adam")
     assert found.keys() == {
-        *("layers", "batch", "dtype", "budget_bytes", "smallest_budget_bytes", "schedule", "rows", "bill"),
+        *("layers", "batch", "dtype", "step", "budget_bytes", "smallest_budget_bytes", "schedule", "rows", "bill"),
         *("advice", "notes"),
     }
     assert (found["layers"], found["batch"], found["dtype"]) == ("64,128x15,10", 512, "float32")
@@ -199,6 +208,26 @@ def test_a_total_budget_bounds_the_sum_and_plans_with_what_is_left():
     assert "the whole bill: parameters 940.54 KiB, state of adam 1.84 MiB, data 132.00 KiB, " in printed
 
 
+def test_a_dtype_may_be_written_as_numpy_writes_it():
+    assert answer(*NETWORK, "--budget", FITS, "--dtype", "f")["dtype"] == "float32"
+
+
+def test_a_train_step_is_planned_measured_and_billed_as_one():
+    network = ("--layers", "64,512x3,10", "--batch", 16, "--budget", "3MiB")
+    found = answer(*network, "--step", "train_step", "--measure")
+    assert found["step"] == "train_step"
+    (best,) = (row for row in found["rows"] if row["best"])
+    assert best["memray_peak_bytes"] <= best["predicted_peak_bytes"] + best["allowance_bytes"]
+    assert found["bill"]["update_bytes"] == 0
+    assert found["bill"]["step_bytes"] < answer(*network)["bill"]["step_bytes"] / 1.5
+    assert "a training step (train_step) within 3.00 MiB" in invoke(*network, "--step", "train_step").stdout
+
+
+def test_what_takes_longer_than_two_seconds_is_said_on_stderr_and_nothing_else(monkeypatch):
+    monkeypatch.setattr(planning, "PATIENCE_SECONDS", 0)
+    assert invoke(*NETWORK, "--budget", FITS, "--json").stderr == "planning: deep chains take up to minutes\n"
+
+
 # Depths
 
 
@@ -226,6 +255,7 @@ def test_depths_are_told_for_every_schedule(monkeypatch):
         (("--layers", "8,9x9999999", "--batch", 5, "--budget", FITS), "layers '8,9x9999999': at most 1,000,000 layers"),
         (("--layers", "64,10", "--batch", 0, "--budget", FITS), "batch must be an integer of at least 1, got 0"),
         ((*NETWORK, "--budget", FITS, "--dtype", "int8"), "dtype must be float32 or float64, got 'int8'"),
+        ((*NETWORK, "--budget", FITS, "--step", "fit"), "step must be 'backward' or 'train_step', got 'fit'"),
         (
             (*NETWORK, "--budget", FITS, "--optimizer", "lion"),
             "--optimizer must be one of sgd, momentum, adam, got 'lion'",

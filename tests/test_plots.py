@@ -1,7 +1,7 @@
 """Every figure draws from tables such as the harness writes, shows their numbers, and no text lies on another."""
 
 from itertools import combinations
-from typing import Any, get_args
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from tables import framework_tables, grid, memory_table, schedule_cells, time_table, timeline_table, training_table
 
-from harness.experiment import FigureName
+from harness.experiment import FIGURE_NEEDS
 from harness.plots import FIGURES, draw
 
 Tables = dict[str, pd.DataFrame]
@@ -86,7 +86,7 @@ def rgba(figure: Figure) -> np.ndarray:
 
 
 def test_an_experiment_may_name_exactly_the_figures_there_are():
-    assert list(FIGURES) == list(get_args(FigureName))
+    assert {name: recipe.needs for name, recipe in FIGURES.items()} == FIGURE_NEEDS
 
 
 @pytest.mark.parametrize("name", FIGURES)
