@@ -99,6 +99,11 @@ def test_a_budget_below_the_smallest_is_refused_with_the_smallest(chain):
     assert answer(chain, least).peak_bytes == least
 
 
+def test_the_smallest_budget_bounds_the_peak_where_rounded_units_find_no_plan():
+    chain = Chain((184, 51, 138, 129, 15, 146, 125, 165, 95, 183, 169, 124, 21, 165), 33, 4, deltas_pile_up=False)
+    assert answer(chain, smallest_budget(chain)).peak_bytes == smallest_budget(chain)
+
+
 def test_a_chain_deeper_than_the_places_of_checkpoints_is_answered_within_its_budget():
     chain = unequal_chain(6, 400)
     budget = 2 * smallest_budget(chain)

@@ -93,9 +93,13 @@ class FloatingProgramme:
         remaining = np.full(self._chain.depth + 1, np.inf)
         remaining[0] = 0
         for level, lower in zip(cached[:-1], below[:-1], strict=True):
-            remaining = np.min(self._join(self._levels[level, :, :, lower], remaining), axis=1)
-        end = int(np.argmin(self._join(self._levels[cached[-1], layer, :, below[-1]], remaining)))
+            remaining = np.min(self._join(self._level(level, lower), remaining), axis=1)
+        end = int(np.argmin(self._join(self._level(cached[-1], below[-1])[layer], remaining)))
         return {*cached[:-1], *self._hold(cached[-1], layer, end, below[-1])}
+
+    def _level(self, level: int, below: int) -> np.ndarray:
+        """The costs of `level` by the layer that asks, and by where its turn ends."""
+        return self._levels[level, :, :, below]
 
     def _hold(self, level: int, layer: int, end: int, below: int) -> set[int]:
         """What of `level` and above is held once layer `layer` has asked; its turn ends at `end`."""
@@ -121,9 +125,12 @@ class FloatingLeastPeak(FloatingProgramme):
 
     def __init__(self, chain: Chain):
         self._fill(chain, units=[0] * chain.depth, slots=1)
-        self.peak_bytes = int(self._levels[0, chain.depth, 0, 0])
+        self._units = chain.after_bytes  # the tables do not count what is held below; `keep` does
 
     _join = staticmethod(np.maximum)
+
+    def _level(self, level: int, below: int) -> np.ndarray:
+        return below + self._levels[level, :, :, 0]
 
     def _new_levels(self, level: int, layer: int, end: int, below: np.ndarray) -> np.ndarray:
         moving = self._chain.recompute_bytes[layer] + self._advances.transient_bytes(level, layer - 1)

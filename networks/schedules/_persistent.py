@@ -132,7 +132,6 @@ class PersistentLeastPeak:
             if length > 1:
                 self._need[starts, length] = self._needs(starts, length).min(axis=1)
             self._need_above[length:, length] = chain.after_bytes[starts] + self._need[starts, length]
-        self.peak_bytes = int(self._need[0, depth])
 
     def _needs(self, starts: slice, length: int) -> np.ndarray:
         """The need of each start's span, a row, by how far one advances: 1..length-1, a column."""

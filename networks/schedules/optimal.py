@@ -65,11 +65,11 @@ def optimal(*, budget_bytes: int) -> Schedule:
 
 
 def _solve(chain: Chain, budget_bytes: int) -> Keep:
-    keep, peak_bytes = _least_peak(chain)
-    if budget_bytes < peak_bytes:
+    keep, cost = _least_peak(chain)
+    if budget_bytes < cost.peak_bytes:
         raise ValueError(
             f"budget_bytes={budget_bytes} is too small for {chain.depth} layers with a batch of {chain.batch}: "
-            f"the smallest budget that a schedule can meet is {peak_bytes}"
+            f"the smallest budget that a schedule can meet is {cost.peak_bytes}"
         )
     everything = store_all()(chain)
     if replay(chain, everything).peak_bytes <= budget_bytes:
@@ -91,7 +91,7 @@ def work_bound(chain: Chain, budget_bytes: int) -> int:
 
 def smallest_budget(chain: Chain) -> int:
     """The smallest `budget_bytes` that `optimal` can meet, whatever the work."""
-    return _least_peak(chain)[1]
+    return _least_peak(chain)[1].peak_bytes
 
 
 def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | None:
@@ -145,9 +145,9 @@ def _answers(chain: Chain, programme: Programme, spare: int) -> tuple[Keep, Cost
 
 
 @lru_cache(maxsize=4)
-def _least_peak(chain: Chain) -> tuple[Keep, int]:
-    programme = FloatingLeastPeak(chain) if chain.depth <= FLOATING_DEPTH else PersistentLeastPeak(chain)
-    return _answers(chain, programme, 0)[0], programme.peak_bytes
+def _least_peak(chain: Chain) -> tuple[Keep, Cost]:
+    programme = FloatingLeastPeak if chain.depth <= FLOATING_DEPTH else PersistentLeastPeak
+    return _answers(chain, programme(chain), 0)
 
 
 def _programme(chain: Chain, budget_bytes: int, *, round_down: bool = False) -> FloatingProgramme | PersistentProgramme:
