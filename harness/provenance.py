@@ -69,11 +69,12 @@ def _version(package: str) -> str | None:
 def code_sha256() -> str:
     """A hash of the code that a row comes from: what is measured, what measures it, and what makes a row of that.
 
-    The planner is not of it: it chooses a schedule, and a cell names its own.
+    What plans is not of it: it chooses a schedule, and a cell names its own.
     """
     networks = ROOT / "networks"
+    planning = {networks / "planner.py", networks / "allowance.py"}
     files = [
-        *(file for file in sorted(networks.glob("**/*.py")) if file != networks / "planner.py"),
+        *(file for file in sorted(networks.glob("**/*.py")) if file not in planning),
         *(file for name in ROWS_COME_FROM for file in sorted(ROOT.glob(f"harness/{name}.py"))),
     ]
     code = hashlib.sha256()

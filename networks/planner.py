@@ -1,52 +1,24 @@
 """Bytes in, schedule out: which schedule trains a network within a budget, and what it costs.
 
 The budget bounds the peak that memray measures over one training step. That is the predicted peak, which counts every
-buffer, plus what the interpreter itself allocates: array objects, frames, the tracker's log. `allowance_bytes` covers
-the latter, so a schedule fits when prediction + allowance <= budget.
+buffer, plus what the interpreter itself allocates, which `allowance_bytes` covers: a schedule fits when prediction +
+allowance <= budget.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from networks.cache import event_bytes
-from networks.chain import MOST_BYTES, Chain, block_rows
+from networks.allowance import STEP_ALLOWANCE, allowance_bytes
+from networks.chain import MOST_BYTES, Chain
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import check_count, check_layers
 from networks.schedules import evicting, greedy, optimal, periodic, revolve, sqrt, store_all
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.optimal import smallest_budget
-from networks.schedules.periodic import RECOMPUTE
-from networks.schedules.replay import replay
+from networks.schedules.replay import Cost, replay
 from networks.schedules.signature import Schedule
 from networks.validation import check_dtype
-
-STEP_ALLOWANCE = 9728
-"""Bytes of a step's frames, contexts, slices and views, whatever the network; and of the few blocks that numpy keeps
-for the shapes of arrays, and CPython for freed lists and tuples."""
-AFTER_ALLOWANCE = 96 + 32 + 57
-"""Bytes for each after or delta that is live: an array object, its shape and strides, a bytearray if it is small."""
-HELD_ALLOWANCE, NUMBER_ALLOWANCE = 54, 28
-"""Bytes for each of the most of them that were live at once: entries of the cache, whose table has three slots of 18
-bytes for each when it has grown, and never shrinks; and the layer's number, an object of its own beyond
-`SHARED_NUMBERS`."""
-SHARED_NUMBERS = 256
-"""CPython has one object for each integer up to this."""
-ANSWER_ALLOWANCE = 107
-"""Bytes for each of those that are live while layers are run: the set of what the schedule keeps, whose table has up to
-six slots and two thirds of 16 bytes for each."""
-PARAMETER_DELTAS_ALLOWANCE = 2 * 96 + 32 + 16 + 57 + 56 + 9
-"""Bytes for each layer's gradients: two array objects with their shapes and strides, a bytearray, a tuple, and the
-tuple's place in a list that grows by an eighth more than it needs."""
-BLOCK_ALLOWANCE = 3 * 120
-"""Bytes for each block of rows, where the blocks are most: a slice and its two numbers, and what CPython keeps of the
-dictionaries that numpy's two reductions of a block make."""
-LOG_GROWTH = 17 / 16
-"""The tracker's log of events grows by a sixteenth more than it needs."""
-TEMPORARY_ALLOWANCE = 1200, 1200
-"""Bytes, and items at most, of the buffers in which numpy broadcasts a row while a layer is run forward. The index
-arrays for a block of labels, when backward begins, take no more."""
 
 SEARCHED = 64
 """Frequencies and slots are searched one by one up to here, and above at as many steps as that."""
@@ -144,35 +116,6 @@ def plan(
     )
 
 
-def allowance_bytes(trace: Trace) -> int:
-    """Return what memray may measure above `trace.peak_bytes`: the interpreter's share, a bound and not an estimate.
-
-    It is followed through the step: where gradients make the peak, the array objects of all of them are there; where
-    checkpoints do, those of few.
-    """
-    overhead, items = TEMPORARY_ALLOWANCE
-    most_temporary = items * trace.chain.itemsize
-    held = HELD_ALLOWANCE + NUMBER_ALLOWANCE * (trace.chain.depth > SHARED_NUMBERS)
-    word = LOG_GROWTH * event_bytes(trace.chain)
-    afters = most = deltas = highest = 0
-    for number, (event, live_bytes) in enumerate(zip(trace.timeline, trace.live_bytes_over_time, strict=True)):
-        if event.action in ("parameter_deltas", "accumulate", "apply"):
-            deltas += 1 if event.bytes > 0 else -1
-        elif event.action != "workspace":
-            afters += (event.bytes > 0) - (event.bytes < 0)
-            most = max(most, afters)
-        objects = AFTER_ALLOWANCE * afters + held * most + PARAMETER_DELTAS_ALLOWANCE * deltas + word * (number + 1)
-        passing = 0
-        if event.action == "forward":
-            passing = ANSWER_ALLOWANCE * afters + overhead + min(most_temporary, trace.chain.after_bytes[event.layer])
-        elif event.action == "workspace" and event.bytes > 0:
-            passing = overhead + most_temporary
-        highest = max(highest, live_bytes + objects + passing)
-    chain = trace.chain
-    rows = min(block_rows(chain.batch, width, chain.itemsize) for width in chain.layers[1:])
-    return STEP_ALLOWANCE + BLOCK_ALLOWANCE * -(-chain.batch // rows) + int(highest) - trace.peak_bytes
-
-
 def max_depths(
     inputs: int,
     width: int,
@@ -248,15 +191,14 @@ def _costed(chain: Chain, name: str, schedule: Schedule, budget_bytes: int) -> R
     return Row(name, schedule, trace, allowance, fits=trace.peak_bytes + allowance <= budget_bytes)
 
 
-def _cheapest(chain: Chain, room: int, candidates: Iterator[Schedule]) -> Schedule:
+def _cheapest(candidates: Iterable[tuple[Schedule, Cost]], room: int) -> Schedule:
     """Of `candidates`, the one of least work within `room`; where none fits, the one of least peak."""
 
-    def rank(schedule: Schedule) -> tuple[int, int, int]:
-        replayed = replay(chain, schedule(chain))
-        over = max(0, replayed.peak_bytes - room)
-        return over, replayed.forward_flops, replayed.peak_bytes
+    def rank(candidate: tuple[Schedule, Cost]) -> tuple[int, int, int]:
+        _, cost = candidate
+        return max(0, cost.peak_bytes - room), cost.forward_flops, cost.peak_bytes
 
-    return min(candidates, key=rank)
+    return min(candidates, key=rank)[0]
 
 
 def _searched(depth: int) -> list[int]:
@@ -264,13 +206,20 @@ def _searched(depth: int) -> list[int]:
     return sorted(above | set(range(1, min(depth, SEARCHED) + 1)))
 
 
-def _periodic(chain: Chain, room: int) -> Schedule:
-    candidates = itertools.product(_searched(chain.depth), RECOMPUTE)
-    return _cheapest(chain, room, (periodic(frequency, recompute=recompute) for frequency, recompute in candidates))
+@lru_cache(maxsize=4)  # what they cost is the same for every budget
+def _periodics(chain: Chain) -> list[tuple[Schedule, Cost]]:
+    # Each by itself, steps grow by the square of the frequency: beyond this, revolve takes fewer for no more memory.
+    candidates = [
+        *(periodic(frequency) for frequency in _searched(chain.depth)),
+        *(periodic(frequency, recompute="each") for frequency in range(2, min(chain.depth, SEARCHED) + 1)),
+    ]
+    return [(schedule, replay(chain, schedule(chain))) for schedule in candidates]
 
 
-def _revolve(chain: Chain, room: int) -> Schedule:
-    return _cheapest(chain, room, (revolve(slots=slots) for slots in _searched(chain.depth)))
+@lru_cache(maxsize=4)
+def _revolves(chain: Chain) -> list[tuple[Schedule, Cost]]:
+    candidates = [revolve(slots=slots) for slots in _searched(chain.depth)]
+    return [(schedule, replay(chain, schedule(chain))) for schedule in candidates]
 
 
 def _bound(chain: Chain, schedule: Schedule) -> Schedule:
@@ -280,10 +229,10 @@ def _bound(chain: Chain, schedule: Schedule) -> Schedule:
 
 _SEARCHES: dict[str, _Search] = {
     "store_all": lambda chain, room: store_all(),
-    "periodic": _periodic,
+    "periodic": lambda chain, room: _cheapest(_periodics(chain), room),
     "sqrt": lambda chain, room: sqrt(),
     "greedy": lambda chain, room: _bound(chain, greedy(budget_bytes=max(1, room))),
-    "revolve": _revolve,
+    "revolve": lambda chain, room: _cheapest(_revolves(chain), room),
     **{
         f"evicting {heuristic}": lambda chain, room, heuristic=heuristic: _bound(
             chain, evicting(budget_bytes=max(1, room), heuristic=heuristic)

@@ -13,10 +13,10 @@ import numpy as np
 
 from harness import probes
 from networks import NetworkWithCheckpointing, dry_run, plan
+from networks.allowance import allowance_bytes
 from networks.chain import Chain
 from networks.dry_run import STEPS
 from networks.optimizers import SGD
-from networks.planner import allowance_bytes
 from networks.schedules import Schedule, evicting, greedy, optimal, periodic, revolve, store_all
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.optimal import smallest_budget

@@ -12,9 +12,10 @@ import pytest
 from harness.executors import INHERITED, SETTINGS
 from harness.provenance import ROOT
 from networks import NetworkWithCheckpointing, dry_run, plan
+from networks.allowance import allowance_bytes
 from networks.chain import Chain
 from networks.dry_run import STEPS
-from networks.planner import allowance_bytes, max_depths
+from networks.planner import max_depths
 from networks.schedules import FACTORIES, optimal
 from networks.schedules.optimal import smallest_budget
 
