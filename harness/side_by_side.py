@@ -1,11 +1,12 @@
 """The peers command: one table of what every framework's step needs, from a folder of results."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from harness.page import aligned, page
+from harness.tables import ALLOCATORS
 
 MIB = 2**20
 
@@ -22,43 +23,51 @@ def peers_command(
     """
     from harness.frameworks import CASE, resident_peaks, savings, step_times
     from harness.schemas import read_table
-    from harness.tables import ALLOCATORS
 
-    memory, resident, time = (
-        read_table(results / f"{name}.csv") for name in ("peers_memory", "resident", "peers_time")
-    )
-    memory = savings(memory)
-    finished = resident[resident["status"] == "ok"]
-    peaks = resident_peaks(memory, finished)
-    kept = peaks[peaks["allocator"] == ALLOCATORS[0]].set_index("cell_id")["kept_bytes"].astype("float64")
-    peaks = peaks.pivot(index="cell_id", columns="allocator", values="resident_bytes")
-    peaks = peaks.reindex(columns=list(ALLOCATORS)).astype("float64").join(kept)
-    times = step_times(time[time["status"] == "ok"]).set_index("cell_id")
+    memory = savings(read_table(results / "peers_memory.csv"))
+    # Resident peaks and times are measures of their own, which an experiment may leave out.
+    columns = []
+    if (results / "resident.csv").is_file():
+        resident = read_table(results / "resident.csv")
+        peaks = resident_peaks(memory, resident[resident["status"] == "ok"])
+        kept = peaks[peaks["allocator"] == ALLOCATORS[0]].set_index("cell_id")["kept_bytes"].astype("float64")
+        peaks = peaks.pivot(index="cell_id", columns="allocator", values="resident_bytes")
+        columns.append(peaks.reindex(columns=list(ALLOCATORS)).astype("float64").join(kept))
+    if (results / "peers_time.csv").is_file():
+        time = read_table(results / "peers_time.csv")
+        columns.append(step_times(time[time["status"] == "ok"]).set_index("cell_id"))
     for (layers, batch), rows in memory.groupby(CASE, sort=False):
-        measured = rows[rows["status"] == "ok"].join(peaks, on="cell_id").join(times, on="cell_id")
-        lines = [
-            {
-                "step": row["name"],
-                "peak": f"{row['memray_peak_bytes'] / MIB:.1f}",
-                "saved": _filled(row["saved_share"], ".0%"),
-                "promised": _filled(row["promised_share"], ".0%"),
-                **{f"resident,_{name.removeprefix('glibc_')}": _filled(row[name] / MIB, ".1f") for name in ALLOCATORS},
-                "kept": _filled(row["kept_bytes"] / MIB, ".1f"),
-                "products": str(row["executed_products"]),
-                "blocks": str(row["activation_blocks_at_peak"]),
-                "ms": _filled(1e3 * row["step_seconds"], ".1f"),
-                "floor_ms": _filled(1e3 * row["floor_seconds"], ".1f"),
-                "over_floor": _filled(row["over_floor"], ".2f"),
-                "repeats": _filled(row["repeats"], ".0f"),
-            }
-            for row in measured.to_dict("records")
-        ]
+        measured = rows[rows["status"] == "ok"]
+        for more in columns:
+            measured = measured.join(more, on="cell_id")
+        lines = [_line(row) for row in measured.to_dict("records")]
         page().print(f"[{layers}], batch {batch}\n")
         if lines:
             page().print(aligned(lines, left=["step"]))
         for row in rows[rows["status"] != "ok"].itertuples():
             page().print(f"{row.name}: {row.error}")
         page().print()
+
+
+def _line(row: dict[str, Any]) -> dict[str, str]:
+    """What the table says of a step, of the columns that its row has."""
+    line = {
+        "step": row["name"],
+        "peak": f"{row['memray_peak_bytes'] / MIB:.1f}",
+        "saved": _filled(row["saved_share"], ".0%"),
+        "promised": _filled(row["promised_share"], ".0%"),
+        "products": str(row["executed_products"]),
+        "blocks": str(row["activation_blocks_at_peak"]),
+    }
+    if "kept_bytes" in row:
+        line |= {f"resident,_{name.removeprefix('glibc_')}": _filled(row[name] / MIB, ".1f") for name in ALLOCATORS}
+        line["kept"] = _filled(row["kept_bytes"] / MIB, ".1f")
+    if "over_floor" in row:
+        line["ms"] = _filled(1e3 * row["step_seconds"], ".1f")
+        line["floor_ms"] = _filled(1e3 * row["floor_seconds"], ".1f")
+        line["over_floor"] = _filled(row["over_floor"], ".2f")
+        line["repeats"] = _filled(row["repeats"], ".0f")
+    return line
 
 
 def _filled(value: float, form: str) -> str:
