@@ -154,9 +154,18 @@ def test_the_command_prints_a_row_a_variant_and_the_reason_of_one_that_failed(tm
     result = CliRunner().invoke(app, ["peers", str(tmp_path)])
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
-    assert "torch checkpoint, n = 4 6.0 40% 22% 11.0 11.0 5.0 26 8 400.0 100.0 4.00 5" in lines
+    assert "torch checkpoint, n = 4 6.0 40% 22% 26 8 11.0 11.0 5.0 400.0 100.0 4.00 5" in lines
     assert "jax scan checkpoint, n = 4 7.0 22% 26 8 100.0 100.0 1.00 5" in lines  # resident memory was not measured
     assert "jax scan: RuntimeError: no loop" in lines
+
+
+def test_the_command_prints_peaks_where_nothing_else_was_measured(tmp_path):
+    (tmp_path / "peers_memory.csv").write_bytes(FILES["peers_memory"])
+    result = CliRunner().invoke(app, ["peers", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert "step peak saved promised products blocks" in lines
+    assert "torch checkpoint, n = 4 6.0 40% 22% 26 8" in lines
 
 
 def test_the_command_says_what_is_missing_where_nothing_was_measured(tmp_path):
