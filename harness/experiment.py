@@ -6,16 +6,14 @@ of several grids, each under `[[grid]]`, has the cells of all of them.
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     PlainValidator,
@@ -28,9 +26,9 @@ from pydantic import (
 
 from harness.cell import Cell, Job
 from harness.executors import ALLOCATORS
-from harness.peers import PEERS
+from harness.grid import Grid, Seed, Size, StrictTable, checked, integer, number
 from harness.sizes import parse_bytes
-from networks.layer_lists import format_layers, parse_layers
+from networks.layer_lists import parse_layers
 from networks.schedules.spec import parse_schedule
 
 Measure = Literal["memory", "timeline", "peers_memory", "resident", "time", "peers_time", "training"]
@@ -65,154 +63,53 @@ before hours of measuring; importing the figures takes seconds."""
 DIGITS_INPUTS, DIGITS_CLASSES = 64, 10
 
 
-def _checked(description: str, accepts: Callable[[Any], bool]) -> PlainValidator:
-    def check(value: Any) -> Any:
-        if not accepts(value):
-            raise ValueError(f"must be {description}, got {value!r}")
-        return value
-
-    return PlainValidator(check)
-
-
-def _integer(minimum: int) -> PlainValidator:
-    description = f"an integer of at least {minimum}"
-    return _checked(description, lambda value: type(value) is int and value >= minimum)
-
-
-def _number(description: str, accepts: Callable[[float], bool]) -> PlainValidator:
-    return _checked(description, lambda value: type(value) in (int, float) and accepts(value))
-
-
 def _size(value: Any) -> int:
     if not isinstance(value, str):
         raise ValueError(f"must be a string like '2GiB', got {value!r}")
     return parse_bytes(value)
 
 
-Size = Annotated[int, _integer(1)]
-Seed = Annotated[int, _integer(0)]
-Seconds = Annotated[float, _number("a number of seconds above 0", lambda value: 0 < value < float("inf"))]
+Seconds = Annotated[float, number("a number of seconds above 0", lambda value: 0 < value < float("inf"))]
 SizeText = Annotated[int, PlainValidator(_size)]
-Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
-FigureName = Annotated[StrictStr, _checked(f"one of {', '.join(FIGURE_NEEDS)}", lambda name: name in FIGURE_NEEDS)]
-PeerText = Annotated[str, _checked(f"one of {', '.join(PEERS)}", PEERS.__contains__)]
-ScheduleText = Annotated[StrictStr, AfterValidator(lambda text: parse_schedule(text).__name__)]
+FigureName = Annotated[StrictStr, checked(f"one of {', '.join(FIGURE_NEEDS)}", lambda name: name in FIGURE_NEEDS)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Grid(_Table):
-    """The dimensions, those of `NetworkWithCheckpointing` alone among them.
-
-    It is trained with each `recompute` at each `checkpoint_frequency`, and by each `schedule`; a grid that lists
-    schedules and no frequency has none. Each of these is run by each `step`, and by a `train_step` in parts of each
-    `micro_batch` as well. Each `peer` is another framework's step, at each `checkpoint_frequency` if it takes one.
-    """
-
-    layers: list[Layers] = Field(min_length=1)
-    batch: list[Size] = Field(min_length=1)
-    dtype: list[Literal["float32", "float64"]] = Field(["float32"], min_length=1)
-    activation: list[Literal["relu", "sigmoid", "tanh"]] = Field(["relu"], min_length=1)
-    network: list[Literal["Network", "NetworkWithCheckpointing"]] = Field(
-        ["Network", "NetworkWithCheckpointing"], min_length=1
-    )
-    checkpoint_frequency: list[Size] = Field([2], min_length=1)
-    recompute: list[Literal["segment", "each"]] = Field(["segment"], min_length=1)
-    schedule: list[ScheduleText] = []
-    peer: list[PeerText] = []
-    step: list[Literal["backward", "train_step"]] = Field(["backward"], min_length=1)
-    micro_batch: list[Size] = []
-    seed: list[Seed] = Field([0], min_length=1)
-
-    def cells(self) -> Iterator[Cell]:
-        """Every combination; one that is listed twice comes twice."""
-        groups = product(self.layers, self.batch, self.dtype, self.activation, self.seed)
-        for layers, batch, dtype, activation, seed in groups:
-            for variant in self._variants():
-                yield Cell(layers=layers, batch=batch, dtype=dtype, activation=activation, seed=seed, **variant)
-
-    @property
-    def _frequencies(self) -> list[int]:
-        asked = "checkpoint_frequency" in self.model_fields_set or not self.schedule
-        return self.checkpoint_frequency if asked else []
-
-    @model_validator(mode="after")
-    def _recompute_is_used(self) -> "Grid":
-        if "recompute" in self.model_fields_set and not self._frequencies:
-            raise ValueError("recompute has no effect without checkpoint_frequency")
-        return self
-
-    @model_validator(mode="after")
-    def _parts_are_parts(self) -> "Grid":
-        if self.micro_batch and "train_step" not in self.step:
-            raise ValueError(f'micro_batch has no effect without step = ["train_step"], got {self.step}')
-        if self.micro_batch and max(self.micro_batch) >= min(self.batch):
-            found = f"{max(self.micro_batch)} and a batch of {min(self.batch)}"
-            raise ValueError(f"micro_batch must be less than each batch, got {found}")
-        return self
-
-    def _steps(self) -> Iterator[dict[str, Any]]:
-        yield from ({"step": step} for step in self.step)
-        yield from ({"step": "train_step", "micro_batch": rows} for rows in self.micro_batch)
-
-    def _variants(self) -> Iterator[dict[str, Any]]:
-        for schedule, step in product(self._schedules(), self._steps()):
-            yield {**schedule, **step}
-        for peer in self.peer:
-            for frequency in self.checkpoint_frequency if PEERS[peer] else [None]:
-                unused = {"recompute": None, "schedule": None}
-                yield {**unused, "network": None, "peer": peer, "checkpoint_frequency": frequency}
-
-    def _schedules(self) -> Iterator[dict[str, Any]]:
-        none = {"checkpoint_frequency": None, "recompute": None, "schedule": None}
-        if "Network" in self.network:
-            yield {"network": "Network", **none}
-        if "NetworkWithCheckpointing" in self.network:
-            checkpointing = {"network": "NetworkWithCheckpointing", **none}
-            for recompute, frequency in product(self.recompute, self._frequencies):
-                yield {**checkpointing, "checkpoint_frequency": frequency, "recompute": recompute}
-            for schedule in self.schedule:
-                yield {**checkpointing, "schedule": schedule}
-
-
-class TimeSettings(_Table):
+class TimeSettings(StrictTable):
     """How step times are taken. A bootstrap interval of a median needs the 15 repeats (with 7 it covers 88 %)."""
 
-    repeats: Annotated[int, _integer(15)] = 15
+    repeats: Annotated[int, integer(15)] = 15
     order_seed: Seed = 0
 
 
 class PeersTimeSettings(TimeSettings):
     """A cell that has taken `seconds` and five repeats stops there; how many there were is a column."""
 
-    seconds: Annotated[float, _number("a number above 0", lambda value: value > 0)] = 30.0
+    seconds: Annotated[float, number("a number above 0", lambda value: value > 0)] = 30.0
 
 
-class ResidentSettings(_Table):
+class ResidentSettings(StrictTable):
     """Resident memory varies: it is taken several times in a process."""
 
     repeats: Size = 3
 
 
-class TrainingSettings(_Table):
+class TrainingSettings(StrictTable):
     """How the digits are learnt: plain SGD with momentum; the grid's `batch` is the mini-batch."""
 
     epochs: Size = 20
-    learning_rate: Annotated[float, _number("a number above 0", lambda value: 0 < value < float("inf"))] = 0.1
-    momentum: Annotated[float, _number("a number from 0 to below 1", lambda value: 0 <= value < 1)] = 0.0
+    learning_rate: Annotated[float, number("a number above 0", lambda value: 0 < value < float("inf"))] = 0.1
+    momentum: Annotated[float, number("a number from 0 to below 1", lambda value: 0 <= value < 1)] = 0.0
     order_seed: Seed = 0
 
 
-class LimitSettings(_Table):
+class LimitSettings(StrictTable):
     """What a cell may take, where the command line does not say it; nothing is no limit."""
 
     timeout: Seconds | None = None
     memory_limit: SizeText | None = None
 
 
-SECTIONS: Mapping[str, type[_Table]] = {
+SECTIONS: Mapping[str, type[StrictTable]] = {
     "time": TimeSettings,
     "peers_time": PeersTimeSettings,
     "resident": ResidentSettings,
@@ -227,13 +124,13 @@ Grids = Annotated[
 ]
 
 
-class Experiment(_Table):
+class Experiment(StrictTable):
     """One experiment file."""
 
     title: StrictStr
     description: StrictStr = ""
     measure: list[Measure] = Field(min_length=1)
-    figures: list[FigureName] = []
+    figures: list[FigureName] = Field([])
     grid: Grids
     time: TimeSettings = TimeSettings()
     peers_time: PeersTimeSettings = PeersTimeSettings()
