@@ -70,6 +70,20 @@ def step(network: AnyNetwork, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray,
     return outputs, [delta for pair in network.backward(y) for delta in pair]
 
 
+@contextmanager
+def traced_at_every_event(network: AnyNetwork) -> Iterator["array[int]"]:
+    """As `traced`, and yield what is live at each event of the network's steps, written into room made before."""
+    measured = array("q", bytes(8 * 1000))
+    events = iter(range(1000))
+    with traced() as live_bytes:
+
+        def measure() -> None:
+            measured[next(events)] = live_bytes()
+
+        network.observer = measure
+        yield measured
+
+
 def total_bytes(arrays: list[np.ndarray]) -> int:
     return sum(part.nbytes for part in arrays)
 
@@ -104,14 +118,7 @@ def test_live_bytes_are_those_that_are_allocated_at_every_event(build: Build, da
     """And so is the peak. Only the outputs are freed by the caller, after the tracker has counted them out."""
     network = build()
     step(network, *data)  # what the first call of anything allocates is no step's
-    measured = array("q", bytes(8 * 1000))
-    events = iter(range(1000))
-    with traced() as live_bytes:
-
-        def measure() -> None:
-            measured[next(events)] = live_bytes()
-
-        network.observer = measure
+    with traced_at_every_event(network) as measured:
         outputs, deltas = step(network, *data)
         peak = tracemalloc.get_traced_memory()[1]
     tracker = network.tracker
@@ -129,14 +136,7 @@ def test_a_step_that_updates_as_it_descends_allocates_what_it_says(build: Build,
     """At every event and at its peak, the update included, which works in the workspace; the state was there before."""
     network, optimizer = build(), make()
     network.train_step(*data, optimizer)
-    measured = array("q", bytes(8 * 1000))
-    events = iter(range(1000))
-    with traced() as live_bytes:
-
-        def measure() -> None:
-            measured[next(events)] = live_bytes()
-
-        network.observer = measure
+    with traced_at_every_event(network) as measured:
         outputs = network.train_step(*data, optimizer)
         after, peak = tracemalloc.get_traced_memory()
     tracker = network.tracker
