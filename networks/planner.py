@@ -213,13 +213,16 @@ def _periodics(chain: Chain) -> list[tuple[Schedule, Cost]]:
         *(periodic(frequency) for frequency in _searched(chain.depth)),
         *(periodic(frequency, recompute="each") for frequency in range(2, min(chain.depth, SEARCHED) + 1)),
     ]
-    return [(schedule, replay(chain, schedule(chain))) for schedule in candidates]
+    return _replayed(chain, candidates)
 
 
 @lru_cache(maxsize=4)
 def _revolves(chain: Chain) -> list[tuple[Schedule, Cost]]:
-    candidates = [revolve(slots=slots) for slots in _searched(chain.depth)]
-    return [(schedule, replay(chain, schedule(chain))) for schedule in candidates]
+    return _replayed(chain, [revolve(slots=slots) for slots in _searched(chain.depth)])
+
+
+def _replayed(chain: Chain, schedules: list[Schedule]) -> list[tuple[Schedule, Cost]]:
+    return [(schedule, replay(chain, schedule(chain))) for schedule in schedules]
 
 
 def _bound(chain: Chain, schedule: Schedule) -> Schedule:
