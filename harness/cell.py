@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from harness.peers import OWN, PEERS
-from harness.tables import KEY_COLUMNS
 from networks.chain import Chain
 from networks.layer_lists import parse_layers
 from networks.schedules.spec import parse_schedule
@@ -117,10 +116,6 @@ class Cell:
         if self.micro_batch is not None:
             return f"{name} micro_batch={self.micro_batch}"
         return name if self.step == "backward" else f"{name} {self.step}"
-
-    def key_columns(self, status: str) -> dict[str, Any]:
-        """The values of `KEY_COLUMNS`."""
-        return {column: status if column == "status" else getattr(self, column) for column in KEY_COLUMNS}
 
 
 @dataclass(frozen=True, kw_only=True)

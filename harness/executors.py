@@ -113,7 +113,7 @@ def run_in_subprocess(
         outcome = _run(job, command, scratch=scratch, limits=limits, on_start=on_start)
         if outcome.rows is not None:
             return outcome
-        return replace(outcome, capture=b"".join(path.read_bytes() for path in Path(scratch).rglob("capture.bin")))
+        return replace(outcome, capture=b"".join(path.read_bytes() for path in Path(scratch).glob("capture-*.bin")))
 
 
 def _run(

@@ -7,15 +7,12 @@ counted nor subtracted. After a warm-up it is the same to the byte in every run.
 import ctypes
 import gc
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import memray
@@ -216,7 +213,7 @@ def _median_seconds(left: np.ndarray, right: np.ndarray) -> float:
     for _ in range(PRODUCT_REPEATS):
         np.matmul(left, right, out=product)
         laps.append(lap())
-    return median(laps)
+    return float(np.median(laps))
 
 
 def capture(step: Callable[[], None], path: Path) -> None:
@@ -229,20 +226,20 @@ def capture(step: Callable[[], None], path: Path) -> None:
 def _capture(
     step: Callable[[], None], file_format: memray.FileFormat, marks: Marks, count: int
 ) -> Iterator[tuple[memray.FileReader, set[int]]]:
-    # Where the step fails, the capture stays for whoever started this process.
-    folder = Path(tempfile.mkdtemp())
-    path = folder / "capture.bin"
+    # The folder belongs to whoever started this process; where the step fails, the capture stays there.
+    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"capture-{os.getpid()}.bin"
     marks.lay(count)
     _run_profiled(step)
     addresses = marks.lay(count)
     _track(step, path, file_format)
     with memray.FileReader(path) as reader:
         yield reader, addresses
-    shutil.rmtree(folder)
+    path.unlink()
 
 
 def _track(step: Callable[[], None], path: Path, file_format: memray.FileFormat) -> None:
-    with quiet_heap(), memray.Tracker(path, file_format=file_format):
+    destination = memray.FileDestination(path, overwrite=True)
+    with quiet_heap(), memray.Tracker(destination=destination, file_format=file_format):
         step()
 
 

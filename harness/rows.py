@@ -6,7 +6,7 @@ from functools import lru_cache
 from harness.cell import Cell, Job
 from harness.executors import Outcome
 from harness.store import Row
-from harness.tables import FRAMEWORK_COLUMNS, TABLES
+from harness.tables import FRAMEWORK_COLUMNS, KEY_COLUMNS, TABLES
 from networks import Trace, dry_run
 
 PREDICTED = ("forward_steps", "forward_flops", "hits", "misses", "peak_cached_layers")
@@ -35,7 +35,7 @@ def rows_of(job: Job, outcome: Outcome) -> list[Row]:
     measured = [[{}] for _ in job.cells] if outcome.rows is None else outcome.rows
     return [
         {
-            **cell.key_columns(outcome.status),
+            **key_columns(cell, outcome.status),
             **_framework(job, cell),
             **_beside_prediction(job, cell, row),
             "error": outcome.error,
@@ -43,6 +43,11 @@ def rows_of(job: Job, outcome: Outcome) -> list[Row]:
         for cell, rows in zip(job.cells, measured, strict=True)
         for row in rows
     ]
+
+
+def key_columns(cell: Cell, status: str) -> Row:
+    """The values of `KEY_COLUMNS`."""
+    return {column: status if column == "status" else getattr(cell, column) for column in KEY_COLUMNS}
 
 
 def _framework(job: Job, cell: Cell) -> Row:

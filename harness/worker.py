@@ -204,4 +204,6 @@ def _die_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # nothing is left to do: to take the interpreter down takes a fifth of the time of its start

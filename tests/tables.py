@@ -14,7 +14,7 @@ from cells import answer
 
 from harness.cell import Cell, Job
 from harness.executors import Outcome
-from harness.rows import predict, rows_of
+from harness.rows import key_columns, predict, rows_of
 from harness.tables import ALLOCATORS
 from networks import Trace
 
@@ -43,7 +43,7 @@ def trace(cell: Cell) -> Trace:
 
 
 def table(rows: Iterable[tuple[Cell, dict[str, Any]]]) -> pd.DataFrame:
-    frame = pd.DataFrame([cell.key_columns("ok") | measured for cell, measured in rows])
+    frame = pd.DataFrame([key_columns(cell, "ok") | measured for cell, measured in rows])
     return frame.astype(TYPES)
 
 

@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 import pytest
 
 from harness.cell import Cell, Job
-from harness.tables import KEY_COLUMNS
 
 CELL = Cell(
     network="NetworkWithCheckpointing",
@@ -45,11 +44,6 @@ def test_depth_is_the_number_of_layers_and_width_the_widest_hidden_one():
 def test_every_parameter_is_part_of_the_id(name):
     assert replace(CELL).cell_id == CELL.cell_id
     assert replace(CELL, **{name: OTHER_VALUES[name]}).cell_id != CELL.cell_id
-
-
-def test_key_columns_are_complete_and_in_order():
-    assert tuple(CELL.key_columns("ok")) == KEY_COLUMNS
-    assert CELL.key_columns("failed")["status"] == "failed"
 
 
 def test_variants_of_one_configuration_share_their_store_all_cell():
