@@ -21,13 +21,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from harness.cell import Cell, Job
+from harness.cell import Cell
 from harness.compare import compare
 from harness.executors import Outcome
 from harness.experiment import Experiment
 from harness.flamegraph import flamegraph
 from harness.limits import Limits
-from harness.page import aligned, page
+from harness.page import aligned, named, page
 from harness.planning import plan_command
 from harness.pool import Pool
 from harness.room import available_bytes, run_if_it_fits
@@ -236,7 +236,8 @@ def _execute(current: Run) -> Counter[str]:
             counts["resumed"] += cells * finished.resumed
             counts["failed"] += cells * bool(finished.error)
             if finished.error:
-                progress.console.print(f"{_name(finished.job)}: {finished.error}\n  {finished.path}")
+                told = f"{finished.job.measure} of {named(*finished.job.cells)}: {finished.error}"
+                progress.console.print(f"{told}\n  {finished.path}")
             progress.update(bar, completed=counts["done"], failed=counts["failed"], description=finished.job.measure)
     return counts
 
@@ -254,16 +255,10 @@ def _finished(experiment: Experiment, store: Store) -> Iterator[str]:
             status, reason = (record.rows[0][column] for column in ("status", "error"))
             ended[status] += len(job.cells)
             if status != "ok":
-                yield f"{_name(job)}: {status}: {reason}"
+                yield f"{job.measure} of {named(*job.cells)}: {status}: {reason}"
                 yield from (f"  {path}" for path in (store.path(job), store.capture_path(job)) if path.exists())
     if ended:
         yield f"finished: {', '.join(f'{cells} {status}' for status, cells in ended.items())}"
-
-
-def _name(job: Job) -> str:
-    cell = job.cells[0]
-    variants = ", ".join(one.variant for one in job.cells)
-    return f"{job.measure} of {cell.layers}, batch {cell.batch}, {cell.dtype}, {variants}"
 
 
 def _costs(cell: Cell) -> dict[str, str]:

@@ -8,8 +8,9 @@ import typer
 from rich import box
 from rich.table import Table
 
+from harness import provenance
 from harness.page import page
-from harness.recorded import cell_of, differences, read_environment, read_tables
+from harness.recorded import cell_of, read_origin, read_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,13 +41,13 @@ def compare(
     """
     if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
         raise ValueError(f"--fail-if-slower must be a ratio above 0, such as 1.05, got {fail_if_slower}")
-    environments = [read_environment(folder) for folder in (a, b)]
+    origins = [read_origin(folder) for folder in (a, b)]
     tables = [read_tables(folder) for folder in (a, b)]
     for gate, name in ((fail_if_memory_grows, "memory"), (fail_if_slower is not None, "time")):
         for folder, read in zip((a, b), tables, strict=True):
             if gate and name not in read:
                 raise ValueError(f"{folder}: has no {name}.csv, which the gate needs")
-    answer = {"differs": differences(*environments), **_compared(*tables)}
+    answer = {"differs": provenance.differences(*origins), **_compared(*tables)}
     failures = _failures(answer, memory=fail_if_memory_grows, slower=fail_if_slower)
     if as_json:
         print(json.dumps({**answer, "failures": failures}, indent=2))

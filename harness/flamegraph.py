@@ -10,7 +10,7 @@ import typer
 
 from harness.cell import Cell, Job
 from harness.executors import run_in_subprocess
-from harness.page import page
+from harness.page import named, page
 from harness.recorded import cell_of
 from harness.runner import RunAbortedError
 
@@ -40,7 +40,7 @@ def flamegraph(
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RunAbortedError(f"memray flamegraph failed: {done.stderr.strip().rpartition(chr(10))[2]}")
-    page().print(f"{found.layers}, batch {found.batch}, {found.variant}\n  {path}")
+    page().print(f"{named(found)}\n  {path}")
 
 
 def _find(prefix: str, results: Path) -> Cell:

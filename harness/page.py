@@ -1,9 +1,11 @@
-"""Where text is printed: the terminal, or where there is none a page wide enough for tables."""
+"""Where text is printed, the terminal or a page wide enough for tables, and what a cell is called there."""
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from rich.console import Console
+
+from harness.cell import Cell
 
 PAGE_COLUMNS = 160
 
@@ -28,3 +30,11 @@ def aligned(rows: Sequence[Mapping[str, str]], *, left: Collection[str]) -> str:
 
     rule = "─" * (sum(widths.values()) + 2 * (len(widths) - 1))
     return "\n".join([line(names), rule, *map(line, rows)])
+
+
+def named(*cells: Cell) -> str:
+    """What cells of one comparison group are called: what they share, and each one's variant; one alone has its id."""
+    variants = ", ".join(cell.variant if cell.peer is None else f"{cell.framework} {cell.variant}" for cell in cells)
+    cell, *others = cells
+    name = f"{cell.layers}, batch {cell.batch}, {cell.dtype}, {variants}"
+    return name if others else f"{name} ({cell.cell_id})"

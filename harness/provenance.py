@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,10 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
     return {package: version(package) for package in packages}
 
 
+def is_installed(framework: str) -> bool:
+    return all(_version(package) for package in FRAMEWORKS[framework])
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -88,23 +92,32 @@ def origin(place: Mapping[str, Any], *, code: str, variables: Mapping[str, str])
     return {"code": code, **place, "variables": dict(variables)}
 
 
-def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What has changed between two origins, for people; empty if nothing has."""
-    changed = []
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What has changed between two origins, a line each, for people; an environment.json tells one as well."""
+    lines = []
     if was["code"] != now["code"]:
-        changed.append(f"the measured code has changed (was {was['code'][:8]}, is {now['code'][:8]})")
-    if was["machine"] != now["machine"]:
-        changed.append(f"machine: {_changes(was['machine'], now['machine'])}")
-    elif was["machine_id"] != now["machine_id"]:
-        changed.append("another machine of the same kind")
-    if was["variables"] != now["variables"]:
-        changed.append(f"environment variables: {_changes(was['variables'], now['variables'])}")
-    return "; ".join(changed)
+        lines.append(f"the measured code has changed (was {was['code'][:8]}, is {now['code'][:8]})")
+    for part in ("machine", "variables"):
+        before, after = (dict(_leaves(part, origin[part])) for origin in (was, now))
+        names = (name for name in {**before, **after} if before.get(name) != after.get(name))
+        lines += [f"{name}: {before.get(name, 'nothing')} -> {after.get(name, 'nothing')}" for name in names]
+    if was.get("machine_id") != now.get("machine_id"):
+        lines.append("another machine")
+    return lines
 
 
-def _changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
-    return ", ".join(f"{name} {was.get(name, 'none')} -> {now.get(name, 'none')}" for name in names)
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    match value:
+        case dict():
+            for key, inner in value.items():
+                yield from _leaves(f"{name}.{key}", inner)
+        case list():
+            for number, inner in enumerate(value):
+                yield from _leaves(f"{name}.{number}", inner)
+        case None:  # as good as not there
+            pass
+        case _:
+            yield name, value
 
 
 def commit() -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Run:
         status = record.rows[0]["status"]
         reason = "" if self._limits.settle(status, record.limits) else f"ended as {status} before"
         if not self._mixed:
-            reason = provenance.differences(record.origin, self._origin(job)) or reason
+            reason = "; ".join(provenance.differences(record.origin, self._origin(job))) or reason
         if not reason:
             return record
         self.again[reason] += len(job.cells)
@@ -111,7 +111,7 @@ class Run:
                 origin = self._origin(job, outcome.place)
                 if not self._mixed and (differs := provenance.differences(self._origin(job), origin)):
                     raise RunAbortedError(
-                        f"a worker is another machine than the first ({differs}), and rows of different machines do "
+                        f"a worker differs from the first ({'; '.join(differs)}), and rows of different machines do "
                         "not mix unless --allow-mixed; stop the workers that differ"
                     )
                 rows = rows_of(job, outcome)

@@ -1,23 +1,29 @@
 """The verify command: the memory cells of a results folder, measured again here and compared to the byte."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from harness import provenance
-from harness.cell import Cell, Job
+from harness.cell import Job
 from harness.executors import SETTINGS
-from harness.page import page
+from harness.limits import NO_LIMITS
+from harness.page import named, page
+from harness.peers import OWN
 from harness.pool import Pool
-from harness.recorded import cell_of, differences, read_environment, read_tables
-from harness.room import available_bytes
+from harness.recorded import cell_of, read_origin, read_tables
+from harness.room import available_bytes, run_if_it_fits
 from harness.rows import rows_of
 from harness.tables import KEY_COLUMNS, TABLES
 
 DIFFERENT = 1
+
+EXACT = ("memory", "peers_memory")
+"""The tables of one row a cell whose integers repeat."""
 
 
 def verify(
@@ -32,52 +38,71 @@ def verify(
     """Measure the memory cells of a results folder again, here, and compare every byte.
 
     Says which cells differ, by how much and in which kind of buffer, and what differs between this machine and the one
-    in environment.json. Nothing is written into the folder.
+    in environment.json. Cells of a framework that is not installed are left out, and that is said. Nothing is written
+    into the folder.
 
     Exit code: 0, or 1 if a cell differs, 2 for bad input.
     """
-    environment = read_environment(results)
-    tables = read_tables(results)
-    if "memory" not in tables:
-        raise ValueError(f"{results}: has no memory.csv, so there is nothing that repeats to the byte")
-    finished = tables["memory"].query("status == 'ok'").to_dict("records")
-    if not finished:
-        raise ValueError(f"{results}: memory.csv has no row of status ok")
-    # A cell's id is a hash, so in their order the first cells are a sample of the whole grid.
-    recorded = {row["cell_id"]: row for row in sorted(finished, key=lambda row: row["cell_id"])[:cells]}
-    todo = {"environment": Job(measure="environment", cells=())}
-    todo |= {name: Job(measure="memory", cells=(cell_of(row),)) for name, row in recorded.items()}
-    outcomes = dict(Pool(jobs=jobs, room_bytes=available_bytes())(todo))
+    origin = read_origin(results)
+    finished = _finished(results)
+    frameworks = sorted({job.cells[0].framework for job, _ in finished} - {OWN})
+    absent = [framework for framework in frameworks if not provenance.is_installed(framework)]
+    here = [(job, row) for job, row in finished if job.cells[0].framework not in absent]
+    if not here:
+        raise ValueError(f"{results}: cannot be measured here, where {', '.join(absent)} is not installed")
+    sample = {job.name: (job, row) for job, row in here[:cells]}
+    todo = {"environment": Job(measure="environment", cells=(), settings={"frameworks": frameworks})}
+    todo |= {name: job for name, (job, _) in sample.items()}
+    measure = partial(run_if_it_fits, limits=NO_LIMITS)
+    outcomes = dict(Pool(jobs=jobs, room_bytes=available_bytes(), run=measure)(todo))
     console = page()
     unequal = 0
-    for name, before in recorded.items():
-        (after,) = rows_of(todo[name], outcomes[name])
-        problems = [after["error"]] if after["error"] else list(_differences(before, after))
+    for name, (job, before) in sample.items():
+        (after,) = rows_of(job, outcomes[name])
+        problems = [after["error"]] if after["error"] else list(_differences(job.measure, before, after))
         if problems:
             unequal += 1
-            console.print(f"{_named(todo[name].cells[0])}: {', '.join(problems)}")
-    console.print(f"{results}: {len(recorded) - unequal} of {len(recorded)} cells equal to the byte")
+            console.print(f"{named(*job.cells)}: {', '.join(problems)}")
+    console.print(f"{results}: {len(sample) - unequal} of {len(sample)} cells equal to the byte")
+    if absent:
+        console.print(f"  {len(finished) - len(here)} cells left out: {', '.join(absent)} not installed")
     if unequal:
-        for line in differences(environment, _here(outcomes["environment"].rows, environment["variables"])):
+        for line in provenance.differences(origin, _here(outcomes["environment"].rows, origin["variables"])):
             console.print(f"  not measured alike: {line}")
         raise typer.Exit(DIFFERENT)
 
 
-def _differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """The numbers that differ, each with what it was and what it is here."""
-    for name in TABLES["memory"].names:
-        if name not in (*KEY_COLUMNS, "error") and before[name] != after[name]:
-            yield f"{name} {before[name]:,} -> {after[name]:,} ({after[name] - before[name]:+,})"
+def _finished(results: Path) -> list[tuple[Job, dict[str, Any]]]:
+    """What `EXACT` tables have of finished cells, each row behind the job that measures it again.
+
+    They are in the order of their ids: those are hashes, so that the first ones are a sample of the whole grid.
+    """
+    tables = {name: table for name, table in read_tables(results).items() if name in EXACT}
+    if not tables:
+        raise ValueError(f"{results}: has no memory.csv or peers_memory.csv, and nothing else repeats to the byte")
+    finished = [
+        (Job(measure=name, cells=(cell_of(row),)), row)
+        for name, table in tables.items()
+        for row in table.query("status == 'ok'").to_dict("records")
+    ]
+    if not finished:
+        raise ValueError(f"{results}: has no memory cell of status ok")
+    return sorted(finished, key=lambda pair: pair[1]["cell_id"])
 
 
-def _named(cell: Cell) -> str:
-    return f"{cell.layers}, batch {cell.batch}, {cell.dtype}, {cell.variant} ({cell.cell_id})"
+def _differences(table: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """The integers that differ, each with what it was and what it is here; one that is missing counts as 0."""
+    for column in TABLES[table].columns:
+        if column.type == "integer" and column.name not in KEY_COLUMNS:
+            was, now = (row.get(column.name) or 0 for row in (before, after))
+            if was != now:
+                yield f"{column.name} {was:,} -> {now:,} ({now - was:+,})"
 
 
-def _here(described: list[list[dict[str, Any]]] | None, measures: Iterable[str]) -> dict[str, Any]:
-    """This machine, its settings of these measures, and this code, as environment.json would tell them."""
-    return {
-        "code": {"sha256": provenance.code_sha256()},
-        "machine": described[0][0]["machine"] if described else {},
-        "variables": {measure: SETTINGS[measure] for measure in measures},
-    }
+def _here(described: list[list[dict[str, Any]]] | None, measures: Mapping[str, Any]) -> dict[str, Any]:
+    """This machine, its settings of these measures, and this code, as an environment.json would tell them."""
+    return provenance.origin(
+        {"machine": described[0][0]["machine"] if described else {}},
+        code=provenance.code_sha256(),
+        variables={measure: SETTINGS[measure] for measure in measures},
+    )

@@ -167,9 +167,9 @@ def test_another_machine_or_another_code_makes_a_complete_new_set(start, workers
     assert cells == run.cells
     assert reason.startswith(
         {
-            "machine": "machine: cpu one -> another",
+            "machine": "machine.cpu: one -> another",
             "code": f"the measured code has changed (was {code[:8]}, is another)",
-            "machine id": "another machine of the same kind",
+            "machine id": "another machine",
         }[change]
     )
     assert not any(one.resumed for one in run.execute())
@@ -188,7 +188,7 @@ def test_a_machine_that_joins_later_is_refused_unless_it_may_mix(start, workers)
         if mixed:
             assert len(list(steps)) == 5
         else:
-            with pytest.raises(RunAbortedError, match=r"another machine than the first .*cpu one -> another"):
+            with pytest.raises(RunAbortedError, match=r"differs from the first \(machine.cpu: one -> another\)"):
                 next(steps)
 
 
@@ -209,7 +209,7 @@ def test_rows_of_different_machines_mix_only_if_asked_and_a_column_tells_them_ap
     resource = json.loads(paths[-2].read_text())["resources"][0]
     assert resource["schema"]["fields"][-1]["name"] == "provenance"
     run = start()
-    assert run.again == {"machine: cpu one -> another": 3}
+    assert run.again == {"machine.cpu: one -> another": 3}
     list(run.execute())
     paths = run.publish()
     assert "provenance" not in table(paths, "memory.csv")[0] | json.loads(paths[-1].read_text())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from harness import provenance
 from harness.__main__ import app
 
 TEXT = """
@@ -16,6 +17,15 @@ measure = ["memory"]
 layers = ["8,4x3,3", "8,4x4,3"]
 batch = [5]
 schedule = ["sqrt()"]
+"""
+PEERS = """
+title = "Tiny"
+measure = ["peers_memory"]
+[grid]
+layers = ["8,4x4,3"]
+batch = [5]
+network = ["Network"]
+peer = ["sklearn.backprop"]
 """
 LARGER = ("memray_peak_bytes", "memray_backward_peak_bytes", "residual_bytes", "memray_workspace_bytes")
 
@@ -96,12 +106,24 @@ def test_parameters_that_do_not_make_the_id_are_one_line(results):
     assert "its parameters make" in result.stderr
 
 
+def test_other_frameworks_cells_are_verified_where_those_are_installed(tmp_path, monkeypatch):
+    (tmp_path / "peers.toml").write_text(PEERS)
+    assert invoke("run", tmp_path / "peers.toml", "--results", tmp_path).exit_code == 0
+    results = tmp_path / "peers"
+    assert invoke("verify", results).stdout == f"{results}: 2 of 2 cells equal to the byte\n"
+    monkeypatch.setattr(provenance, "is_installed", lambda framework: False)
+    assert invoke("verify", results).stdout.splitlines() == [
+        f"{results}: 1 of 1 cells equal to the byte",
+        "  1 cells left out: sklearn not installed",
+    ]
+
+
 def test_a_flame_graph_is_memrays_page_of_the_cell(results, tmp_path):
     cell_id = (results / "memory.csv").read_text().splitlines()[1].partition(",")[0]
     page = tmp_path / "flame.html"
     result = invoke("flamegraph", cell_id[:10], "--results", results.parent, "--output", page)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines() == ["8,4x3,3, batch 5, store-all", f"  {page}"]
+    assert result.stdout.splitlines() == [f"8,4x3,3, batch 5, float32, store-all ({cell_id})", f"  {page}"]
     assert "activation_buffer" in page.read_text()
 
 
