@@ -52,10 +52,10 @@ def _tanh_backward(delta: np.ndarray, after: np.ndarray) -> None:
 
 def _softmax(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:
     column = workspace.block(len(values), 1)
-    np.max(values, axis=1, keepdims=True, out=column)
+    np.maximum.reduce(values, axis=1, keepdims=True, out=column)
     np.subtract(values, column, out=out)
     np.exp(out, out=out)
-    np.sum(out, axis=1, keepdims=True, out=column)
+    np.add.reduce(out, axis=1, keepdims=True, out=column)
     np.divide(out, column, out=out)
 
 

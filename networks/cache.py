@@ -48,6 +48,10 @@ class Event(NamedTuple):
     bytes: int
 
 
+Recorded = tuple[tuple[Chain, bytes], ...]
+"""Events in short: a word for each, and the sizes it goes by: those of the step, and of each part of its batch."""
+
+
 def event_bytes(chain: Chain) -> int:
     """Bytes of an event in a tracker's log: a word that names layer, action, phase and sign; half of one if it can."""
     labels = (chain.depth + 1) * len(ACTIONS) * len(PHASES) * len(_SIGNS)
@@ -84,7 +88,7 @@ class CacheTracker:
         # As Python objects a timeline would itself take 50 KB at depth 128.
         self._labels = _log(chain)
         self.chain = chain
-        self._parts: list[Chain] = []
+        self._logs = [(chain, self._labels)]
         self._observer = observer
 
     @property
@@ -103,9 +107,9 @@ class CacheTracker:
         return events(self.recorded)
 
     @property
-    def recorded(self) -> "Recorded":
+    def recorded(self) -> Recorded:
         """The timeline in short."""
-        return Recorded(self.chain, tuple(self._parts), self._labels.tobytes())
+        return tuple((chain, labels.tobytes()) for chain, labels in self._logs)
 
     @property
     def live_bytes_over_time(self) -> list[int]:
@@ -177,8 +181,11 @@ class CacheTracker:
 
     def part(self, chain: Chain) -> None:
         """A part of the batch begins, of these sizes."""
+        if self._logs[-1:] == self._logs[-2:-1]:  # most parts are alike, and one log serves them all
+            self._logs[-1] = self._logs[-2]
         self.phase = "forward"
-        self._parts.append(chain)
+        self._labels = _log(chain)
+        self._logs.append((chain, self._labels))
         self._record("part", 0, 0)
 
     def outputs(self, nbytes: int) -> None:
@@ -206,27 +213,17 @@ class CacheTracker:
             self._observer()
 
 
-class Recorded(NamedTuple):
-    """Events in short: the sizes of the step, those of each part of its batch, and a word for each event."""
-
-    chain: Chain
-    parts: tuple[Chain, ...]
-    labels: bytes
-
-
 def events(recorded: Recorded) -> list[Event]:
     """The events that were recorded, in order."""
-    chain, parts = recorded.chain, iter(recorded.parts)
-    timeline = []
-    for label in _log(chain, recorded.labels):
-        code, sign = divmod(label, len(_SIGNS))
-        code, phase = divmod(code, len(PHASES))
-        layer, action = divmod(code, len(ACTIONS))
-        if ACTIONS[action] == "part":
-            chain = next(parts)
-        nbytes = _SIGNS[sign] * _bytes(chain, ACTIONS[action], layer) if sign else 0
-        timeline.append(Event(PHASES[phase], ACTIONS[action], layer, nbytes))
-    return timeline
+    return [_event(chain, label) for chain, labels in recorded for label in _log(chain, labels)]
+
+
+def _event(chain: Chain, label: int) -> Event:
+    code, sign = divmod(label, len(_SIGNS))
+    code, phase = divmod(code, len(PHASES))
+    layer, action = divmod(code, len(ACTIONS))
+    nbytes = _SIGNS[sign] * _bytes(chain, ACTIONS[action], layer) if sign else 0
+    return Event(PHASES[phase], ACTIONS[action], layer, nbytes)
 
 
 def _bytes(chain: Chain, action: str, layer: int) -> int:

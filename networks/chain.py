@@ -5,7 +5,7 @@ It is plain integers: no arrays, no numpy.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 BLOCK_ROWS = 256
@@ -134,3 +134,10 @@ class Chain:
         """Whether after[l] may be written over after[l-1] where that one is not kept: hidden layers of one width."""
         alike = (below == width for below, width in pairwise(self.layers))
         return (False, *(same and 1 < layer < self.depth for layer, same in enumerate(alike, start=1)))
+
+
+chain_of = lru_cache(maxsize=8)(Chain)
+"""`Chain(..)`, and of equal ones the same, whose bytes are added up already: a step, or a part of one, allocates none.
+
+Training meets no more than eight: the batch, the last one, the parts of either, and the data of a test.
+"""

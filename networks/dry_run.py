@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from networks.cache import CacheTracker, Event, Recorded, events, live_bytes_after
-from networks.chain import Chain
+from networks.chain import Chain, chain_of
 from networks.checkpointing import NetworkWithCheckpointing
 from networks.layer_lists import check_count, check_layers
 from networks.layers import DenseLayer
@@ -156,7 +156,7 @@ def dry_run(
         raise ValueError(f"step must be {' or '.join(map(repr, STEPS))}, got {step!r}")
     if micro_batch is not None and step != "train_step":
         raise ValueError(f"micro_batch={micro_batch!r} goes with step='train_step', got step={step!r}")
-    chain = Chain(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
+    chain = chain_of(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
     if checkpoint_frequency is None and schedule is None:
         if recompute != "segment":
             raise ValueError(f"recompute={recompute!r} goes with checkpoint_frequency; store-all recomputes nothing")

@@ -34,9 +34,11 @@ class Workspace:
     """
 
     def __init__(self, chain: Chain, dtype: np.dtype):
-        items = workspace_buffer(sum(chain.workspace_items), dtype)
-        ends = accumulate(chain.workspace_items)
-        self._zeros, self._biases, self.ones, self.scratch = np.split(items, [*ends][:-1])
+        sizes = chain.workspace_items
+        items = workspace_buffer(sum(sizes), dtype)
+        self._zeros, self._biases, self.ones, self.scratch = (
+            items[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)
+        )
         self._zeros[:] = 0
         self.ones[:] = 1
 

@@ -1,8 +1,8 @@
 """What both networks are: parameters, prediction, and the frame of a training step."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from networks.activations import HIDDEN, output_activation
 from networks.buffers import activation_buffer, small_ufunc_buffers
 from networks.cache import CacheTracker
-from networks.chain import Chain
+from networks.chain import Chain, chain_of
 from networks.layer_lists import check_count, check_layers
 from networks.layers import DenseLayer, Workspace
 from networks.losses import outputs_to_delta
@@ -45,7 +45,7 @@ class MultiLayerPerceptron:
         self.dtype = check_dtype(dtype)
         self.observer = None
         self._layers = self._build_layers(check_count("seed", seed, least=0))
-        self._chain = Chain(self.layers, 1, self.dtype.itemsize)
+        self._chain = chain_of(self.layers, 1, self.dtype.itemsize)
         self.tracker = CacheTracker(self._chain)
         self._discard()
 
@@ -61,7 +61,7 @@ class MultiLayerPerceptron:
         never modified. Raises ValueError for a wrong shape, an empty batch, NaN or infinity.
         """
         x = self._check_inputs(x)
-        self._begin_step(Chain(self.layers, len(x), self.dtype.itemsize))
+        self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize))
         return self._forward_pass(x)
 
     def backward(self, y: np.ndarray) -> Deltas:
@@ -107,7 +107,7 @@ class MultiLayerPerceptron:
 
         if micro_batch is not None and check_count("micro_batch", micro_batch) < len(x):
             return self._train_by_parts(x, labels, micro_batch, apply)
-        self._begin_step(Chain(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
+        self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
         outputs = self._forward_pass(x)
         self._backward_pass(labels, apply)
         return outputs
@@ -115,7 +115,7 @@ class MultiLayerPerceptron:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the class probabilities of `x`, keeping nothing; bit for bit those of `forward`."""
         after = self._check_inputs(x)
-        chain = Chain(self.layers, len(after), self.dtype.itemsize)
+        chain = chain_of(self.layers, len(after), self.dtype.itemsize)
         tracker = CacheTracker(chain)
         workspace = self._new_workspace(chain)
         with small_ufunc_buffers():
@@ -132,33 +132,31 @@ class MultiLayerPerceptron:
     def _begin_step(self, chain: Chain) -> None:
         """Forget the step before, and start the tracker of a new one."""
         self._discard()
-        self._use_chain(chain)
-        self.tracker = CacheTracker(self._chain, self.observer)
-
-    def _use_chain(self, chain: Chain) -> None:
-        if chain != self._chain:  # of an equal one, the bytes are added up already
-            self._chain = chain
+        self._chain = chain
+        self.tracker = CacheTracker(chain, self.observer)
 
     def _train_by_parts(self, x: np.ndarray, labels: np.ndarray, rows: int, apply: Receive) -> np.ndarray:
         """Run a step by parts of at most `rows`; add their parameter deltas up, and in the last part `apply` them."""
-        self._begin_step(Chain(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
+        self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
         outputs = self._new_outputs(len(x))
         self.tracker.outputs(outputs.nbytes)
-        sums: dict[int, Deltas] = {}
-
-        last = False
+        sums: deque[Pair] = deque()  # a part takes each layer's from the left and puts it back on the right
 
         def receive(layer: DenseLayer, deltas: Deltas) -> None:
-            if sums.setdefault(layer.number, deltas) is not deltas:
-                self._add(sums[layer.number], deltas.pop())
+            if start > 0:
+                self._add(sums[0], deltas.pop())
                 self.tracker.accumulate(layer.number, self._chain.parameter_delta_bytes[layer.number])
+                deltas.append(sums.popleft())
             if last:
-                apply(layer, sums.pop(layer.number))
+                apply(layer, deltas)
+            else:
+                sums.append(deltas.pop())
 
         for start in range(0, len(x), rows):
             part = slice(start, start + rows)
             inputs, last = x[part], start + rows >= len(x)
-            self._use_chain(replace(self.tracker.chain, batch=len(inputs), part_of=len(x)))
+            sizes = self.layers, len(inputs), self.dtype.itemsize
+            self._chain = chain_of(*sizes, deltas_pile_up=False, part_of=len(x))
             self.tracker.part(self._chain)
             self._forward_pass(inputs, outputs[part])
             self._backward_pass(labels[part], receive, last=last)
@@ -282,6 +280,6 @@ class MultiLayerPerceptron:
     def _subtract_labels(self, delta: np.ndarray, labels: np.ndarray, batch: int) -> None:
         outputs_to_delta(delta, labels, batch)
 
-    def _add(self, sums: Deltas, deltas: Pair) -> None:
-        for array, delta in zip(sums[0], deltas, strict=True):
+    def _add(self, sums: Pair, deltas: Pair) -> None:
+        for array, delta in zip(sums, deltas, strict=True):
             np.add(array, delta, out=array)

@@ -188,6 +188,23 @@ def test_the_peak_is_a_parts():
     assert step.peak_bytes < dry_run(layers, batch=batch, step="train_step").peak_bytes / 3
 
 
+@given(configurations(), st.integers(1, 9), st.integers(0, 2**32), st.integers(0, 3))
+def test_the_timeline_is_what_was_seen_of_every_part(
+    configuration: Configuration, parts: int, seed: int, fickleness: int
+):
+    """Parts share a log where they are alike, which those of a fickle schedule are not, or not always."""
+    choice = random.Random(seed)
+    network = configuration.checkpointed()
+    network.schedule = lambda chain: whimsical(seed + choice.randint(0, fickleness))(chain)
+    seen = []
+    network.observer = lambda: seen.append((network.tracker.phase, network.tracker.live_bytes))
+    x, y = configuration.data()
+    network.train_step(x, y, SGD(0.1), micro_batch=rows_of_a_part(configuration.batch, parts))
+    tracker = network.tracker
+    phases = [event.phase for event in tracker.timeline]
+    assert list(zip(phases, tracker.live_bytes_over_time, strict=True)) == seen
+
+
 # Schedules
 
 
