@@ -149,7 +149,7 @@ def trace(
     )
     widths = parse_layers(layers)
     traced = dry_run(widths, batch=batch, schedule=chosen, dtype=dtype, step=step, micro_batch=micro_batch)
-    store_all = dry_run(widths, batch=batch, dtype=dtype)
+    store_all = dry_run(widths, batch=batch, dtype=dtype, step=step)
 
     name = chosen.__name__ + ("" if step == "backward" else f", {step}")
     name += "" if micro_batch is None else f", micro_batch={micro_batch}"

@@ -13,15 +13,13 @@ from networks.allowance import STEP_ALLOWANCE, allowance_bytes
 from networks.chain import MOST_BYTES, Chain
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import check_count, check_layers
-from networks.schedules import evicting, greedy, optimal, periodic, revolve, sqrt, store_all
+from networks.schedules import evicting, greedy, optimal, sqrt, store_all
+from networks.schedules.candidates import periodics, revolves
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.optimal import smallest_budget
 from networks.schedules.replay import Cost, replay
 from networks.schedules.signature import Schedule
 from networks.validation import check_dtype
-
-SEARCHED = 64
-"""Frequencies and slots are searched one by one up to here, and above at as many steps as that."""
 
 SAVES_LITTLE = 0.05
 """The share of store-all's peak under which a saving is called none."""
@@ -201,30 +199,6 @@ def _cheapest(candidates: Iterable[tuple[Schedule, Cost]], room: int) -> Schedul
     return min(candidates, key=rank)[0]
 
 
-def _searched(depth: int) -> list[int]:
-    above = {-(-depth // parts) for parts in range(1, SEARCHED + 1)}
-    return sorted(above | set(range(1, min(depth, SEARCHED) + 1)))
-
-
-@lru_cache(maxsize=4)  # what they cost is the same for every budget
-def _periodics(chain: Chain) -> list[tuple[Schedule, Cost]]:
-    # Each by itself, steps grow by the square of the frequency: beyond this, revolve takes fewer for no more memory.
-    candidates = [
-        *(periodic(frequency) for frequency in _searched(chain.depth)),
-        *(periodic(frequency, recompute="each") for frequency in range(2, min(chain.depth, SEARCHED) + 1)),
-    ]
-    return _replayed(chain, candidates)
-
-
-@lru_cache(maxsize=4)
-def _revolves(chain: Chain) -> list[tuple[Schedule, Cost]]:
-    return _replayed(chain, [revolve(slots=slots) for slots in _searched(chain.depth)])
-
-
-def _replayed(chain: Chain, schedules: list[Schedule]) -> list[tuple[Schedule, Cost]]:
-    return [(schedule, replay(chain, schedule(chain))) for schedule in schedules]
-
-
 def _bound(chain: Chain, schedule: Schedule) -> Schedule:
     schedule(chain)  # raises ValueError where the budget is too small
     return schedule
@@ -232,10 +206,10 @@ def _bound(chain: Chain, schedule: Schedule) -> Schedule:
 
 _SEARCHES: dict[str, _Search] = {
     "store_all": lambda chain, room: store_all(),
-    "periodic": lambda chain, room: _cheapest(_periodics(chain), room),
+    "periodic": lambda chain, room: _cheapest(periodics(chain), room),
     "sqrt": lambda chain, room: sqrt(),
     "greedy": lambda chain, room: _bound(chain, greedy(budget_bytes=max(1, room))),
-    "revolve": lambda chain, room: _cheapest(_revolves(chain), room),
+    "revolve": lambda chain, room: _cheapest(revolves(chain), room),
     **{
         f"evicting {heuristic}": lambda chain, room, heuristic=heuristic: _bound(
             chain, evicting(budget_bytes=max(1, room), heuristic=heuristic)

@@ -13,7 +13,7 @@ Two dynamic programmes answer, by depth:
 - beyond, *persistent*: an after that is kept stays until it is served. O(L^3) vector operations. A floating schedule
   of a chain of unequal layers can be cheaper, or fit a smaller budget; how often and by how much is measured by
   `make optimality`. Beyond `POSITIONS` layers groups of them share a place for a checkpoint, and the answer is the
-  better of that and of eviction: good, but no optimum.
+  best of that and of what every other schedule of the registry finds: good, but no optimum.
 
 Held bytes are counted in units. Where the sizes have a large common divisor, as equal widths do, the count is exact.
 Otherwise sizes are rounded to the nearest unit, and the plan is replayed in bytes: units are left unused until its
@@ -22,6 +22,7 @@ the class does less work than that.
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import lru_cache
 
 import numpy as np
@@ -31,7 +32,9 @@ from networks.layer_lists import check_count
 from networks.schedules._floating import FloatingLeastPeak, FloatingProgramme
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
+from networks.schedules.candidates import periodics, revolves
 from networks.schedules.evicting import HEURISTICS, evict
+from networks.schedules.greedy import greedy
 from networks.schedules.replay import Cost, replay
 from networks.schedules.signature import Keep, Schedule
 from networks.schedules.store_all import store_all
@@ -106,10 +109,16 @@ def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | Non
 
 
 def _better(chain: Chain, keep: Keep, budget_bytes: int) -> Keep:
-    """`keep`, or eviction where that does less work: it may, where plans are rounded, grouped or persistent."""
+    """`keep`, or a rival that does less work: one may, where plans are rounded, grouped or persistent."""
     evictions = (evict(chain, budget_bytes, heuristic) for heuristic in HEURISTICS.values())
     costs = {one: replay(chain, one) for one in (keep, *evictions)}
-    return min((one for one in costs if costs[one].peak_bytes <= budget_bytes), key=lambda one: costs[one][1:])
+    if chain.depth > POSITIONS:
+        costs |= {schedule(chain): cost for schedule, cost in (*periodics(chain), *revolves(chain))}
+        with suppress(ValueError):  # greedy checkpoints may need more
+            walked = greedy(budget_bytes=budget_bytes)(chain)
+            costs[walked] = replay(chain, walked)
+    fitting = (one for one, cost in costs.items() if cost.peak_bytes <= budget_bytes)
+    return min(fitting, key=lambda one: (costs[one].forward_flops, costs[one].peak_bytes))
 
 
 def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, cost: Cost, spares: range) -> Keep:
