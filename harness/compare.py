@@ -1,6 +1,8 @@
 """The compare command: what has changed from one results folder to another, cell by cell."""
 
 import json
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from harness import provenance
-from harness.page import page
+from harness.page import named, page
 from harness.recorded import cell_of, read_origin, read_tables
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 GATE_FAILED = 1
 SIGNIFICANT = 0.05
+
+PEAKS = ("memory", "peers_memory")
+SECONDS = {"time": "step_seconds", "peers_time": "step_seconds", "training": "epoch_seconds"}
+"""The tables whose peaks are compared, and those whose times are, with the column that has them."""
 
 
 def compare(
@@ -33,116 +39,118 @@ def compare(
 ) -> None:
     """Compare two results folders, cell by cell.
 
-    Memory: the difference of memray's peaks, in bytes. Time: the ratio of the median steps, B to A, with its 95 %
-    interval; it is significant where a Mann-Whitney test says so at 5 %, corrected by Holm's method for the number of
-    cells. Times of different machines, or of a busy one, tell nothing about the code.
+    Memory: the difference of memray's peaks, in bytes. Time: the ratio of the median steps or epochs, B to A, with its
+    95 % interval; it is significant where a Mann-Whitney test says so at 5 %, corrected by Holm's method for the number
+    of cells. Times of different machines, or of a busy one, tell nothing about the code. Resident peaks are not
+    compared, for they differ from run to run.
+
+    A gate fails, too, where a cell that is finished in A has failed in B.
 
     Exit code: 0, or 1 if a gate failed, 2 for bad input.
     """
     if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
         raise ValueError(f"--fail-if-slower must be a ratio above 0, such as 1.05, got {fail_if_slower}")
     origins = [read_origin(folder) for folder in (a, b)]
-    tables = [read_tables(folder) for folder in (a, b)]
-    for gate, name in ((fail_if_memory_grows, "memory"), (fail_if_slower is not None, "time")):
-        for folder, read in zip((a, b), tables, strict=True):
-            if gate and name not in read:
-                raise ValueError(f"{folder}: has no {name}.csv, which the gate needs")
-    answer = {"differs": provenance.differences(*origins), **_compared(*tables)}
-    failures = _failures(answer, memory=fail_if_memory_grows, slower=fail_if_slower)
+    compared = _compared(*(read_tables(folder) for folder in (a, b)))
+    failures = [
+        *(_failures(compared, PEAKS, _growth) if fail_if_memory_grows else ()),
+        *(_failures(compared, SECONDS, partial(_slowness, limit=fail_if_slower)) if fail_if_slower else ()),
+    ]
+    answer = {"differs": provenance.differences(*origins), **compared, "failures": failures}
     if as_json:
-        print(json.dumps({**answer, "failures": failures}, indent=2))
+        print(json.dumps(answer, indent=2))
     else:
-        _print(answer, failures)
+        _print(answer)
     if failures:
         raise typer.Exit(GATE_FAILED)
 
 
 def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dict[str, Any]:
+    """By table the cells that both folders have finished, and the ids of those that one alone has."""
     from harness.differences import memory_differences, only_in, time_differences  # imports pandas and scipy
 
-    cells = {
-        row["cell_id"]: cell_of(row)
-        for tables in (a, b)
-        for name in ("memory", "time")
-        if name in tables
-        for row in tables[name].drop_duplicates("cell_id").to_dict("records")
-    }
     answer: dict[str, Any] = {}
-    for name, compared in (("memory", memory_differences), ("time", time_differences)):
-        if name in a and name in b:
-            rows = compared(a[name], b[name]).to_dict("records")
-            only = {"only_in_a": only_in(a[name], b[name]), "only_in_b": only_in(b[name], a[name])}
-            answer[name] = {"cells": [_named(row, cells) for row in rows], **only}
+    for name in (name for name in (*PEAKS, *SECONDS) if name in a and name in b):
+        tables = a[name], b[name]
+        cells = {
+            row["cell_id"]: named(cell_of(row))
+            for table in tables
+            for row in table.drop_duplicates("cell_id").to_dict("records")
+        }
+        rows = memory_differences(*tables) if name in PEAKS else time_differences(*tables, seconds=SECONDS[name])
+        lost = only_in(*tables)
+        answer[name] = {
+            "cells": [{"cell": cells[row["cell_id"]], **row} for row in rows.to_dict("records")],
+            "only_in_a": lost,
+            "only_in_b": only_in(*reversed(tables)),
+            "failed_in_b": [cells[cell_id] for cell_id in lost if cell_id in set(b[name]["cell_id"])],
+        }
     if not answer:
-        raise ValueError("nothing to compare: the two folders have neither memory.csv nor time.csv in common")
+        raise ValueError(f"nothing to compare: the folders have none of {', '.join((*PEAKS, *SECONDS))} in common")
     return answer
 
 
-def _named(row: dict[str, Any], cells: dict[str, Any]) -> dict[str, Any]:
-    cell = cells[row["cell_id"]]
-    return {"cell_id": row["cell_id"], "layers": cell.layers, "batch": cell.batch, "variant": cell.variant, **row}
+def _failures(compared: dict[str, Any], names: Iterable[str], worse: Callable[[dict[str, Any]], str]) -> list[str]:
+    """The cells of these tables that fail a gate, in words; `worse` tells what is wrong with one, if anything is."""
+    tables = [compared[name] for name in names if name in compared]
+    cells = [row for table in tables for row in table["cells"]]
+    failed = [cell for table in tables for cell in table["failed_in_b"]]
+    if not cells and not failed:
+        raise ValueError(f"a gate has nothing to compare: no cell is finished in both folders' {' or '.join(names)}")
+    told = [f"{row['cell']}: {problem}" for row in cells if (problem := worse(row))]
+    return [*told, *(f"{cell}: has failed in B" for cell in failed)]
 
 
-def _failures(answer: dict[str, Any], *, memory: bool, slower: float | None) -> list[str]:
-    """The cells at which a gate fails, in words."""
-    failures = []
-    for row in answer["memory"]["cells"] if memory else ():
-        if row["difference_bytes"] > 0:
-            failures.append(f"{_where(row)}: the peak grows by {row['difference_bytes']:,} bytes")
-    for row in answer["time"]["cells"] if slower is not None else ():
-        if row["p_value"] < SIGNIFICANT and row["time_ratio"] > slower:
-            failures.append(f"{_where(row)}: takes {row['time_ratio']:.3f} times as long")
-    return failures
+def _growth(row: dict[str, Any]) -> str:
+    difference = row["difference_bytes"]
+    return f"the peak grows by {difference:,} bytes" if difference > 0 else ""
 
 
-def _where(row: dict[str, Any]) -> str:
-    return f"{row['layers']}, batch {row['batch']}, {row['variant']} ({row['cell_id']})"
+def _slowness(row: dict[str, Any], *, limit: float) -> str:
+    slower = row["p_value"] < SIGNIFICANT and row["time_ratio"] > limit
+    return f"takes {row['time_ratio']:.3f} times as long" if slower else ""
 
 
-def _print(answer: dict[str, Any], failures: list[str]) -> None:
+def _print(answer: dict[str, Any]) -> None:
     console = page()
     for line in answer["differs"]:
         console.print(f"warning: not measured alike: {line}")
-    for name, table in (("memory", _memory_table), ("time", _time_table)):
-        if name in answer:
-            cells = answer[name]["cells"]
-            console.print(*table(cells))
-            for folder in "ab":
-                only = answer[name][f"only_in_{folder}"]
-                if only:
-                    console.print(f"{name}: finished in {folder.upper()} alone: {', '.join(only)}")
-    for line in failures:
+    for name in (name for name in (*PEAKS, *SECONDS) if name in answer):
+        compared = answer[name]
+        console.print(*(_memory if name in PEAKS else _time)(name, compared["cells"]))
+        for folder in "ab":
+            only = compared[f"only_in_{folder}"]
+            if only:
+                console.print(f"{name}: finished in {folder.upper()} alone: {', '.join(only)}")
+    for line in answer["failures"]:
         console.print(f"failed: {line}")
 
 
-def _memory_table(cells: list[dict[str, Any]]) -> tuple[Table, str]:
+def _memory(name: str, cells: list[dict[str, Any]]) -> Iterator[Table | str]:
     changed = [row for row in cells if row["difference_bytes"]]
-    table = _table("peak in A", "peak in B", "difference")
-    for row in changed:
-        numbers = f"{row['a_bytes']:,}", f"{row['b_bytes']:,}", f"{row['difference_bytes']:+,}"
-        table.add_row(row["cell_id"], row["layers"], str(row["batch"]), row["variant"], *numbers)
-    summary = f"memory: {len(cells) - len(changed)} of {len(cells)} cells equal to the byte"
-    return (table, summary) if changed else (summary,)
+    if changed:
+        table = _table("peak in A", "peak in B", "difference")
+        for row in changed:
+            table.add_row(row["cell"], f"{row['a_bytes']:,}", f"{row['b_bytes']:,}", f"{row['difference_bytes']:+,}")
+        yield table
+    yield f"{name}: {len(cells) - len(changed)} of {len(cells)} cells equal to the byte"
 
 
-def _time_table(cells: list[dict[str, Any]]) -> tuple[Table, str]:
+def _time(name: str, cells: list[dict[str, Any]]) -> Iterator[Table | str]:
     table = _table("B / A", "95 % interval", "p (Holm)")
-    significant = [row for row in cells if row["p_value"] < SIGNIFICANT]
     for row in cells:
         interval = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
         mark = "*" if row["p_value"] < SIGNIFICANT else " "
         p_value = "< 0.001" if row["p_value"] < 0.001 else f"{row['p_value']:.3f}"
-        numbers = f"{row['time_ratio']:.3f}", interval, f"{p_value} {mark}"
-        table.add_row(row["cell_id"], row["layers"], str(row["batch"]), row["variant"], *numbers)
-    slower = sum(row["time_ratio"] > 1 for row in significant)
-    faster = len(significant) - slower
-    return table, f"time: of {len(cells)} cells {slower} significantly slower in B, {faster} faster"
+        table.add_row(row["cell"], f"{row['time_ratio']:.3f}", interval, f"{p_value} {mark}")
+    yield table
+    significant = [row["time_ratio"] > 1 for row in cells if row["p_value"] < SIGNIFICANT]
+    slower, faster = significant.count(True), significant.count(False)
+    yield f"{name}: of {len(cells)} cells {slower} significantly slower in B, {faster} faster"
 
 
 def _table(*numbers: str) -> Table:
-    table = Table("cell", "layers", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("batch", justify="right")
-    table.add_column("variant")
+    table = Table("cell", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in numbers:
         table.add_column(name, justify="right")
     return table

@@ -16,8 +16,8 @@ def memory_differences(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return both.assign(difference_bytes=both["b_bytes"] - both["a_bytes"]).reset_index()
 
 
-def time_differences(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Cells finished in both time tables: `time_ratio` of the median step in `b` to that in `a`, and how sure it is.
+def time_differences(a: pd.DataFrame, b: pd.DataFrame, *, seconds: str) -> pd.DataFrame:
+    """Cells finished in both time tables: `time_ratio` of the medians of `seconds` in `b` to `a`, and how sure it is.
 
     `ratio_low` and `ratio_high` are the percentile bootstrap's 95 % interval of that ratio. `p_value` is of
     Mann and Whitney's two-sided test that the times are alike, corrected by Holm's method for the number of cells.
@@ -25,10 +25,8 @@ def time_differences(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     Known gap: the repeats of a cell come from one process. What differs from process to process, or has changed on the
     machine between the two runs, counts as a difference of the cells.
     """
-    seconds = [
-        table.query("status == 'ok'").groupby("cell_id", sort=False)["step_seconds"].agg(np.array) for table in (a, b)
-    ]
-    both = pd.concat(seconds, axis=1, keys=["a", "b"], join="inner")
+    times = [table.query("status == 'ok'").groupby("cell_id", sort=False)[seconds].agg(np.array) for table in (a, b)]
+    both = pd.concat(times, axis=1, keys=["a", "b"], join="inner")
     rows = [{"cell_id": cell_id, **_ratio(before, after)} for cell_id, before, after in both.itertuples()]
     table = pd.DataFrame(rows, columns=["cell_id", "time_ratio", "ratio_low", "ratio_high", "p_value"])
     return table.assign(p_value=holm(table["p_value"].to_numpy(dtype="float64")))

@@ -1,5 +1,6 @@
 """Two results folders against each other, and the gates on what has changed."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from harness.__main__ import app
 from harness.cell import Job
 from harness.differences import holm, memory_differences, time_differences
 from harness.executors import Outcome
+from harness.page import named
+from harness.provenance import ROOT
 from harness.rows import rows_of
 from harness.store import Store
 
@@ -27,7 +30,9 @@ ENVIRONMENT = {
 }
 
 
-def write(folder: Path, *, grows: int = 0, slower: float = 1.0, cells=CELLS, environment=ENVIRONMENT) -> Path:
+def write(
+    folder: Path, *, grows: int = 0, slower: float = 1.0, cells=CELLS, killed=(), environment=ENVIRONMENT
+) -> Path:
     """Results in which the first cell takes `grows` bytes more, and all steps `slower` times as long."""
     memory = {cell: memory_row(cell) for cell in cells}
     for name in ("memray_peak_bytes", "memray_forward_peak_bytes", "memray_backward_peak_bytes", "memray_other_bytes"):
@@ -41,10 +46,13 @@ def write(folder: Path, *, grows: int = 0, slower: float = 1.0, cells=CELLS, env
         ]
         for one in seconds.tolist()
     ]
-    jobs = [Job(measure="memory", cells=(cell,)) for cell in cells]
+    outcomes = {
+        cell: Outcome(None, "out of luck", fault="killed") if cell in killed else Outcome([[row]])
+        for cell, row in memory.items()
+    }
     rows = {
         "memory": [
-            row for job, cell in zip(jobs, cells, strict=True) for row in rows_of(job, Outcome([[memory[cell]]]))
+            row for cell, outcome in outcomes.items() for row in rows_of(Job(measure="memory", cells=(cell,)), outcome)
         ],
         "time": rows_of(Job(measure="time", cells=tuple(cells)), Outcome(times)),
     }
@@ -73,7 +81,7 @@ def test_a_byte_more_fails_the_memory_gate_and_only_that(a, tmp_path):
     b = write(tmp_path / "b", grows=1)
     result = compare(a, b, "--fail-if-memory-grows")
     assert result.exit_code == 1
-    assert f"failed: 64,128x3,10, batch 64, store-all ({STORE_ALL.cell_id}): the peak grows by 1 bytes" in result.stdout
+    assert f"failed: {named(STORE_ALL)}: the peak grows by 1 bytes" in result.stdout
     assert compare(a, b, "--fail-if-slower", 1.05).exit_code == 0
     assert compare(b, a, "--fail-if-memory-grows").exit_code == 0
 
@@ -128,10 +136,35 @@ def test_a_folder_without_results_is_one_line(a, tmp_path):
     )
 
 
-def test_a_gate_needs_its_table(a, tmp_path):
+def test_a_gate_needs_cells_to_compare(a, tmp_path):
     (a / "time.csv").unlink()
     result = compare(a, a, "--fail-if-slower", 1.05)
-    assert (result.exit_code, result.stderr) == (2, f"{a}: has no time.csv, which the gate needs\n")
+    line = "a gate has nothing to compare: no cell is finished in both folders' time or peers_time or training\n"
+    assert (result.exit_code, result.stderr) == (2, line)
+    b = write(tmp_path / "b", cells=[replace(STORE_ALL, seed=9)])
+    assert compare(a, b).exit_code == 0
+    assert compare(a, b, "--fail-if-memory-grows").exit_code == 2
+
+
+def test_a_cell_that_fails_in_b_fails_the_gate(a, tmp_path):
+    b = write(tmp_path / "b", killed=CELLS[:1])
+    result = compare(a, b, "--fail-if-memory-grows")
+    assert result.exit_code == 1
+    assert f"failed: {named(STORE_ALL)}: has failed in B" in result.stdout
+    assert compare(a, b, "--fail-if-slower", 1.05).exit_code == 0
+    assert compare(b, a, "--fail-if-memory-grows").exit_code == 0
+
+
+@pytest.mark.parametrize(("folder", "table"), [("peers", "peers_memory"), ("training", "training")])
+def test_frameworks_and_trainings_are_compared_as_well(folder, table):
+    result = compare(ROOT / "results" / folder, ROOT / "results" / folder, "--json")
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)[table]["cells"]
+    with (ROOT / "results" / folder / f"{table}.csv").open() as file:
+        assert {row["cell_id"] for row in rows} == {
+            row["cell_id"] for row in csv.DictReader(file) if row["status"] == "ok"
+        }
+    assert all(row["cell"].endswith(f"({row['cell_id']})") for row in rows)
 
 
 def test_holm_controls_the_family_as_by_hand():
@@ -165,7 +198,7 @@ def test_the_interval_of_a_ratio_holds_the_truth():
     generator = np.random.default_rng(29)
     before = generator.lognormal(sigma=0.05, size=(40, 15))
     after = 1.2 * generator.lognormal(sigma=0.05, size=(40, 15))
-    ratios = time_differences(table(before), table(after))
+    ratios = time_differences(table(before), table(after), seconds="step_seconds")
     assert ((ratios["ratio_low"] <= 1.2) & (ratios["ratio_high"] >= 1.2)).sum() >= 36
     assert (ratios["p_value"] < 0.05).all()
 
