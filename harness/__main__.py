@@ -1,5 +1,6 @@
 """The command line: `python -m harness`."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -34,7 +35,7 @@ from harness.room import available_bytes, run_if_it_fits
 from harness.rows import predict
 from harness.runner import Execute, Run, RunAbortedError
 from harness.side_by_side import peers_command
-from harness.sizes import parse_bytes
+from harness.sizes import format_bytes, parse_bytes
 from harness.store import DamagedError, Store
 from harness.trace import trace
 from harness.verify import verify
@@ -178,7 +179,13 @@ def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str 
     """The limits of the command line, and of the experiment where that has none."""
     given = {"timeout": timeout, "memory_limit": None if memory_limit is None else parse_bytes(memory_limit)}
     asked = {name: limit for name, limit in given.items() if limit is not None}
-    return Limits(**{**experiment.limits.model_dump(), **asked})
+    limits = Limits(**{**experiment.limits.model_dump(), **asked})
+    if limits.memory_limit is not None and sys.platform != "linux":
+        raise ValueError(
+            f"memory_limit of {format_bytes(limits.memory_limit)} needs Linux, which bounds what another process "
+            "reserves (prlimit); run without it"
+        )
+    return limits
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,16 @@ def code_sha256() -> str:
         *(file for file in sorted(networks.glob("**/*.py")) if file not in planning),
         *(file for name in ROWS_COME_FROM for file in sorted(ROOT.glob(f"harness/{name}.py"))),
     ]
+    stats = (file.stat() for file in files)
+    return _sha256(ROOT, tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True)))
+
+
+@lru_cache(maxsize=1)  # a run asks after each job
+def _sha256(root: Path, stamped: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of the names under `root` and the contents of files, which are read again once a time or size has changed."""
     code = hashlib.sha256()
-    for file in files:
-        code.update(f"{file.relative_to(ROOT).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    for file, _, _ in stamped:
+        code.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes() + b"\0")
     return code.hexdigest()
 
 

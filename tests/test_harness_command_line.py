@@ -162,6 +162,19 @@ def test_a_wrong_limit_is_one_line_and_exit_code_2(experiment, tmp_path, options
     assert (result.exit_code, result.stderr) == (2, f"{line}\n")
 
 
+@pytest.mark.parametrize("given", ["option", "file"])
+def test_a_memory_limit_needs_linux(experiment, tmp_path, monkeypatch, given):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    if given == "file":
+        experiment.write_text(TEXT + '[limits]\nmemory_limit = "2GiB"\n')
+    options = ["--memory-limit", "2GiB"] if given == "option" else []
+    result = invoke("run", experiment, "--results", tmp_path, *options)
+    line = (
+        "memory_limit of 2.00 GiB needs Linux, which bounds what another process reserves (prlimit); run without it\n"
+    )
+    assert (result.exit_code, result.stderr) == (2, line)
+
+
 def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(experiment, start, tmp_path):
     with start("run", experiment, "--results", tmp_path / "undisturbed") as undisturbed:
         undisturbed.communicate()
