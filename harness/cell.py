@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +45,11 @@ class Cell:
     seed: int
     peer: str | None = None
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All of them by name."""
+        return {name: getattr(self, name) for name in PARAMETERS}
+
     @cached_property
     def widths(self) -> list[int]:
         """The layer list itself: `[64, 128, .., 10]`."""
@@ -67,7 +72,7 @@ class Cell:
 
     @cached_property
     def cell_id(self) -> str:
-        return digest(asdict(self))
+        return digest(self.parameters)
 
     @property
     def store_all(self) -> "Cell":
@@ -118,6 +123,9 @@ class Cell:
         return name if self.step == "backward" else f"{name} {self.step}"
 
 
+PARAMETERS = tuple(parameter.name for parameter in fields(Cell))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """What one fresh process measures: cells that belong together, one measure and its settings.
@@ -134,7 +142,7 @@ class Job:
         """The job as JSON data, which is what a worker reads."""
         return {
             "measure": self.measure,
-            "cells": [asdict(cell) for cell in self.cells],
+            "cells": [cell.parameters for cell in self.cells],
             "settings": dict(self.settings),
         }
 

@@ -8,6 +8,7 @@ import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -215,13 +216,14 @@ class Experiment(StrictTable):
 
     def cells(self) -> list[Cell]:
         """The cells of every grid, each once, the variants of a comparison group beside each other."""
-        return [cell for cells in self._groups() for cell in cells]
+        return [cell for cells in self._groups for cell in cells]
 
     @property
     def frameworks(self) -> list[str]:
         """The other frameworks whose steps are measured."""
         return sorted({cell.framework for cell in self.cells() if cell.peer})
 
+    @cached_property
     def _groups(self) -> list[list[Cell]]:
         groups: dict[Cell, dict[Cell, None]] = {}
         for cell in (cell for grid in self._grids for cell in grid.cells()):
@@ -242,7 +244,7 @@ class Experiment(StrictTable):
         return [job for measure in MEASURES if measure in self.measure for job in self._jobs_of(measure)]
 
     def _jobs_of(self, measure: str) -> Iterator[Job]:
-        for cells in self._groups():
+        for cells in self._groups:
             if measure == "training":  # which is by train_step, whatever else the grid measures
                 cells = dict.fromkeys(replace(cell, step="train_step") for cell in cells)
             if measure in ("time", "training"):

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import provenance
-from harness.cell import Cell
+from harness.cell import PARAMETERS, Cell
 from harness.peers import OWN
 from harness.tables import TABLES
 
@@ -47,7 +46,7 @@ def cell_of(row: Mapping[str, Any]) -> Cell:
     Raises:
         ValueError: they are not those that the row's `cell_id` was made from.
     """
-    names = [field.name for field in fields(Cell) if field.name in row]
+    names = [name for name in PARAMETERS if name in row]
     parameters = {name: None if row[name] != row[name] else row[name] for name in names}  # nan, for missing text
     if row.get("framework", OWN) != OWN:
         parameters["peer"] = f"{row['framework']}.{row['variant'].partition(' ')[0]}"

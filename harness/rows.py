@@ -1,6 +1,5 @@
 """From a job and what its worker answered to the rows of a table, the prediction beside what was measured."""
 
-from dataclasses import replace
 from functools import lru_cache
 
 from harness.cell import Cell, Job
@@ -9,19 +8,16 @@ from harness.store import Row
 from harness.tables import FRAMEWORK_COLUMNS, KEY_COLUMNS, TABLES
 from networks import Trace, dry_run
 
+_dry_run = lru_cache(maxsize=256)(dry_run)
+
 PREDICTED = ("forward_steps", "forward_flops", "hits", "misses", "peak_cached_layers")
 """Counts that a step has in common with its dry run: known of a cell even where it could not be measured."""
 
 
 def predict(cell: Cell) -> Trace:
     """What one training step of `cell` would do, by dry run."""
-    return _predict(replace(cell, activation="relu", seed=0))  # which make no difference
-
-
-@lru_cache(maxsize=256)
-def _predict(cell: Cell) -> Trace:
-    return dry_run(
-        cell.widths,
+    return _dry_run(
+        tuple(cell.widths),
         batch=cell.batch,
         dtype=cell.dtype,
         step=cell.step,

@@ -6,6 +6,7 @@ afterwards, by whatever library, to standard error. It lives no longer than the 
 """
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -153,6 +154,7 @@ def main() -> int:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         _die_with_parent(int(sys.argv[1]))
         job = Job.from_request(json.load(sys.stdin))
+        gc.freeze()  # what the imports have made is no garbage: no collection before a step need look at it
         try:
             probes.require_one_thread()
             result = {"rows": MEASURES[job.measure](job)}

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from networks.cache import CacheTracker, Event, Recorded, events, live_bytes_after
-from networks.chain import Chain, chain_of
+from networks.chain import Chain
 from networks.checkpointing import NetworkWithCheckpointing
-from networks.layer_lists import check_count, check_layers
+from networks.layer_lists import check_count
 from networks.layers import DenseLayer
 from networks.network import Network
 from networks.optimizers import SGD
 from networks.schedules import Schedule
-from networks.validation import check_dtype
 
 STEPS = ("backward", "train_step")
 """How a step ends: with the parameter deltas that `backward` returns, or with the update in `train_step`."""
@@ -156,15 +155,15 @@ def dry_run(
         raise ValueError(f"step must be {' or '.join(map(repr, STEPS))}, got {step!r}")
     if micro_batch is not None and step != "train_step":
         raise ValueError(f"micro_batch={micro_batch!r} goes with step='train_step', got step={step!r}")
-    chain = chain_of(check_layers(layers), check_count("batch", batch), check_dtype(dtype).itemsize)
     if checkpoint_frequency is None and schedule is None:
         if recompute != "segment":
             raise ValueError(f"recompute={recompute!r} goes with checkpoint_frequency; store-all recomputes nothing")
-        network = _DryNetwork(chain.layers, dtype=dtype)
+        network = _DryNetwork(layers, dtype=dtype)
     else:
         options = {"checkpoint_frequency": checkpoint_frequency, "recompute": recompute, "schedule": schedule}
-        network = _DryNetworkWithCheckpointing(chain.layers, dtype=dtype, **options)
-    inputs, labels = (_Shape(chain.batch, columns, chain.itemsize) for columns in (chain.layers[0], 1))
+        network = _DryNetworkWithCheckpointing(layers, dtype=dtype, **options)
+    rows, itemsize = check_count("batch", batch), network.dtype.itemsize
+    inputs, labels = (_Shape(rows, columns, itemsize) for columns in (network.layers[0], 1))
     if step == "backward":
         network.forward(inputs)
         network.backward(labels)

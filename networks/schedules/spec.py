@@ -2,13 +2,15 @@
 
 import ast
 import inspect
+from functools import lru_cache
 
 from networks.schedules import FACTORIES
 from networks.schedules.signature import Schedule
 
 
+@lru_cache(maxsize=256)
 def parse_schedule(text: str) -> Schedule:
-    """Return the schedule that `text` names: a factory of the registry, called with literal arguments."""
+    """Return the schedule that `text` names, one and the same: a factory of the registry, called with literals."""
     try:
         call = ast.parse(text.strip(), mode="eval").body
         name = call.func.id
