@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from harness.experiment import Experiment
+from harness.frameworks import named
+from harness.schemas import read_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -51,3 +53,31 @@ def test_its_table_is_the_committed_results():
             peak = peaks[int(depth), frequency]
             saved = max(0, 1 - peak / store_all[int(depth)])
             assert cell == f"{peak / 2**20:.1f} MiB ({saved:.0%})"
+
+
+FRAMEWORKS = {
+    "ours, store-all": "ours store-all",
+    "ours, every n-th saved": "ours checkpoint, n = {n}",
+    "the same by `train_step`": "ours train step, n = {n}",
+    "PyTorch, plain": "torch store-all",
+    "PyTorch, `checkpoint`": "torch checkpoint, n = {n}",
+    "JAX, plain": "jax store-all",
+    "JAX, `jax.checkpoint`": "jax checkpoint, n = {n}",
+    "JAX, `jax.checkpoint` under `lax.scan`": "jax scan checkpoint, n = {n}",
+    "scikit-learn": "sklearn backprop",
+}
+
+
+def test_its_table_of_frameworks_is_the_committed_results():
+    measured = named(read_table(ROOT / "results/peers/peers_memory.csv"))
+    peaks = measured.set_index(["layers", "batch", "name"]).memray_peak_bytes
+    (table,) = re.findall(r"^\| peak of one step .*?\n\n", README, flags=re.MULTILINE | re.DOTALL)
+    header, _, *rows = (line.strip("| ").split(" | ") for line in table.split("\n") if line)
+    networks = re.findall(r"`([^`]+)`, batch (\d+)", " ".join(header))
+    assert len(networks) == 3
+    assert len(rows) == len(FRAMEWORKS)
+    for (variant, *cells), name in zip(rows, FRAMEWORKS.values(), strict=True):
+        assert FRAMEWORKS[variant.removesuffix(" (n = 2, 4, 16)")] == name
+        for (layers, batch), n, cell in zip(networks, (2, 4, 16), cells, strict=True):
+            peak = peaks.get((layers, int(batch), name.format(n=n)))
+            assert cell == ("-" if peak is None else f"{peak / 2**20:.1f} MiB")
