@@ -23,6 +23,7 @@ from harness import provenance
 from harness.cell import Job, digest
 from harness.executors import SETTINGS, Outcome, run_in_subprocess
 from harness.pool import BESIDE_OTHERS
+from harness.room import available_bytes, needed_bytes
 from harness.runner import RunAbortedError
 
 Measure = Callable[[Job], Outcome]
@@ -133,8 +134,16 @@ def measure_here(request: Mapping[str, Any], *, run: Measure, code: str, framewo
             "start it in a checkout of the same commit, or stop it"
         )
     job = Job.from_request(request)
-    with _at_work(alone=job.measure not in BESIDE_OTHERS):
+    with _at_work(alone=not _has_room_beside_others(job)):
         return replace(run(job), place=this_place(frameworks))
+
+
+def _has_room_beside_others(job: Job) -> bool:
+    """Whether `job` counts bytes and needs no more than its share of this machine, a processor's part of its memory.
+
+    Nobody on a node knows all that runs there, so the shares are equal: what needs more waits until it is alone.
+    """
+    return job.measure in BESIDE_OTHERS and needed_bytes(job) * (os.cpu_count() or 1) <= available_bytes()
 
 
 def code_id() -> str:

@@ -1,9 +1,25 @@
 """Cells for the harness's tests, and what a worker would answer about them."""
 
+import sys
 from typing import Any
 
 from harness.cell import Cell, Job
 from harness.rows import predict
+
+FAILING_IN_ITS_STEP = (
+    sys.executable,
+    "-c",
+    "import memray, sys; from harness import worker; from networks import Network\n"
+    "backward, tracking = Network.backward, []\n"
+    "class Tracker(memray.Tracker):\n"
+    "    def __enter__(self): tracking.append(True); return super().__enter__()\n"
+    "def fail(network, y):\n"
+    "    if tracking: raise RuntimeError('in the measured step')\n"
+    "    return backward(network, y)\n"
+    "memray.Tracker, Network.backward = Tracker, fail\n"
+    "sys.exit(worker.main())",
+)
+"""The command of a worker that fails once memray watches it, which leaves a capture."""
 
 REPEATS = 2
 SECONDS = 0.25

@@ -3,18 +3,22 @@
 import csv
 import fcntl
 import itertools
+import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import memray
 import pytest
-from cells import store_all_cell
+from cells import FAILING_IN_ITS_STEP, store_all_cell
 from distributed import KilledWorker
 from typer.testing import CliRunner
 
-from harness import cluster, provenance
+from harness import cluster, provenance, room
 from harness.__main__ import app
 from harness.cell import Job
 from harness.cluster import MACHINE_LOCK, connected
@@ -22,6 +26,7 @@ from harness.executors import Outcome, run_in_subprocess
 from harness.experiment import Experiment
 from harness.pool import Pool
 from harness.provenance import ROOT
+from harness.room import needed_bytes
 from harness.runner import Run, RunAbortedError
 from harness.store import Store
 
@@ -116,6 +121,24 @@ def test_the_command_line_measures_on_a_cluster_of_its_own(tmp_path):
     assert "4 cells, 0 failed, 0 measured earlier" in result.stdout
 
 
+def test_what_a_failed_cell_leaves_on_a_node_comes_back_to_where_show_names_it(tmp_path, monkeypatch):
+    def run(job, **options):
+        return run_in_subprocess(job, FAILING_IN_ITS_STEP, **options)
+
+    monkeypatch.setattr(room, "run_in_subprocess", run)
+    path = tmp_path / "tiny.toml"
+    path.write_text(TEXT.replace("checkpoint_frequency = [2, 3, 4]", 'network = ["Network"]').replace(', "time"', ""))
+    options = [str(path), "--results", str(tmp_path)]
+    result = CliRunner().invoke(app, ["run", *options, "--dask", "local:1"])
+    assert result.exit_code == 1
+    shown = CliRunner().invoke(app, ["show", *options]).stdout.splitlines()
+    assert "finished: 2 failed" in shown
+    record, capture, *_ = (Path(line.strip()) for line in shown if line.startswith("  /"))
+    assert "Traceback" in json.loads(record.read_text())["record"]["log"]
+    with memray.FileReader(capture) as reader:
+        assert reader.metadata.peak_memory > 0
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -173,8 +196,11 @@ def test_what_breaks_in_a_worker_is_said():
         list(execute(JOBS))
 
 
-@pytest.mark.parametrize(("measure", "shared"), [("memory", True), ("timeline", True), ("time", False)])
-def test_times_are_taken_alone_on_their_machine(monkeypatch, measure, shared):
+@pytest.mark.parametrize(
+    ("measure", "share", "shared"),
+    [("memory", 1, True), ("timeline", 1, True), ("memory", 0.99, False), ("time", 1, False)],
+)
+def test_times_and_what_needs_more_than_its_share_are_alone_on_their_machine(monkeypatch, measure, share, shared):
     def try_to_join(job):
         with MACHINE_LOCK.open() as file:
             try:
@@ -186,9 +212,11 @@ def test_times_are_taken_alone_on_their_machine(monkeypatch, measure, shared):
     def run(job):
         return Outcome([[{"joined": try_to_join(job)}]])
 
+    job = Job(measure=measure, cells=JOBS["one"].cells)
+    available = int(share * os.cpu_count() * needed_bytes(job))
+    monkeypatch.setattr(cluster, "available_bytes", lambda: available)
     monkeypatch.setattr(cluster, "this_place", lambda frameworks: {})
-    request = Job(measure=measure, cells=()).request()
-    outcome = cluster.measure_here(request, run=run, code=cluster.code_id(), frameworks=())
+    outcome = cluster.measure_here(job.request(), run=run, code=cluster.code_id(), frameworks=())
     assert outcome.rows == [[{"joined": shared}]]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import memray
 import pytest
-from cells import store_all_cell
+from cells import FAILING_IN_ITS_STEP, store_all_cell
 
 from harness import executors
 from harness.cell import Job
@@ -65,18 +65,7 @@ def test_a_worker_gets_the_job_and_its_answer_and_log_come_back():
 
 
 def test_the_capture_of_a_step_that_fails_is_kept_and_nothing_else_of_a_workers_files(tmp_path):
-    code = (
-        "import memray, sys; from harness import worker; from networks import Network\n"
-        "backward, tracking = Network.backward, []\n"
-        "class Tracker(memray.Tracker):\n"
-        "    def __enter__(self): tracking.append(True); return super().__enter__()\n"
-        "def fail(network, y):\n"
-        "    if tracking: raise RuntimeError('in the measured step')\n"
-        "    return backward(network, y)\n"
-        "memray.Tracker, Network.backward = Tracker, fail\n"
-        "sys.exit(worker.main())"
-    )
-    outcome = outcome_of(code)
+    outcome = run_in_subprocess(JOB, FAILING_IN_ITS_STEP)
     assert outcome.error == "RuntimeError: in the measured step"
     (tmp_path / "capture.bin").write_bytes(outcome.capture)
     with memray.FileReader(tmp_path / "capture.bin") as reader:
