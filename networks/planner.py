@@ -182,11 +182,16 @@ def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
 
 
 def _costed(chain: Chain, name: str, schedule: Schedule, budget_bytes: int) -> Row:
+    trace, allowance = _figures(chain, schedule)
+    return Row(name, schedule, trace, allowance, fits=trace.peak_bytes + allowance <= budget_bytes)
+
+
+@lru_cache(maxsize=64)  # rows of one schedule are asked for within several budgets
+def _figures(chain: Chain, schedule: Schedule) -> tuple[Trace, int]:
     step = "backward" if chain.deltas_pile_up else "train_step"
     dtype = f"float{8 * chain.itemsize}"
     trace = dry_run(chain.layers, batch=chain.batch, schedule=schedule, dtype=dtype, step=step)
-    allowance = allowance_bytes(trace)
-    return Row(name, schedule, trace, allowance, fits=trace.peak_bytes + allowance <= budget_bytes)
+    return trace, allowance_bytes(trace)
 
 
 def _cheapest(candidates: Iterable[tuple[Schedule, Cost]], room: int) -> Schedule:
@@ -199,24 +204,29 @@ def _cheapest(candidates: Iterable[tuple[Schedule, Cost]], room: int) -> Schedul
     return min(candidates, key=rank)[0]
 
 
+@lru_cache(maxsize=64)  # the same schedule is the same object, and remembers what it has solved
+def _made(factory: Callable[..., Schedule], **options: int | str) -> Schedule:
+    return factory(**options)
+
+
 def _bound(chain: Chain, schedule: Schedule) -> Schedule:
     schedule(chain)  # raises ValueError where the budget is too small
     return schedule
 
 
 _SEARCHES: dict[str, _Search] = {
-    "store_all": lambda chain, room: store_all(),
+    "store_all": lambda chain, room: _made(store_all),
     "periodic": lambda chain, room: _cheapest(periodics(chain), room),
-    "sqrt": lambda chain, room: sqrt(),
-    "greedy": lambda chain, room: _bound(chain, greedy(budget_bytes=max(1, room))),
+    "sqrt": lambda chain, room: _made(sqrt),
+    "greedy": lambda chain, room: _bound(chain, _made(greedy, budget_bytes=max(1, room))),
     "revolve": lambda chain, room: _cheapest(revolves(chain), room),
     **{
         f"evicting {heuristic}": lambda chain, room, heuristic=heuristic: _bound(
-            chain, evicting(budget_bytes=max(1, room), heuristic=heuristic)
+            chain, _made(evicting, budget_bytes=max(1, room), heuristic=heuristic)
         )
         for heuristic in HEURISTICS
     },
-    "optimal": lambda chain, room: optimal(budget_bytes=max(room, smallest_budget(chain))),
+    "optimal": lambda chain, room: _made(optimal, budget_bytes=max(room, smallest_budget(chain))),
 }
 """For each row of a plan: from what the budget leaves for the predicted peak, the best schedule of its kind."""
 
@@ -235,7 +245,7 @@ def _least(chain: Chain) -> Row:
 
     A schedule of a slightly higher peak may need a smaller allowance, for fewer events or objects.
     """
-    least = _costed(chain, "optimal", optimal(budget_bytes=smallest_budget(chain)), MOST_BYTES)
+    least = _costed(chain, "optimal", _made(optimal, budget_bytes=smallest_budget(chain)), MOST_BYTES)
     while fitting := [row for row in _rows(chain, least.smallest_budget_bytes - 1) if row.fits]:
         least = min(fitting, key=lambda row: row.smallest_budget_bytes)
     return least
