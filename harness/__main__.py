@@ -195,6 +195,8 @@ def _complaints() -> Iterator[None]:
         yield
     except (ValueError, RunAbortedError) as error:
         message = str(error)
+    except BrokenPipeError:
+        raise  # who reads the output has seen enough: typer ends without a word
     except OSError as error:
         message = f"{error.filename or 'results'}: {error.strerror}; what is finished is kept"
     else:
