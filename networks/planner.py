@@ -254,7 +254,10 @@ def _least(chain: Chain) -> Row:
 def _filling(row: Row) -> str:
     kind = row.dominant_kind
     share = row.trace.peak_bytes_by_kind[kind] / row.predicted_peak_bytes
-    return f"{share:.0%} of that are {kind.replace('_', ' ')}; {_REMEDIES[kind]}"
+    remedy = _REMEDIES[kind]
+    if kind == "parameter_deltas" and row.trace.chain.deltas_pile_up:
+        remedy += ", and train_step frees each layer's as it goes"
+    return f"{share:.0%} of that are {kind.replace('_', ' ')}; {remedy}"
 
 
 def _too_small(least: Row, budget_bytes: int) -> str:

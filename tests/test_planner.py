@@ -111,8 +111,13 @@ def test_a_budget_that_nothing_meets_names_the_smallest_one_what_fills_it_and_wh
         plan(LAYERS, batch=BATCH, budget_bytes=4 * MIB)
     assert f"a budget of {4 * MIB} bytes: the smallest that can be met is {smallest} bytes" in str(caught.value)
     assert str(caught.value).endswith("% of that are checkpoints; a smaller batch lowers them")
-    with pytest.raises(ValueError, match="% of that are parameter deltas; no schedule changes them: fewer or narrower"):
+    with pytest.raises(
+        ValueError, match="% of that are parameter deltas; no schedule changes them: fewer or narrower"
+    ) as caught:
         plan(DELTAS_DOMINATE, batch=16, budget_bytes=1000)
+    assert str(caught.value).endswith("lower them, and train_step frees each layer's as it goes")
+    with pytest.raises(ValueError, match=r"fewer or narrower layers lower them$"):
+        plan(DELTAS_DOMINATE, batch=1, budget_bytes=1000, step="train_step")
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -204,6 +205,13 @@ def test_the_command_prints_and_draws(tmp_path: Path, kind: str, magic: bytes):
     assert "run 1..11    5, 8            ━━━━●━━●━━━" in result.stdout
     assert f"picture: {path}" in result.stdout.replace("\n", "")
     assert path.read_bytes().startswith(magic)
+
+
+def test_a_train_step_is_shown_beside_store_alls_train_step(tmp_path: Path):
+    layers = ["--layers", "8,256x4,3", "--batch", 4, "--step", "train_step", "--output", tmp_path / "picture.svg"]
+    (peak,) = (line for line in invoke(*layers).stdout.splitlines() if line.startswith("peak "))
+    own, store_all = re.fullmatch(r"peak [\d,]+ bytes, (.*) \(store-all (.*)\)", peak).groups()
+    assert own == store_all
 
 
 @pytest.mark.parametrize(
