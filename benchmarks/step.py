@@ -47,7 +47,7 @@ class Case:
 
     @property
     def chain(self) -> Chain:
-        return Chain(tuple(parse_layers(self.layers)), self.batch, itemsize=4)
+        return Chain(parse_layers(self.layers), self.batch, itemsize=4)
 
 
 CASES = {

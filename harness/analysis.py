@@ -49,7 +49,7 @@ def floor_bytes(memory: pd.DataFrame) -> pd.Series:
 def chains(table: pd.DataFrame) -> list[Chain]:
     """The chain that each row's network trains on by `backward` and in one part."""
     return [
-        Chain(tuple(parse_layers(layers)), int(batch), np.dtype(dtype).itemsize)
+        Chain(parse_layers(layers), int(batch), np.dtype(dtype).itemsize)
         for layers, batch, dtype in zip(table["layers"], table["batch"], table["dtype"], strict=True)
     ]
 

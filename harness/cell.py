@@ -50,9 +50,9 @@ class Cell:
         """All of them by name."""
         return {name: getattr(self, name) for name in PARAMETERS}
 
-    @cached_property
-    def widths(self) -> list[int]:
-        """The layer list itself: `[64, 128, .., 10]`."""
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The layer list itself: `(64, 128, .., 10)`."""
         return parse_layers(self.layers)
 
     @property
@@ -93,7 +93,7 @@ class Cell:
         """The sizes that a schedule is bound to: those of a part where the step is run in parts."""
         rows, part_of = (self.batch, None) if self.micro_batch is None else (self.micro_batch, self.batch)
         piling_up = self.step == "backward"
-        return Chain(tuple(self.widths), rows, np.dtype(self.dtype).itemsize, piling_up, part_of)
+        return Chain(self.widths, rows, np.dtype(self.dtype).itemsize, piling_up, part_of)
 
     @property
     def checkpointing(self) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def plan_command(
     widths = parse_layers(layers)
     dtype = check_dtype(dtype).name
     piling_up = step != "train_step"
-    chain = Chain(tuple(widths), check_count("batch", batch), check_dtype(dtype).itemsize, deltas_pile_up=piling_up)
+    chain = Chain(widths, check_count("batch", batch), check_dtype(dtype).itemsize, deltas_pile_up=piling_up)
     held = bill(chain, samples=samples, optimizer=optimizer)
     budget_bytes = _budget_of_a_step(budget, budget_total, held)
     if max_depth and (budget is None or len(set(widths[1:-1])) != 1):

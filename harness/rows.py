@@ -17,7 +17,7 @@ PREDICTED = ("forward_steps", "forward_flops", "hits", "misses", "peak_cached_la
 def predict(cell: Cell) -> Trace:
     """What one training step of `cell` would do, by dry run."""
     return _dry_run(
-        tuple(cell.widths),
+        cell.widths,
         batch=cell.batch,
         dtype=cell.dtype,
         step=cell.step,

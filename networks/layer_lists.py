@@ -4,6 +4,7 @@ import itertools
 import numbers
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 MOST_LAYERS = 1_000_000
 """Most layers that a text may name, so that a slip of the finger does not fill the memory."""
@@ -37,7 +38,8 @@ def check_layers(layers: Iterable[int]) -> tuple[int, ...]:
     return tuple(check_count(f"layers[{position}]", width) for position, width in enumerate(widths))
 
 
-def parse_layers(text: str) -> list[int]:
+@lru_cache(maxsize=8)
+def parse_layers(text: str) -> tuple[int, ...]:
     """Read `"64,128x32,10"`: widths separated by commas, `WIDTHxTIMES` for a run of equal ones."""
     widths: list[int] = []
     for term in text.split(","):
@@ -48,7 +50,7 @@ def parse_layers(text: str) -> list[int]:
         if len(widths) + times > MOST_LAYERS + 1:
             raise ValueError(f"layers {text!r}: at most {MOST_LAYERS:,} layers can be named")
         widths += [int(match[1])] * times
-    return list(check_layers(widths))
+    return check_layers(widths)
 
 
 def format_layers(layers: Iterable[int]) -> str:

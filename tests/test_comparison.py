@@ -205,5 +205,5 @@ def test_growth_needs_a_network_of_equal_layers():
 
 
 def test_the_layers_of_growth_are_those_of_the_table(growing: pd.DataFrame):
-    assert parse_layers(growing.loc[("sqrt", 9), "layers"]) == [32] * 9 + [10]
+    assert parse_layers(growing.loc[("sqrt", 9), "layers"]) == (*[32] * 9, 10)
     assert set(growing["batch"]) == {4096}

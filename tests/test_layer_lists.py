@@ -10,19 +10,19 @@ from networks.layer_lists import format_layers, parse_layers
 @pytest.mark.parametrize(
     ("text", "layers"),
     [
-        ("64,128,64,10", [64, 128, 64, 10]),
-        ("64,128x3,10", [64, 128, 128, 128, 10]),
-        ("8x4", [8, 8, 8, 8]),
-        ("8x2,9x2", [8, 8, 9, 9]),
+        ("64,128,64,10", (64, 128, 64, 10)),
+        ("64,128x3,10", (64, 128, 128, 128, 10)),
+        ("8x4", (8, 8, 8, 8)),
+        ("8x2,9x2", (8, 8, 9, 9)),
     ],
 )
-def test_the_short_form_names_each_run_of_equal_widths(text: str, layers: list[int]):
+def test_the_short_form_names_each_run_of_equal_widths(text: str, layers: tuple[int, ...]):
     assert parse_layers(text) == layers
     assert format_layers(layers) == text
 
 
 def test_spaces_and_split_runs_are_read_as_well():
-    assert parse_layers(" 64, 128x2 ,128x1,10") == [64, 128, 128, 128, 10]
+    assert parse_layers(" 64, 128x2 ,128x1,10") == (64, 128, 128, 128, 10)
 
 
 def test_a_million_layers_can_be_named():
@@ -31,7 +31,7 @@ def test_a_million_layers_can_be_named():
 
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(1, 300)), min_size=1, max_size=5))
 def test_what_is_written_is_read_back(runs: list[tuple[int, int]]):
-    layers = [8] + [width for width, times in runs for _ in range(times)]
+    layers = (8, *(width for width, times in runs for _ in range(times)))
     assert parse_layers(format_layers(layers)) == layers
 
 
