@@ -118,6 +118,8 @@ def test_a_chain_deeper_than_the_places_of_checkpoints_is_answered_within_its_bu
     chain = unequal_chain(6, 400)
     budget = 2 * smallest_budget(chain)
     assert answer(chain, budget).peak_bytes <= budget
+    with pytest.raises(ValueError, match="work is bounded for up to 300 layers, got 400"):
+        work_bound(chain, budget)
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1))

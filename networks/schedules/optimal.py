@@ -84,8 +84,11 @@ def _solve(chain: Chain, budget_bytes: int) -> Keep:
 def work_bound(chain: Chain, budget_bytes: int) -> int:
     """Forward operations that no schedule of `optimal`'s class can go below; its own where units are exact.
 
-    Raises ValueError where even that bound finds the budget too small.
+    Raises ValueError where even that bound finds the budget too small, and beyond `POSITIONS` layers, where a rival may
+    do less than any schedule with its checkpoints in those places.
     """
+    if chain.depth > POSITIONS:
+        raise ValueError(f"work is bounded for up to {POSITIONS} layers, got {chain.depth}")
     work = _programme(chain, budget_bytes, round_down=True).work(0)
     if np.isinf(work):
         raise ValueError(f"no schedule fits budget_bytes={budget_bytes}")
