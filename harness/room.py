@@ -1,6 +1,7 @@
 """Room in memory: what a job takes of this machine, and what there is."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,13 @@ def needed_bytes(job: Job) -> int:
 
 def run_if_it_fits(job: Job, *, limits: Limits, force: bool = False, **options: Any) -> Outcome:
     """Measure `job` as `run_in_subprocess` does, but do not start one that cannot fit, unless by `force`."""
-    reason = "" if force or not job.cells else _too_large(job, limits)
-    if reason:
+    reason = _too_large(job, limits) if job.cells else ""
+    if reason and not force:
         return Outcome(None, reason, fault="skipped_too_large")
-    return run_in_subprocess(job, limits=limits, **options)
+    outcome = run_in_subprocess(job, limits=limits, **options)
+    if reason and outcome.status == "failed":  # what can no longer allocate ends in many words: no thread, no library
+        return replace(outcome, fault="out_of_memory")
+    return outcome
 
 
 def _too_large(job: Job, limits: Limits) -> str:

@@ -12,9 +12,9 @@ import memray
 import pytest
 from cells import FAILING_IN_ITS_STEP, store_all_cell
 
-from harness import executors
+from harness import executors, room
 from harness.cell import Job
-from harness.executors import SETTINGS, WORKER, run_in_subprocess
+from harness.executors import SETTINGS, WORKER, Outcome, run_in_subprocess
 from harness.limits import Limits
 from harness.provenance import ROOT
 from harness.room import needed_bytes, run_if_it_fits
@@ -141,6 +141,14 @@ def test_a_worker_over_its_memory_is_out_of_memory_and_one_within_it_is_not():
     assert run_if_it_fits(large, limits=limits).status == "skipped_too_large"
     within = Job(measure="memory", cells=(CELL,))
     assert run_if_it_fits(within, limits=Limits(memory_limit=needed_bytes(within))).status == "ok"
+
+
+@pytest.mark.parametrize(("limit", "status"), [(needed_bytes(JOB) - 1, "out_of_memory"), (needed_bytes(JOB), "failed")])
+def test_what_was_forced_to_start_where_it_cannot_fit_fails_for_want_of_memory(monkeypatch, limit, status):
+    said = "RuntimeError: Resource temporarily unavailable"  # of memray's thread, whose stack is not granted
+    monkeypatch.setattr(room, "run_in_subprocess", lambda job, **options: Outcome(None, said))
+    outcome = run_if_it_fits(JOB, limits=Limits(memory_limit=limit), force=True)
+    assert (outcome.status, outcome.error) == (status, said)
 
 
 def unread_bytes(pipe):
