@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from harness.cell import Cell
+from harness.cell import Cell, Job
 from harness.compare import compare
 from harness.executors import Outcome
 from harness.experiment import Experiment
@@ -43,6 +43,9 @@ from harness.verify import verify
 LEFT = ("framework", "layers", "variant")
 COSTS = ("forward_steps", "predicted_peak_bytes")
 CELL_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+NAMED = 4
+"""How many of many are told by name."""
 
 app = typer.Typer(
     help="Measure what activation checkpointing saves and what it costs: experiments in, CSVs and figures out.",
@@ -100,8 +103,8 @@ def run(
             store = Store(results / loaded.name)
             with store.held(), _executor(loaded, measure, jobs=jobs, dask=dask) as execute:
                 current = Run(loaded, store, execute=execute, limits=limits, mixed=allow_mixed)
-                for reason, cells in current.again.items():
-                    errors.print(f"{cells} {'cell is' if cells == 1 else 'cells are'} measured again: {reason}")
+                for reason, jobs in current.again.items():
+                    _tell_again(reason, jobs)
                 counts = _execute(current)
                 paths = current.publish()
         except KeyboardInterrupt:
@@ -223,6 +226,16 @@ def _executor(
         raise ValueError(f"--dask needs the extra: pip install checkpointing-lab[dask] ({error})") from None
     with connected(dask, run=measure, frameworks=experiment.frameworks, say=errors.print) as execute:
         yield execute
+
+
+def _tell_again(reason: str, jobs: list[Job]) -> None:
+    """Say why cells are measured again, and which: the first of them by name."""
+    cells = sum(len(job.cells) for job in jobs)
+    errors.print(f"{cells} {'cell is' if cells == 1 else 'cells are'} measured again: {reason}")
+    for job in jobs[:NAMED]:
+        errors.print(f"  {job.measure} of {named(*job.cells)}")
+    if len(jobs) > NAMED:
+        errors.print(f"  .. and {sum(len(job.cells) for job in jobs[NAMED:])} more")
 
 
 def _execute(current: Run) -> Counter[str]:

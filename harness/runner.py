@@ -1,6 +1,6 @@
 """A run of an experiment: what is left to do, each job in a fresh process, and the tables when all are done."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from harness.tables import PROVENANCE
 
 Execute = Callable[[Mapping[str, Job]], Iterator[tuple[str, Outcome]]]
 """Executes named jobs and yields the name and the outcome of each as it finishes, in whatever order."""
+
+UNRECORDED = "the table has them, but nothing is kept that was measured with these settings and beside these variants"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Run:
     as well. `limits` are those that `execute` keeps to.
 
     Attributes:
-        again: how many cells are measured again, by the reason why.
+        again: what is measured again, by the reason why.
 
     Raises RunAbortedError where no worker can be started.
     """
@@ -67,29 +69,34 @@ class Run:
         self._place = described.rows[0][0]
         self._code = provenance.code_sha256()
         self._jobs = {job.name: job for job in experiment.jobs()}
-        self.again: Counter[str] = Counter()
+        self._published = {measure: store.published(measure) for measure in experiment.measure}
+        self.again: defaultdict[str, list[Job]] = defaultdict(list)
         self._records = {name: record for name, job in self._jobs.items() if (record := self._earlier(job))}
 
     def _origin(self, job: Job, place: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return provenance.origin(place or self._place, code=self._code, variables=variables(job))
 
     def _earlier(self, job: Job) -> Record | None:
-        """What an earlier run has kept of `job`, if it holds good."""
+        """What an earlier run has kept of `job`, if it holds good; where it does not, the reason is noted."""
         try:
             record = self._store.load(job)
+            reason = self._objection(job, record)
         except DamagedError as error:
-            self.again[str(error)] += len(job.cells)
-            return None
-        if record is None:
-            return None
-        status = record.rows[0]["status"]
-        reason = "" if self._limits.settle(status, record.limits) else f"ended as {status} before"
-        if not self._mixed:
-            reason = "; ".join(provenance.differences(record.origin, self._origin(job))) or reason
+            reason = str(error)
         if not reason:
             return record
-        self.again[reason] += len(job.cells)
+        self.again[reason].append(job)
         return None
+
+    def _objection(self, job: Job, record: Record | None) -> str:
+        """Why `job` has to be measured again; empty where `record` holds good, and where it was never measured."""
+        if record is None:
+            known = self._published[job.measure]
+            return UNRECORDED if any(cell.cell_id in known for cell in job.cells) else ""
+        status = record.rows[0]["status"]
+        if not self._mixed and (differs := provenance.differences(record.origin, self._origin(job))):
+            return "; ".join(differs)
+        return "" if self._limits.settle(status, record.limits) else f"ended as {status} before"
 
     @property
     def cells(self) -> int:

@@ -111,6 +111,14 @@ class Store:
             pass
         raise DamagedError(f"{path}: is damaged, or of another version")
 
+    def published(self, measure: str) -> frozenset[str]:
+        """The ids of the cells in the table of a measure; none where there is no table."""
+        try:
+            lines = (self.folder / f"{measure}.csv").read_text(errors="replace").splitlines()
+        except OSError:
+            return frozenset()
+        return frozenset(line.partition(",")[0] for line in lines[1:])
+
     def save(self, job: Job, record: Record, *, capture: bytes = b"") -> None:
         """Keep what is known of a job, in place of what was kept before."""
         content = asdict(record)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from harness.__main__ import app
 from harness.provenance import ROOT
+from harness.runner import UNRECORDED
 
 TEXT = """
 title = "Tiny"
@@ -127,6 +128,16 @@ def test_a_run_measures_draws_and_resumes(experiment, tmp_path):
         figures.append({path.name: path.read_bytes() for path in (tmp_path / "results/tiny/figures").iterdir()})
     assert figures[0].keys() == {"predicted_vs_measured.svg", "predicted_vs_measured.png"}
     assert figures[0] == figures[1]
+
+
+def test_what_is_measured_again_is_named_with_the_reason_why(experiment, tmp_path):
+    assert invoke("run", experiment, "--results", tmp_path).exit_code == 0
+    for record in (tmp_path / "tiny/cells").glob("*.json"):
+        record.unlink()
+    said = invoke("run", experiment, "--results", tmp_path).stderr.splitlines()
+    assert said[0] == f"{CELLS} cells are measured again: {UNRECORDED}"
+    assert said[1].startswith("  memory of 8,4x3,3, batch 5, float32, store-all (")
+    assert said[5] == "  .. and 2 more"
 
 
 def test_a_cell_that_cannot_fit_is_skipped_or_by_force_fails_and_the_others_go_on(tmp_path):

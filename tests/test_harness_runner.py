@@ -12,7 +12,7 @@ from harness.executors import Outcome
 from harness.experiment import Experiment
 from harness.limits import NO_LIMITS, Limits
 from harness.rows import predict
-from harness.runner import Run, RunAbortedError
+from harness.runner import UNRECORDED, Run, RunAbortedError
 from harness.schemas import parse_table
 from harness.store import Store
 
@@ -69,6 +69,11 @@ def start(tmp_path, workers):
         return Run(Experiment.load(path), Store(tmp_path / "results"), execute=workers, **options)
 
     return start
+
+
+def again(run):
+    """How many cells are measured again, by the reason why."""
+    return {reason: sum(len(job.cells) for job in jobs) for reason, jobs in run.again.items()}
 
 
 def table(paths, name):
@@ -136,7 +141,7 @@ def test_a_failed_job_is_a_row_a_cell_and_is_tried_again(start, workers):
     assert not any(one.resumed for one in finished)
     assert [one.error != "" for one in finished] == [False] * 4 + [True] * 2
     assert json.loads(finished[-1].path.read_text())["record"]["log"] == "its last words"
-    assert run.again == {"ended as killed before": 8}
+    assert again(run) == {"ended as killed before": 8}
 
 
 def test_a_change_of_settings_measures_again_only_what_depends_on_them(start, workers):
@@ -147,6 +152,16 @@ def test_a_change_of_settings_measures_again_only_what_depends_on_them(start, wo
         *[("memory", 1)] * 4,
         *[("time", 0), ("time", 1)] * 2,
     ]
+
+
+def test_what_was_published_and_is_measured_again_with_other_settings_is_said(start):
+    run = start()
+    assert not run.again
+    list(run.execute())
+    run.publish()
+    run = start(TEXT + "seed = [0, 1]\n[time]\nrepeats = 21")
+    assert [(job.measure, job.cells[0].seed) for jobs in run.again.values() for job in jobs] == [("time", 0)] * 2
+    assert again(run) == {UNRECORDED: 4}
 
 
 @pytest.mark.parametrize("change", ["machine", "code", "machine id"])
@@ -163,7 +178,7 @@ def test_another_machine_or_another_code_makes_a_complete_new_set(start, workers
     else:
         workers.machine_id = "another"
     run = start()
-    ((reason, cells),) = run.again.items()
+    ((reason, cells),) = again(run).items()
     assert cells == run.cells
     assert reason.startswith(
         {
@@ -209,7 +224,7 @@ def test_rows_of_different_machines_mix_only_if_asked_and_a_column_tells_them_ap
     resource = json.loads(paths[-2].read_text())["resources"][0]
     assert resource["schema"]["fields"][-1]["name"] == "provenance"
     run = start()
-    assert run.again == {"machine.cpu: one -> another": 3}
+    assert again(run) == {"machine.cpu: one -> another": 3}
     list(run.execute())
     paths = run.publish()
     assert "provenance" not in table(paths, "memory.csv")[0] | json.loads(paths[-1].read_text())
@@ -219,7 +234,7 @@ def test_a_damaged_record_is_measured_again_and_said(start):
     first = next(start().execute())
     first.path.write_text("{}")
     run = start()
-    assert run.again == {f"{first.path}: is damaged, or of another version": 1}
+    assert again(run) == {f"{first.path}: is damaged, or of another version": 1}
     assert not any(one.resumed for one in run.execute())
 
 
@@ -233,7 +248,7 @@ def test_a_cell_that_a_limit_ended_is_tried_again_when_that_is_raised(start, wor
         assert not run.again
         assert all(one.resumed for one in run.execute())
     for limits in (Limits(timeout=3), NO_LIMITS):
-        assert start(limits=limits).again == {"ended as timeout before": 4}
+        assert again(start(limits=limits)) == {"ended as timeout before": 4}
 
 
 @pytest.mark.parametrize(
