@@ -1,8 +1,9 @@
 """`python -m benchmarks.harness`: what the harness itself costs, beside the workers that measure.
 
-Ten thousand cells are answered at once by a stand-in, in a temporary folder. Seconds are processor time, except for
-storing a cell, which waits for the disk. Each comes as a ratio to a bare `python -c "import numpy, memray"` of this
-run, with the least and the most of its repeats.
+Ten thousand cells are answered at once by a stand-in, in a temporary folder. A worker's start is all that it does
+before it measures: it has a job of no cells; beside it stands the smallest cell, measured. Seconds are processor time,
+except for storing a cell, which waits for the disk. They and their limits come as ratios to a bare
+`python -c "import numpy, memray"` of this run, too, with the least and the most of their repeats.
 """
 
 import json
@@ -19,14 +20,14 @@ from statistics import median
 from rich import box
 from rich.table import Table
 
-from harness.cell import Cell, Job
+from harness.cell import Job
 from harness.executors import INHERITED, SETTINGS, WORKER, Outcome, run_in_subprocess
 from harness.experiment import Experiment
 from harness.page import page
 from harness.provenance import ROOT
 from harness.runner import Run
 from harness.store import Store
-from tests.cells import answer
+from tests.cells import answer, store_all_cell
 
 EXPERIMENT = """
 title = "Ten thousand cells"
@@ -41,6 +42,7 @@ BATCHES = 240  # by 7 depths and 6 variants: 10,080 cells, no two of which have 
 
 START_REPEATS, GRID_REPEATS = 15, 3
 BARE = (sys.executable, "-c", "import numpy, memray")
+SHOW = (sys.executable, "-m", "harness", "show")
 
 LIMITS = {"worker start": 0.25, "store a cell": 0.02, "show": 5, "take up": 5, "assemble": 10}
 """The seconds that each may take on a quiet machine."""
@@ -48,15 +50,21 @@ MEMORY_LIMIT_BYTES = 300 * 10**6
 
 
 def main() -> None:
-    seconds: dict[str, list[float]] = {"bare python": [], "worker start": [], "show": [], "take up": [], "assemble": []}
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    environment, worker = {**inherited, **SETTINGS["memory"]}, (*WORKER, str(os.getpid()))
+    no_cells = Job(measure="time", cells=(), settings={"repeats": 0, "order_seed": 0})
+    smallest = Job(measure="memory", cells=(store_all_cell("8,4,3", batch=5),))
+    names = ("bare python", "worker start", "smallest cell", "show", "take up", "assemble")
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(START_REPEATS):
-        seconds["bare python"].append(_child_seconds(BARE))
-        seconds["worker start"].append(_child_seconds((*WORKER, str(os.getpid())), _smallest_job()))
+        seconds["bare python"].append(_child_seconds(BARE, environment))
+        seconds["worker start"].append(_child_seconds(worker, environment, no_cells))
+        seconds["smallest cell"].append(_child_seconds(worker, environment, smallest))
     with tempfile.TemporaryDirectory() as folder:
         experiment = Path(folder) / "ten_thousand.toml"
         experiment.write_text(EXPERIMENT.format(batches=", ".join(map(str, range(1, BATCHES + 1)))))
         for _ in range(GRID_REPEATS):
-            seconds["show"].append(_child_seconds((sys.executable, "-m", "harness", "show", str(experiment))))
+            seconds["show"].append(_child_seconds((*SHOW, str(experiment)), os.environ))
         for phase in ("fill", *("resume" for _ in range(GRID_REPEATS))):
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.harness", phase, folder],
@@ -103,17 +111,10 @@ def _stand_in(jobs: Mapping[str, Job]) -> Iterator[tuple[str, Outcome]]:
         yield name, Outcome(answer(job)) if job.cells else run_in_subprocess(job)
 
 
-def _smallest_job() -> bytes:
-    grid = {"network": "Network", "layers": "8,4,3", "batch": 5, "dtype": "float32", "activation": "relu", "seed": 0}
-    cell = Cell(**grid, checkpoint_frequency=None, recompute=None, schedule=None)
-    return json.dumps(Job(measure="memory", cells=(cell,)).request()).encode()
-
-
-def _child_seconds(command: tuple[str, ...], given: bytes = b"") -> float:
-    """Processor time of a process, in the environment of a memory cell."""
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+def _child_seconds(command: tuple[str, ...], environment: Mapping[str, str], job: Job | None = None) -> float:
+    """Processor time of a process that is given `job`."""
+    given = json.dumps(job.request()).encode() if job else b""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = {**inherited, **SETTINGS["memory"]}
     subprocess.run(command, input=given, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -126,9 +127,10 @@ def _table(seconds: Mapping[str, list[float]], *, peak_bytes: int, cells: int) -
     bare = median(seconds["bare python"])
     for name, values in seconds.items():
         middle, limit = median(values), LIMITS.get(name)
+        bound = f"{limit} s = {limit / bare:.3f}" if limit else ""
         missed = " !" if limit and middle > limit else ""
         spread = f"{min(values):.4f} to {max(values):.4f}"
-        table.add_row(name, f"{middle:.4f}{missed}", spread, f"{middle / bare:.3f}", f"{limit} s" if limit else "")
+        table.add_row(name, f"{middle:.4f}{missed}", spread, f"{middle / bare:.3f}", bound)
     missed = " !" if peak_bytes > MEMORY_LIMIT_BYTES else ""
     table.add_row("parent's memory", f"{peak_bytes / 1e6:.0f} MB{missed}", "", "", f"{MEMORY_LIMIT_BYTES / 1e6:.0f} MB")
     return table
