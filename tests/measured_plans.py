@@ -1,8 +1,8 @@
 """Steps of random networks under memray: `python -m tests.measured_plans KIND SEED COUNT`.
 
 KIND is `plans` of random networks, or `schedules` of every kind on deep chains of small buffers, where the
-interpreter's objects weigh most. One process measures them one after the other, in the environment of memory cells, and
-prints a line of JSON for each.
+interpreter's objects weigh most, or `parts` of batches on such chains. One process measures them one after the other,
+in the environment of memory cells, and prints a line of JSON for each.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness import probes
-from networks import NetworkWithCheckpointing, dry_run, plan
+from networks import Network, NetworkWithCheckpointing, dry_run, plan
 from networks.allowance import allowance_bytes
 from networks.chain import Chain
 from networks.dry_run import STEPS
@@ -20,6 +20,7 @@ from networks.optimizers import SGD
 from networks.schedules import Schedule, evicting, greedy, optimal, periodic, revolve, store_all
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.optimal import smallest_budget
+from networks.schedules.replay import replay
 
 SHALLOW = [1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 6, 17, 18, 20, 24]
 DEEP = [40, 64, 100, 128]
@@ -59,27 +60,50 @@ def measured_plan(generator: np.random.Generator) -> dict[str, Any]:
 
 def measured_schedule(generator: np.random.Generator) -> dict[str, Any]:
     """Measure one schedule on one deep chain whose buffers are smaller than a kilobyte, or little larger."""
-    repeated = generator.integers(1, 48, size=generator.integers(1, 7)).tolist()
-    layers = [*repeated * (int(generator.integers(17, 129)) // len(repeated)), int(generator.integers(1, 20))]
+    layers = _deep_layers(generator, least=17)
     batch, dtype = int(2 ** generator.uniform(0, 8)), str(generator.choice(["float32", "float64"]))
-    schedule = _random_schedule(generator, Chain(tuple(layers), batch, np.dtype(dtype).itemsize))
     step = str(generator.choice(STEPS))
-    trace = dry_run(layers, batch=batch, dtype=dtype, schedule=schedule, step=step)
+    chain = Chain(tuple(layers), batch, np.dtype(dtype).itemsize, deltas_pile_up=step == "backward")
+    schedule = _random_schedule(generator, chain)
+    return _predicted_and_measured(layers, batch, dtype, schedule=schedule, step=step)
+
+
+def measured_parts(generator: np.random.Generator) -> dict[str, Any]:
+    """Measure a step by two to 64 parts, without a schedule or with one."""
+    layers = _deep_layers(generator, least=1)
+    batch, dtype = int(2 ** generator.uniform(1, 9)), str(generator.choice(["float32", "float64"]))
+    rows = max(1, int(batch / 2 ** generator.uniform(0.1, 6)))
+    part = Chain(tuple(layers), rows, np.dtype(dtype).itemsize, deltas_pile_up=False, part_of=batch)
+    schedule = _random_schedule(generator, part) if generator.integers(2) else None
+    return _predicted_and_measured(layers, batch, dtype, schedule=schedule, step="train_step", micro_batch=rows)
+
+
+def _deep_layers(generator: np.random.Generator, *, least: int) -> list[int]:
+    repeated = generator.integers(1, 48, size=generator.integers(1, 7)).tolist()
+    return [*repeated * -(-int(generator.integers(least, 129)) // len(repeated)), int(generator.integers(1, 20))]
+
+
+def _predicted_and_measured(
+    layers: list[int], batch: int, dtype: str, *, schedule: Schedule | None, **step: str | int
+) -> dict[str, Any]:
+    trace = dry_run(layers, batch=batch, dtype=dtype, schedule=schedule, **step)
+    checkpointed = {} if schedule is None else {"schedule": schedule}
+    network = NetworkWithCheckpointing if checkpointed else Network
     return {
         "layers": layers,
         "batch": batch,
         "dtype": dtype,
-        "step": step,
-        "schedule": schedule.__name__,
+        **step,
+        "schedule": "store_all()" if schedule is None else schedule.__name__,
         "predicted_peak_bytes": trace.peak_bytes,
         "allowance_bytes": allowance_bytes(trace),
-        **_measured(NetworkWithCheckpointing(layers, schedule=schedule, dtype=dtype), batch, step=step),
+        **_measured(network(layers, dtype=dtype, **checkpointed), batch, **step),
     }
 
 
 def _random_schedule(generator: np.random.Generator, chain: Chain) -> Schedule:
     least = smallest_budget(chain)
-    most = dry_run(chain.layers, batch=chain.batch, dtype=f"float{8 * chain.itemsize}").peak_bytes
+    most = replay(chain, store_all()(chain)).peak_bytes
     budget_bytes = least + int(generator.integers(most - least + 1))
     n = int(generator.integers(2, 20))
     schedules = [store_all(), revolve(slots=n), periodic(n), periodic(n, recompute="each")]
@@ -93,7 +117,9 @@ def _random_schedule(generator: np.random.Generator, chain: Chain) -> Schedule:
     return schedule
 
 
-def _measured(network: NetworkWithCheckpointing, batch: int, *, step: str) -> dict[str, int]:
+def _measured(
+    network: Network | NetworkWithCheckpointing, batch: int, *, step: str, micro_batch: int | None = None
+) -> dict[str, int]:
     generator = np.random.default_rng(0)
     x = generator.standard_normal((batch, network.layers[0]), dtype=network.dtype)
     y = generator.integers(network.layers[-1], size=batch)
@@ -101,7 +127,7 @@ def _measured(network: NetworkWithCheckpointing, batch: int, *, step: str) -> di
 
     def run() -> Any:
         if step == "train_step":
-            return network.train_step(x, y, optimizer)
+            return network.train_step(x, y, optimizer, micro_batch=micro_batch)
         return network.forward(x), network.backward(y)
 
     run()  # warms up
@@ -111,7 +137,7 @@ def _measured(network: NetworkWithCheckpointing, batch: int, *, step: str) -> di
 
 if __name__ == "__main__":
     kind, seed, count = sys.argv[1], *map(int, sys.argv[2:])
-    measure = {"plans": measured_plan, "schedules": measured_schedule}[kind]
+    measure = {"plans": measured_plan, "schedules": measured_schedule, "parts": measured_parts}[kind]
     generator = np.random.default_rng(seed)
     for _ in range(count):
         print(json.dumps(measure(generator)), flush=True)

@@ -71,6 +71,19 @@ def test_the_allowance_bounds_the_interpreters_share_where_it_weighs_most():
     assert max(len(one["layers"]) for one in steps) > 100
 
 
+def test_the_allowance_bounds_it_in_steps_by_parts():
+    steps = measured_steps("parts", range(2), 10)
+    for one in steps:
+        assert one["tracker_peak_bytes"] == one["predicted_peak_bytes"], one
+        assert one["memray_peak_bytes"] <= one["predicted_peak_bytes"] + one["allowance_bytes"], one
+    parts = [-(-one["batch"] // one["micro_batch"]) for one in steps]
+    assert min(parts) <= 3
+    assert max(parts) > 32
+    assert any(one["batch"] % one["micro_batch"] for one in steps)
+    assert {len(one["layers"]) > 64 for one in steps} == {True, False}
+    assert len({one["schedule"].partition("(")[0] for one in steps}) > 3
+
+
 def test_the_best_row_does_the_least_work_of_those_that_fit():
     found = plan(LAYERS, batch=BATCH, budget_bytes=12 * MIB)
     assert {row.name.partition(" ")[0] for row in found.rows} == FACTORIES.keys()
