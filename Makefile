@@ -14,7 +14,7 @@ HARNESS := $(VENV)/bin/python -m harness
 JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
 SMOKE := experiments/smoke.toml
-PEERS := experiments/peers.toml
+PEERS := $(wildcard experiments/peers*.toml)
 EXPERIMENTS := $(filter-out $(SMOKE) $(PEERS),$(wildcard experiments/*.toml))
 
 # Of each experiment's memory cells; memory cells repeat to the byte, so a sample tells of all.
@@ -31,9 +31,11 @@ experiments: $(READY) ## measure every experiment and draw its figures; goes on 
 	done; exit $$failed
 
 peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own step, in an environment of their own
-	@failed=0; $(PEERS_VENV)/bin/python -m harness run --jobs $(JOBS) $(PEERS) || { failed=$$?; [ $$failed -eq 1 ] || exit $$failed; }; \
-	$(PEERS_VENV)/bin/python -m harness plot results/peers && \
-	$(PEERS_VENV)/bin/python -m harness peers results/peers && exit $$failed
+	@failed=0; for file in $(PEERS); do \
+		results=results/$$(basename $$file .toml); \
+		$(PEERS_VENV)/bin/python -m harness run --jobs $(JOBS) $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
+		$(PEERS_VENV)/bin/python -m harness plot $$results && $(PEERS_VENV)/bin/python -m harness peers $$results || exit $$?; \
+	done; exit $$failed
 
 plots: $(READY) ## draw every figure again from the CSVs in results/
 	@for folder in $(patsubst %/environment.json,%,$(wildcard results/*/environment.json)); do \

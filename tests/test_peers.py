@@ -65,6 +65,13 @@ def test_products_are_counted_with_what_is_recomputed(peer):
     assert len(step.products()) == DEPTH + EXTRA_FORWARDS.get(peer, 0) + backward
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of the compiler's own modules
+def test_a_compiled_step_runs_compiled_however_often_it_is_counted():
+    step, _ = built(peer_cell("torch.compile_budget"))
+    counted = [len(step.products()) for _ in range(2)]  # of one that falls back to eager, none is seen
+    assert counted[0] == counted[1] > DEPTH + 2 * DEPTH - 1
+
+
 def test_our_own_products_are_counted_from_the_trackers_timeline():
     step = Step(replace(CELL, network="NetworkWithCheckpointing", checkpoint_frequency=3, recompute="segment"))
     step()

@@ -1,7 +1,9 @@
 """PyTorch on the CPU: eager with and without activation checkpointing, and compiled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch._functorch.config
@@ -28,6 +30,7 @@ class TorchPeer(Peer):
         blocks = [_block(cell, *pair, last=i == cell.depth) for i, pair in enumerate(parameters, start=1)]
         self._model = torch.nn.Sequential(*blocks)
         self._forward = FORWARDS[cell.peer](self._model, cell.checkpoint_frequency)
+        self._compiled = cell.peer.startswith("torch.compile")
         self._dtype = cell.dtype
         self._x, self._y = torch.from_numpy(x.copy()), torch.from_numpy(y.copy())
 
@@ -40,9 +43,10 @@ class TorchPeer(Peer):
         return [(weights.T, biases) for weights, biases in zip(weights_and_biases, weights_and_biases, strict=True)]
 
     def products(self) -> list[Product]:
-        with _Products() as counted:
+        counting = _compiled_products if self._compiled else _Products
+        with counting() as products:
             self()
-        return counted.products
+        return products
 
     def multiplication(self, product: Product) -> Callable[[], None]:
         left, right = map(torch.from_numpy, operands(product, self._dtype))
@@ -117,13 +121,36 @@ def _block(cell: Cell, weights: Any, biases: Any, *, last: bool) -> torch.nn.Mod
 class _Products(TorchDispatchMode):
     """Sees every operation that PyTorch executes and notes the matrix products among them."""
 
-    def __init__(self):
-        super().__init__()
-        self.products: list[Product] = []
+    def __enter__(self) -> list[Product]:
+        super().__enter__()
+        self._products: list[Product] = []
+        return self._products
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
-            left, right = args[-2:]
-            transposed = (factor.stride(0) < factor.stride(1) for factor in (left, right))
-            self.products.append(Product(*left.shape, right.shape[1], *transposed))
+            self._products.append(_product(*args[-2:]))
         return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _compiled_products() -> Iterator[list[Product]]:
+    """Notes the matrix products that compiled code calls; under a dispatch mode it would run as eager from then on."""
+    from torch._inductor.select_algorithm import extern_kernels  # seconds, which only the compiler needs
+
+    products: list[Product] = []
+
+    def noting(kernel: Callable) -> Callable:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            products.append(_product(*args[-2:]))
+            return kernel(*args, **kwargs)
+
+        return noted
+
+    kernels = {name: noting(getattr(extern_kernels, name)) for name in ("mm", "addmm", "bias_addmm")}
+    with patch.multiple(extern_kernels, **kernels):
+        yield products
+
+
+def _product(left: torch.Tensor, right: torch.Tensor) -> Product:
+    transposed = (factor.stride(0) < factor.stride(1) for factor in (left, right))
+    return Product(*left.shape, right.shape[1], *transposed)
