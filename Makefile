@@ -45,7 +45,7 @@ plots: $(READY) ## draw every figure again from the CSVs in results/
 test: $(READY) ## run the tests
 	$(VENV)/bin/python -m pytest -q -n 2
 
-bench: $(READY) ## measure training steps against their matrix products and their least memory , and what the harness costs (a quarter of an hour)
+bench: $(READY) ## measure training steps against their matrix products and least memory, and what the harness costs (twenty minutes)
 	$(VENV)/bin/python -m benchmarks.step
 	$(VENV)/bin/python -m benchmarks.harness
 

@@ -19,7 +19,7 @@ from harness.tables import PROVENANCE
 Execute = Callable[[Mapping[str, Job]], Iterator[tuple[str, Outcome]]]
 """Executes named jobs and yields the name and the outcome of each as it finishes, in whatever order."""
 
-UNRECORDED = "the table has them, but nothing is kept that was measured with these settings and beside these variants"
+UNRECORDED = "the table has them, but cells/ keeps no record of them with these settings and beside these variants"
 
 
 @dataclass(frozen=True)
