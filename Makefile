@@ -12,6 +12,8 @@ PEERS_READY := $(PEERS_VENV)/ready-$(PYTHON_VERSION)
 HARNESS := $(VENV)/bin/python -m harness
 # Cells that count bytes, beside each other: as many as there are cores. It changes no number.
 JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+# The figures of folders that are read from standard input, beside each other.
+DRAW = xargs -P $(JOBS) -n 1 $(HARNESS) plot
 
 SMOKE := experiments/smoke.toml
 PEERS := $(wildcard experiments/peers*.toml)
@@ -27,8 +29,7 @@ help: ## list the targets
 experiments: $(READY) ## measure every experiment and draw its figures; goes on where it was interrupted
 	@failed=0; for file in $(EXPERIMENTS); do \
 		$(HARNESS) run --jobs $(JOBS) $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
-		$(HARNESS) plot results/$$(basename $$file .toml) || exit $$?; \
-	done; exit $$failed
+	done; printf '%s\n' $(EXPERIMENTS:experiments/%.toml=results/%) | $(DRAW) && exit $$failed
 
 peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own step, in an environment of their own
 	@failed=0; for file in $(PEERS); do \
@@ -38,9 +39,7 @@ peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own st
 	done; exit $$failed
 
 plots: $(READY) ## draw every figure again from the CSVs in results/
-	@for folder in $(patsubst %/environment.json,%,$(wildcard results/*/environment.json)); do \
-		$(HARNESS) plot $$folder || exit $$?; \
-	done
+	@printf '%s\n' $(patsubst %/environment.json,%,$(wildcard results/*/environment.json)) | $(DRAW)
 
 test: $(READY) ## run the tests
 	$(VENV)/bin/python -m pytest -q -n 2

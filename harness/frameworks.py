@@ -19,6 +19,7 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     own = own.mask(table["step"] == "train_step", "train_step")
     kinds = own.mask(table["network"].isna(), table["variant"].str.partition(" ")[0])
     numbers = table["checkpoint_frequency"].map(lambda n: "" if pd.isna(n) else f", n = {n}").astype("str")
+    numbers += table["micro_batch"].map(lambda rows: "" if pd.isna(rows) else f", micro-batch {rows}").astype("str")
     numbers += table["recompute"].map(lambda recompute: ", each" if recompute == "each" else "").astype("str")
     frameworks = table["framework"].replace("networks", "ours")
     return table.assign(kind=kinds, name=frameworks + " " + kinds.str.replace("_", " ") + numbers)

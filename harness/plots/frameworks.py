@@ -118,7 +118,8 @@ def _resident(table: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]
     repeats = resident["repeat"].max() + 1
     return figure, (
         "Requested: by memray. Resident: how far the process's resident memory rose in the step, without memray; "
-        f"median and range of {repeats} steps. What is resident and not requested has been freed, and kept."
+        f"median and range of {repeats} steps, to a few hundred KB. "
+        "What is resident and not requested has been freed, and kept."
     )
 
 
