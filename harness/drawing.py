@@ -10,9 +10,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from harness import plots
-from harness.schemas import read_table
+from harness.recorded import read_tables
 from harness.store import write_atomically
-from harness.tables import TABLES
 
 # Without dates and random ids the same tables give the same files.
 _METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
@@ -28,9 +27,7 @@ def draw(folder: Path) -> Iterator[Path]:
         ValueError: the folder holds no complete results, or not what a figure needs.
     """
     names = _names(folder / "environment.json")
-    paths = {measure: folder / f"{measure}.csv" for measure in TABLES}
-    tables = {measure: read_table(path) for measure, path in paths.items() if path.is_file()}
-    for name, figure in plots.draw(tables, names):
+    for name, figure in plots.draw(read_tables(folder), names):
         for file_format in _METADATA:
             path = folder / "figures" / f"{name}.{file_format}"
             save(figure, path)

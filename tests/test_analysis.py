@@ -262,7 +262,9 @@ def test_the_same_variant_under_two_names_is_found_equal_while_the_machine_drift
 def test_the_same_variant_under_two_names_is_found_equal_in_measured_times():
     """A frequency of the depth or more saves only the input: those of the reference results did the same work.
 
-    A trial draws rounds of two of them, and in each round which one has which name.
+    A trial draws rounds of two of them, and in each round which one has which name. So it judges the interval under the
+    noise of measured rounds, and not whether two equal networks of one process are equally fast. Without the exchange
+    of names a trial would vary by its pair's own median as well as by the draw, which is more than an interval covers.
     """
     names: dict[str, dict[str, dict[str, float]]] = {}
     with (ROOT / "results/depth_by_frequency/time.csv").open() as file:
