@@ -61,6 +61,7 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def is_installed(framework: str) -> bool:
+    """Whether this environment has the packages of another framework, without importing them."""
     return all(_version(package) for package in FRAMEWORKS[framework])
 
 
