@@ -9,11 +9,12 @@ import pandas as pd
 from scipy import stats
 
 from harness.variants import STORE_ALL, VARIANT
+from networks.cache import KINDS
 from networks.chain import Chain
 from networks.layer_lists import parse_layers
+from networks.planner import fills_most
 
 COMPARED = ["layers", "depth", "width", "batch", "dtype", "activation", "seed"]
-KINDS = ["afters", "deltas", "parameter deltas", "workspace"]
 
 RESIDUAL_BOUND_SHARE = 0.005
 RESIDUAL_BOUND_BYTES = 32 * 2**10
@@ -55,18 +56,10 @@ def chains(table: pd.DataFrame) -> list[Chain]:
 
 
 def dominant_kind(memory: pd.DataFrame) -> pd.DataFrame:
-    """Add `dominant_kind`, which of `KINDS` fills most of the tracker's peak, and its `dominant_share`.
-
-    Saved and working afters are both afters.
-    """
-    kinds = [
-        memory["tracker_checkpoints_bytes"] + memory["tracker_working_afters_bytes"],
-        memory["tracker_deltas_bytes"],
-        memory["tracker_parameter_deltas_bytes"],
-        memory["tracker_workspace_bytes"],
-    ]
-    shares = pd.concat(kinds, axis=1, keys=KINDS).div(memory["tracker_peak_bytes"], axis=0).astype("float64")
-    return memory.assign(dominant_kind=shares.idxmax(axis=1), dominant_share=shares.max(axis=1))
+    """Add `dominant_kind`, which of a plan's `REMEDIES` fills most of the tracker's peak, and its `dominant_share`."""
+    peaks = memory[[f"tracker_{kind}_bytes" for kind in KINDS]].set_axis(KINDS, axis=1)
+    dominant = [fills_most(peak) for peak in peaks.to_dict("records")]
+    return memory.assign(dominant_kind=[kind for kind, _ in dominant], dominant_share=[share for _, share in dominant])
 
 
 def residual_bound(predicted_bytes: np.ndarray) -> np.ndarray:

@@ -162,12 +162,22 @@ def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
         yield Text("time: over store-all's, predicted from how long the layers' matrix products take on this machine")
     yield from (Text(f"{record['name']}: {record['reason']}") for record in answer["rows"] if "reason" in record)
     yield Text(f"best: NetworkWithCheckpointing(layers, schedule={answer['schedule']})")
+    yield Text(f"without recomputation: {_rival(answer['batch'], answer['micro_batch'])}")
     yield Text(f"the smallest budget that can be met: {_in_full(answer['smallest_budget_bytes'])}")
     yield Text(_bill(answer["bill"]))
     if "max_depths" in answer:
         depths = ", ".join(f"{name} {_depth(depth)}" for name, depth in answer["max_depths"].items())
         yield Text(f"hidden layers of {answer['max_depth_width']} that fit: {depths}")
     yield from (Text(line) for line in (answer["advice"], *answer["notes"]) if line)
+
+
+def _rival(batch: int, micro_batch: int | None) -> str:
+    if micro_batch is None:
+        return "no train_step of Network(layers) fits, not even with micro_batch=1"
+    if micro_batch == batch:
+        return "Network(layers).train_step(..) fits"
+    parts = -(-batch // micro_batch)
+    return f"Network(layers).train_step(.., micro_batch={micro_batch}) fits, the batch in {parts:,} parts"
 
 
 def _bill(bill: Mapping[str, Any]) -> str:
@@ -210,7 +220,8 @@ def plan_command(
 
     The budget bounds the peak that memray measures over one training step: what is predicted, and an allowance for the
     interpreter's own objects. One line for each kind of schedule says whether it fits, its peak and what that mostly
-    is, its forward steps and work, and its time. The bill adds the parameters, the optimiser's state and the data.
+    is, its forward steps and work, and its time. Beside the best stands the rival that recomputes nothing: a step by
+    parts of the batch, as few as fit. The bill adds the parameters, the optimiser's state and the data.
 
     Where no schedule fits, the exit code is 2, and the message says which budget can be met.
     """
@@ -247,6 +258,7 @@ def plan_command(
         "budget_bytes": budget_bytes,
         "smallest_budget_bytes": found.smallest_budget_bytes,
         "schedule": found.schedule.__name__,
+        "micro_batch": found.micro_batch,
         "rows": list(rows.values()),
         "bill": {
             **asdict(held),

@@ -5,11 +5,12 @@ buffer, plus what the interpreter itself allocates, which `allowance_bytes` cove
 allowance <= budget.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from networks.allowance import STEP_ALLOWANCE, allowance_bytes
+from networks.allowance import PLACE_ALLOWANCE, STEP_ALLOWANCE, allowance_bytes
 from networks.chain import MOST_BYTES, Chain
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import check_count, check_layers
@@ -23,6 +24,21 @@ from networks.validation import check_dtype
 
 SAVES_LITTLE = 0.05
 """The share of store-all's peak under which a saving is called none."""
+
+REMEDIES = {
+    "afters": "a smaller batch or narrower layers lower them",
+    "deltas": "a smaller batch or narrower layers lower them",
+    "parameter_deltas": "no schedule changes them: fewer or narrower layers lower them",
+    "workspace": "a smaller batch or narrower layers lower it",
+}
+"""What may fill a peak, and what lowers it. Checkpoints and working afters are one: it is one remedy for both."""
+
+
+def fills_most(bytes_by_kind: Mapping[str, int]) -> tuple[str, float]:
+    """Return which of `REMEDIES` a peak is mostly made of, and its share; `bytes_by_kind` is as a tracker's."""
+    filling = {**bytes_by_kind, "afters": bytes_by_kind["checkpoints"] + bytes_by_kind["working_afters"]}
+    kind = max(REMEDIES, key=filling.__getitem__)
+    return kind, filling[kind] / sum(bytes_by_kind.values())
 
 
 @dataclass(frozen=True)
@@ -44,9 +60,9 @@ class Row:
         return self.trace and self.trace.peak_bytes
 
     @property
-    def smallest_budget_bytes(self) -> int:
+    def smallest_budget_bytes(self) -> int | None:
         """The smallest budget that this very step fits."""
-        return self.trace.peak_bytes + self.allowance_bytes
+        return self.trace and self.trace.peak_bytes + self.allowance_bytes
 
     @property
     def forward_steps(self) -> int | None:
@@ -58,8 +74,8 @@ class Row:
 
     @property
     def dominant_kind(self) -> str | None:
-        """The kind of memory that the peak is mostly made of."""
-        return self.trace and max(self.trace.peak_bytes_by_kind, key=self.trace.peak_bytes_by_kind.__getitem__)
+        """What the peak is mostly made of, of `REMEDIES`."""
+        return self.trace and fills_most(self.trace.peak_bytes_by_kind)[0]
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,9 @@ class Plan:
     """The schedule of least work within a budget, its figures, and the rows it was chosen from.
 
     `smallest_budget_bytes` is the smallest budget that can be met at all: one byte less, and no row fits. `advice` is
-    empty, or says why checkpointing saves next to nothing here.
+    empty, or says why checkpointing saves next to nothing here. `micro_batch` is the rival that recomputes nothing: the
+    rows of the fewest parts by which `Network.train_step` fits, all rows where it fits as it is, None where no part
+    does.
     """
 
     schedule: Schedule
@@ -78,6 +96,7 @@ class Plan:
     smallest_budget_bytes: int
     rows: tuple[Row, ...]
     advice: str
+    micro_batch: int | None
 
     @property
     def best(self) -> Row:
@@ -96,9 +115,9 @@ def plan(
     """
     chain = _chain(layers, batch, dtype, step)
     check_count("budget_bytes", budget_bytes)
-    least = _least(chain)
+    least, micro_batch = _least(chain), _micro_batch(chain, budget_bytes)
     if budget_bytes < least.smallest_budget_bytes:
-        raise ValueError(_too_small(least, budget_bytes))
+        raise ValueError(_too_small(least, budget_bytes) + _rival(chain.batch, micro_batch))
     # Searches are not exhaustive: a larger budget shall never make for more work than the smallest.
     rows = tuple(_of_two(row, least) if row.name == least.name else row for row in _rows(chain, budget_bytes))
     best = min((row for row in rows if row.fits), key=_cost)
@@ -111,6 +130,7 @@ def plan(
         smallest_budget_bytes=least.smallest_budget_bytes,
         rows=rows,
         advice=_advice(chain, least),
+        micro_batch=micro_batch,
     )
 
 
@@ -230,14 +250,6 @@ _SEARCHES: dict[str, _Search] = {
 }
 """For each row of a plan: from what the budget leaves for the predicted peak, the best schedule of its kind."""
 
-_REMEDIES = {
-    "checkpoints": "a smaller batch lowers them",
-    "working_afters": "a smaller batch or narrower layers lower them",
-    "deltas": "a smaller batch or narrower layers lower them",
-    "parameter_deltas": "no schedule changes them: fewer or narrower layers lower them",
-    "workspace": "a smaller batch or narrower layers lower it",
-}
-
 
 @lru_cache(maxsize=4)  # plans of one chain for several budgets share it
 def _least(chain: Chain) -> Row:
@@ -251,10 +263,43 @@ def _least(chain: Chain) -> Row:
     return least
 
 
+def _micro_batch(chain: Chain, budget_bytes: int) -> int | None:
+    """Rows of the fewest parts by which `Network.train_step` fits; None where a row at a time is too much.
+
+    Parts are even: the batch over 1, 2, 3, .., rounded up. The first two are tried. From three on there is one that
+    has all parameter deltas beside each of its layers, whose peak grows with its rows: the fewest parts are found by
+    bisection.
+    """
+
+    def rows(parts: int) -> int:
+        return -(-chain.batch // parts)
+
+    def fits(parts: int) -> bool:
+        return _bytes_by_parts(chain, rows(parts)) <= budget_bytes
+
+    parts = next(filter(fits, (1, 2)), None) or 3 + bisect_left(range(3, chain.batch + 1), True, key=fits)
+    return rows(parts) if parts <= chain.batch else None
+
+
+def _bytes_by_parts(chain: Chain, rows: int) -> int:
+    """The smallest budget that a `train_step` of at most `rows` at a time fits.
+
+    Those between the first part and the last are alike: two are run for all, and the outputs of the others are added,
+    and their places in the tracker's log.
+    """
+    left_out = max(0, -(-chain.batch // rows) - 4)
+    options = {"dtype": f"float{8 * chain.itemsize}", "step": "train_step", "micro_batch": rows}
+    trace = dry_run(chain.layers, batch=chain.batch - left_out * rows, **options)
+    return (
+        trace.peak_bytes
+        + allowance_bytes(trace)
+        + left_out * (rows * chain.layers[-1] * chain.itemsize + PLACE_ALLOWANCE)
+    )
+
+
 def _filling(row: Row) -> str:
-    kind = row.dominant_kind
-    share = row.trace.peak_bytes_by_kind[kind] / row.predicted_peak_bytes
-    remedy = _REMEDIES[kind]
+    kind, share = fills_most(row.trace.peak_bytes_by_kind)
+    remedy = REMEDIES[kind]
     if kind == "parameter_deltas" and row.trace.chain.deltas_pile_up:
         remedy += ", and train_step frees each layer's as it goes"
     return f"{share:.0%} of that are {kind.replace('_', ' ')}; {remedy}"
@@ -265,6 +310,13 @@ def _too_small(least: Row, budget_bytes: int) -> str:
         f"no schedule meets a budget of {budget_bytes} bytes: the smallest that can be met is "
         f"{least.smallest_budget_bytes} bytes, {least.predicted_peak_bytes} of them predicted; {_filling(least)}"
     )
+
+
+def _rival(batch: int, micro_batch: int | None) -> str:
+    if micro_batch is None:
+        return ""
+    options = f"(micro_batch={micro_batch})" if micro_batch < batch else ""
+    return f"; train_step{options} fits, and recomputes nothing"
 
 
 def _advice(chain: Chain, least: Row) -> str:

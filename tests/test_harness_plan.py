@@ -69,8 +69,8 @@ def test_a_plan_is_a_row_a_schedule_with_the_best_marked():
 def test_json_has_integer_bytes_and_the_documented_keys():
     found = answer(*NETWORK, "--budget", FITS, "--optimizer", "adam")
     assert found.keys() == {
-        *("layers", "batch", "dtype", "step", "budget_bytes", "smallest_budget_bytes", "schedule", "rows", "bill"),
-        *("advice", "notes"),
+        *("layers", "batch", "dtype", "step", "budget_bytes", "smallest_budget_bytes", "schedule", "micro_batch"),
+        *("rows", "bill", "advice", "notes"),
     }
     assert (found["layers"], found["batch"], found["dtype"]) == ("64,128x15,10", 512, "float32")
     assert (found["budget_bytes"], found["advice"], found["notes"]) == (2_000_000, "", [])
@@ -83,6 +83,31 @@ def test_json_has_integer_bytes_and_the_documented_keys():
             assert row["predicted_time_ratio"] >= 1
     sizes = {**found, **found["bill"], **found["rows"][0]}
     assert all(type(size) is int for name, size in sizes.items() if name.endswith("_bytes"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "micro_batch", "line"),
+    [
+        (
+            (*NETWORK, "--budget", FITS),
+            103,
+            "Network(layers).train_step(.., micro_batch=103) fits, the batch in 5 parts",
+        ),
+        (
+            ("--layers", "64,512x3,10", "--batch", 64, "--budget", "2.7MB"),
+            64,
+            "Network(layers).train_step(..) fits",
+        ),
+        (
+            ("--layers", "64,512x8,10", "--batch", 64, "--budget", FITS, "--step", "train_step"),
+            None,
+            "no train_step of Network(layers) fits, not even with micro_batch=1",
+        ),
+    ],
+)
+def test_the_rival_that_recomputes_nothing_is_named(arguments, micro_batch, line):
+    assert f"without recomputation: {line}" in invoke(*arguments).stdout.splitlines()
+    assert answer(*arguments)["micro_batch"] == micro_batch
 
 
 def test_measuring_adds_the_peak_and_the_time_of_the_best_and_of_store_all():
@@ -124,7 +149,8 @@ def test_predicted_time_is_the_products_of_the_layers_that_are_run(monkeypatch):
     schedules = {"store_all": store_all(), "revolve": revolve(slots=1)}
     traces = {name: dry_run([5, 5, 5, 5], batch=2, schedule=schedule) for name, schedule in schedules.items()}
     rows = [Row(name, schedule, traces[name], 0, fits=True) for name, schedule in schedules.items()]
-    found = Plan(rows[0].schedule, 0, 0, 3, 0, 0, (*rows, Row("greedy", None, None, 0, fits=False, reason="none")), "")
+    rows.append(Row("greedy", None, None, 0, fits=False, reason="none"))
+    found = Plan(rows[0].schedule, 0, 0, 3, 0, 0, tuple(rows), "", None)
     filled = records(found)
     assert predict_times(found, filled, dtype="float32") == []
     assert filled["store_all"]["predicted_time_ratio"] == 1

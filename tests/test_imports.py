@@ -147,6 +147,7 @@ PARENT_MAY_IMPORT = {
     "networks.planner",
     "networks.validation",
     "networks.Trace",
+    "networks.cache.KINDS",
     *in_room("networks.schedules"),
 }
 

@@ -96,17 +96,42 @@ def test_the_best_row_does_the_least_work_of_those_that_fit():
     step = dry_run(LAYERS, batch=BATCH, schedule=found.schedule)
     assert (found.predicted_peak_bytes, found.forward_steps) == (step.peak_bytes, step.forward_steps)
     assert found.allowance_bytes == allowance_bytes(step)
-    assert found.best.dominant_kind == "checkpoints"
+    assert found.best.dominant_kind == "afters"
     assert NetworkWithCheckpointing(LAYERS, schedule=found.schedule).layers == tuple(LAYERS)
 
 
 def test_every_row_that_does_not_fit_shows_its_least_peak_or_says_why():
     found = plan(LAYERS, batch=BATCH, budget_bytes=9 * MIB)
+    unable = [row for row in found.rows if row.trace is None]
+    assert "greedy" in {row.name for row in unable}
+    for row in unable:
+        assert re.search(r"too small .* (it|they) can meet", row.reason)
+        assert not row.fits
+        figures = (row.predicted_peak_bytes, row.smallest_budget_bytes, row.forward_steps, row.forward_flops)
+        assert {*figures, row.dominant_kind, row.schedule} == {None}
     for row in found.rows:
-        if row.trace is None:
-            assert re.search(r"too small .* (it|they) can meet", row.reason)
-        elif not row.fits:
-            assert row.predicted_peak_bytes + row.allowance_bytes > 9 * MIB
+        assert row in unable or row.fits == (row.smallest_budget_bytes <= 9 * MIB)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_micro_batch_is_that_of_the_fewest_parts_that_fit(seed):
+    """Against every division of the batch, each part of it run dry."""
+    generator = np.random.default_rng(seed)
+    layers = generator.integers(1, 65, size=generator.integers(2, 9)).tolist()
+    batch, step = int(generator.integers(1, 120)), STEPS[seed % 2]
+    rows = sorted({-(-batch // parts) for parts in range(1, batch + 1)}, reverse=True)
+    traces = [dry_run(layers, batch=batch, step="train_step", micro_batch=most) for most in rows]
+    needed = {most: trace.peak_bytes + allowance_bytes(trace) for most, trace in zip(rows, traces, strict=True)}
+    least = plan(layers, batch=batch, budget_bytes=2**40, step=step).smallest_budget_bytes
+    for budget in {least, *(size + change for size in needed.values() for change in (0, -1))}:
+        fewest = next((most for most in rows if needed[most] <= budget), None)
+        if budget >= least:
+            assert plan(layers, batch=batch, budget_bytes=budget, step=step).micro_batch == fewest
+            continue
+        with pytest.raises(ValueError, match="no schedule meets") as caught:
+            plan(layers, batch=batch, budget_bytes=budget, step=step)
+        call = "train_step" if fewest == batch else f"train_step(micro_batch={fewest})"
+        assert str(caught.value).endswith(f"; {call} fits, and recomputes nothing") == (fewest is not None)
 
 
 def test_work_never_rises_with_the_budget_and_ends_with_store_alls():
@@ -123,7 +148,11 @@ def test_a_budget_that_nothing_meets_names_the_smallest_one_what_fills_it_and_wh
     with pytest.raises(ValueError, match="no schedule meets a budget of") as caught:
         plan(LAYERS, batch=BATCH, budget_bytes=4 * MIB)
     assert f"a budget of {4 * MIB} bytes: the smallest that can be met is {smallest} bytes" in str(caught.value)
-    assert str(caught.value).endswith("% of that are checkpoints; a smaller batch lowers them")
+    assert re.search(
+        r"% of that are afters; a smaller batch or narrower layers lower them; "
+        r"train_step\(micro_batch=\d+\) fits, and recomputes nothing$",
+        str(caught.value),
+    )
     with pytest.raises(
         ValueError, match="% of that are parameter deltas; no schedule changes them: fewer or narrower"
     ) as caught:

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from harness.analysis import KINDS, RESIDUAL_BOUND_BYTES, dominant_kind, residual_bound, residuals, savings
+from harness.analysis import RESIDUAL_BOUND_BYTES, dominant_kind, residual_bound, residuals, savings
 from harness.plots.style import (
     GREY,
     INK,
@@ -28,9 +28,11 @@ from harness.plots.style import (
     sizes,
     variant_legend,
 )
+from networks.planner import REMEDIES
 
 EXACT = "One measured step a cell: its peak is the same to the byte in every repeat."
 SHARE_COLOURS = sns.color_palette("light:#0b5394", as_cmap=True)
+KINDS = list(REMEDIES)
 KIND_COLOURS = ListedColormap(sns.color_palette("colorblind", len(KINDS)))
 
 
@@ -104,7 +106,7 @@ def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
             shares.set(title=f"{title}\n{words}".strip(), ylabel="batch (rows)")
             kinds.set(title=f"{variant}:\nfills the peak", xlabel="width", ylabel="batch (rows)")
         _share_colorbar(figure, list(lines[0]))
-    letters = ", ".join(f"{kind[0].upper()} {kind}" for kind in KINDS)
+    letters = ", ".join(f"{kind[0].upper()} {kind.replace('_', ' ')}" for kind in KINDS)
     return figure, (
         "Above: shares of store-all's measured peak; at most: all but the parameter deltas and what one backward "
         f"step works on. Below: the kind that fills most of the peak ({letters}) and how much of it, in percent. "
