@@ -22,6 +22,9 @@ from networks.schedules.replay import Cost, replay
 from networks.schedules.signature import Schedule
 from networks.validation import check_dtype
 
+ROOM_STEP = 1024
+"""Bytes between the rooms for a predicted peak that are tried within a budget."""
+
 SAVES_LITTLE = 0.05
 """The share of store-all's peak under which a saving is called none."""
 
@@ -187,18 +190,22 @@ def _of_two(row: Row, least: Row) -> Row:
 
 
 def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
-    room, row = max(0, budget_bytes - STEP_ALLOWANCE), None
+    """The row of the largest room within the budget whose schedule fits with its allowance.
+
+    The allowance depends on the schedule, and the schedule on the room that the allowance leaves. Rooms are tried
+    from above, those that the same schedule would fill left out. They are multiples of `ROOM_STEP`, whatever the
+    budget: of a larger one the room is no smaller, so that work never rises with the budget.
+    """
+    room, row = max(0, budget_bytes - STEP_ALLOWANCE) // ROOM_STEP * ROOM_STEP, None
     while True:
         try:
             schedule = search(chain, room)
         except ValueError as error:
             return row or Row(name, None, None, 0, fits=False, reason=str(error))
         row = _costed(chain, name, schedule, budget_bytes)
-        if row.fits or room == 0:
+        if row.fits or row.predicted_peak_bytes > room:  # of the least peak there is
             return row
-        # The allowance depends on the schedule, and the schedule on what the allowance leaves; at last the least peak.
-        left = budget_bytes - row.allowance_bytes
-        room = left if 0 < left < room else 0
+        room = (row.predicted_peak_bytes - 1) // ROOM_STEP * ROOM_STEP
 
 
 def _costed(chain: Chain, name: str, schedule: Schedule, budget_bytes: int) -> Row:

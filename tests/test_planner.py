@@ -142,6 +142,15 @@ def test_work_never_rises_with_the_budget_and_ends_with_store_alls():
     assert flops[-1] == dry_run(LAYERS, batch=BATCH).forward_flops
 
 
+@pytest.mark.parametrize(("depth", "step"), [(4, 100), (11, 300), (23, 200), (43, 800)])
+def test_work_never_rises_where_the_allowance_is_a_large_part_of_the_budget(depth, step):
+    layers = np.random.default_rng(depth).integers(1, 8, size=depth + 1).tolist()
+    options = {"batch": 105, "dtype": "float64"}
+    smallest = plan(layers, budget_bytes=2**40, **options).smallest_budget_bytes
+    flops = [plan(layers, budget_bytes=smallest + more, **options).forward_flops for more in range(0, 3000, step)]
+    assert flops == sorted(flops, reverse=True)
+
+
 def test_a_budget_that_nothing_meets_names_the_smallest_one_what_fills_it_and_what_would_lower_it():
     smallest = plan(LAYERS, batch=BATCH, budget_bytes=24 * MIB).smallest_budget_bytes
     assert plan(LAYERS, batch=BATCH, budget_bytes=smallest).smallest_budget_bytes == smallest
