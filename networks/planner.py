@@ -22,8 +22,9 @@ from networks.schedules.replay import Cost, replay
 from networks.schedules.signature import Schedule
 from networks.validation import check_dtype
 
-ROOM_STEP = 1024
-"""Bytes between the rooms for a predicted peak that are tried within a budget."""
+ROOMS, LEAST_ROOM_STEP = 8, 1024
+"""Of the bytes that store-all's allowance takes, the part that lies between two rooms for a predicted peak that are
+tried within a budget, and the bytes that do at least."""
 
 SAVES_LITTLE = 0.05
 """The share of store-all's peak under which a saving is called none."""
@@ -193,10 +194,11 @@ def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
     """The row of the largest room within the budget whose schedule fits with its allowance.
 
     The allowance depends on the schedule, and the schedule on the room that the allowance leaves. Rooms are tried
-    from above, those that the same schedule would fill left out. They are multiples of `ROOM_STEP`, whatever the
-    budget: of a larger one the room is no smaller, so that work never rises with the budget.
+    from above, those that the same schedule would fill left out. They are multiples of a step that is the chain's,
+    whatever the budget: of a larger one the room is no smaller, so that work never rises with the budget.
     """
-    room, row = max(0, budget_bytes - STEP_ALLOWANCE) // ROOM_STEP * ROOM_STEP, None
+    step = max(LEAST_ROOM_STEP, _figures(chain, _made(store_all))[1] // ROOMS)
+    room, row = max(0, budget_bytes - STEP_ALLOWANCE) // step * step, None
     while True:
         try:
             schedule = search(chain, room)
@@ -205,7 +207,7 @@ def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
         row = _costed(chain, name, schedule, budget_bytes)
         if row.fits or row.predicted_peak_bytes > room:  # of the least peak there is
             return row
-        room = (row.predicted_peak_bytes - 1) // ROOM_STEP * ROOM_STEP
+        room = (row.predicted_peak_bytes - 1) // step * step
 
 
 def _costed(chain: Chain, name: str, schedule: Schedule, budget_bytes: int) -> Row:
