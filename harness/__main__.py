@@ -103,8 +103,8 @@ def run(
             store = Store(results / loaded.name)
             with store.held(), _executor(loaded, measure, jobs=jobs, dask=dask) as execute:
                 current = Run(loaded, store, execute=execute, limits=limits, mixed=allow_mixed)
-                for reason, jobs in current.again.items():
-                    _tell_again(reason, jobs)
+                for reason, again in current.again.items():
+                    _tell_again(reason, again)
                 counts = _execute(current)
                 paths = current.publish()
         except KeyboardInterrupt:
@@ -233,7 +233,7 @@ def _tell_again(reason: str, jobs: list[Job]) -> None:
     cells = sum(len(job.cells) for job in jobs)
     errors.print(f"{cells} {'cell is' if cells == 1 else 'cells are'} measured again: {reason}")
     for job in jobs[:NAMED]:
-        errors.print(f"  {job.measure} of {named(*job.cells)}")
+        errors.print(f"  {_named(job)}")
     if len(jobs) > NAMED:
         errors.print(f"  .. and {sum(len(job.cells) for job in jobs[NAMED:])} more")
 
@@ -258,8 +258,7 @@ def _execute(current: Run) -> Counter[str]:
             counts["resumed"] += cells * finished.resumed
             counts["failed"] += cells * bool(finished.error)
             if finished.error:
-                told = f"{finished.job.measure} of {named(*finished.job.cells)}: {finished.error}"
-                progress.console.print(f"{told}\n  {finished.path}")
+                progress.console.print(f"{_named(finished.job)}: {finished.error}\n  {finished.path}")
             progress.update(bar, completed=counts["done"], failed=counts["failed"], description=finished.job.measure)
     return counts
 
@@ -277,10 +276,14 @@ def _finished(experiment: Experiment, store: Store) -> Iterator[str]:
             status, reason = (record.rows[0][column] for column in ("status", "error"))
             ended[status] += len(job.cells)
             if status != "ok":
-                yield f"{job.measure} of {named(*job.cells)}: {status}: {reason}"
+                yield f"{_named(job)}: {status}: {reason}"
                 yield from (f"  {path}" for path in (store.path(job), store.capture_path(job)) if path.exists())
     if ended:
         yield f"finished: {', '.join(f'{cells} {status}' for status, cells in ended.items())}"
+
+
+def _named(job: Job) -> str:
+    return f"{job.measure} of {named(*job.cells)}"
 
 
 def _costs(cell: Cell) -> dict[str, str]:
