@@ -27,6 +27,8 @@ ANSWER_ALLOWANCE = 107
 six slots and two thirds of 16 bytes for each."""
 PARAMETER_DELTAS_ALLOWANCE = 2 * 96 + 32 + 16 + 57 + 56
 """Bytes for each layer's gradients: two array objects with their shapes and strides, a bytearray, and a tuple."""
+MAPPING_ALLOWANCE = 96 - 57
+"""Bytes that each of both has more where buffers are mappings, which are larger objects than a bytearray."""
 PLACE_ALLOWANCE = 9
 """Bytes of a place in a list, which grows by an eighth more than it needs, or in a queue, which keeps its blocks."""
 BLOCK_ALLOWANCE = 56 + 2 * 32 + PLACE_ALLOWANCE
@@ -46,6 +48,7 @@ def allowance_bytes(trace: Trace) -> int:
     """
     held = HELD_ALLOWANCE + NUMBER_ALLOWANCE * (trace.chain.depth > SHARED_NUMBERS)
     word = LOG_GROWTH * event_bytes(trace.chain)
+    mapping = MAPPING_ALLOWANCE * any(chain.maps_buffers for chain, _ in trace.recorded)
     live_bytes = afters = most_afters = deltas = most_deltas = logs = highest = 0
     before = None
     for log in trace.recorded:
@@ -58,8 +61,8 @@ def allowance_bytes(trace: Trace) -> int:
             elif event.action != "workspace":
                 afters += (event.bytes > 0) - (event.bytes < 0)
                 most_afters = max(most_afters, afters)
-            objects = AFTER_ALLOWANCE * afters + held * most_afters + logs + word * number
-            objects += PARAMETER_DELTAS_ALLOWANCE * deltas + PLACE_ALLOWANCE * most_deltas
+            objects = (AFTER_ALLOWANCE + mapping) * afters + held * most_afters + logs + word * number
+            objects += (PARAMETER_DELTAS_ALLOWANCE + mapping) * deltas + PLACE_ALLOWANCE * most_deltas
             highest = max(highest, live_bytes + objects + _passing_bytes(event, log[0], afters))
         # The tracker keeps one log for all parts that are alike.
         logs += PLACE_ALLOWANCE + (0 if log == before else LOG_ALLOWANCE + word * len(timeline))

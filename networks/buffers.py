@@ -6,10 +6,14 @@ during a step.
 """
 
 import math
+import mmap
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+
+from networks.chain import MAPPED_BYTES
 
 UFUNC_BUFFER_ITEMS = 1024
 """Items of the buffer that numpy fills with a row it broadcasts. With numpy's own 8192 every bias added allocates up to
@@ -20,17 +24,22 @@ CACHED_BYTES = 1024
 small as that is made in a bytearray instead, whose memory goes when it goes."""
 
 
-def activation_buffer(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
+def activation_buffer(rows: int, columns: int, dtype: np.dtype, *, mapped: bool) -> np.ndarray:
     """An uninitialised `(rows, columns)` array for an after, which may later hold the delta of its layer."""
-    return _array((rows, columns), dtype)
+    return _array((rows, columns), dtype, mapped=mapped)
 
 
-def parameter_delta_buffers(inputs: int, outputs: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+def parameter_delta_buffers(
+    inputs: int, outputs: int, dtype: np.dtype, *, mapped: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Uninitialised gradients of a layer's weights `(inputs, outputs)` and biases `(outputs,)`."""
     weights_bytes, biases_bytes = inputs * outputs * dtype.itemsize, outputs * dtype.itemsize
-    if weights_bytes >= CACHED_BYTES:
+    if weights_bytes < CACHED_BYTES:
+        both = bytearray(weights_bytes + biases_bytes)
+    elif mapped and weights_bytes + biases_bytes >= MAPPED_BYTES:
+        both = _mapping(weights_bytes + biases_bytes)
+    else:
         return np.empty((inputs, outputs), dtype), _array((outputs,), dtype)
-    both = bytearray(weights_bytes + biases_bytes)
     return np.ndarray((inputs, outputs), dtype, both), np.ndarray(outputs, dtype, both, weights_bytes)
 
 
@@ -39,9 +48,26 @@ def workspace_buffer(items: int, dtype: np.dtype) -> np.ndarray:
     return _array((items,), dtype)
 
 
-def _array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _array(shape: tuple[int, ...], dtype: np.dtype, *, mapped: bool = False) -> np.ndarray:
     nbytes = math.prod(shape) * dtype.itemsize
-    return np.ndarray(shape, dtype, bytearray(nbytes)) if nbytes < CACHED_BYTES else np.empty(shape, dtype)
+    if nbytes < CACHED_BYTES:
+        return np.ndarray(shape, dtype, bytearray(nbytes))
+    if mapped and nbytes >= MAPPED_BYTES:
+        return np.ndarray(shape, dtype, _mapping(nbytes))
+    return np.empty(shape, dtype)
+
+
+def _mapping(nbytes: int) -> mmap.mmap | bytearray:
+    """Memory of its own pages, which the system has back as soon as it is freed: `Chain.maps_buffers` says when.
+
+    They are made at once: one by one, as they are first written to, they would take twice the time.
+    """
+    if sys.platform != "linux":  # elsewhere the heap may be another, and pages are not made at once
+        return bytearray(nbytes)
+    try:
+        return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+    except OSError as error:
+        raise MemoryError(f"unable to map {nbytes} bytes: {error.strerror}") from None
 
 
 @contextmanager

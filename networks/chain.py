@@ -21,6 +21,9 @@ TILE_ITEMS = 1024
 items, adding the biases and taking the maximum with zero take two thirds of the time."""
 
 
+MAPPED_BYTES = 128 * 1024
+"""A buffer of at least this many bytes may be a mapping of its own: it is what glibc's malloc, too, begins with."""
+
 MOST_BYTES = 2**63
 """Bytes of a step are fewer, so that 64 bits hold them."""
 
@@ -128,6 +131,20 @@ class Chain:
             served[layer] = made + self.delta_bytes[layer]
             above = made if self.deltas_pile_up else above
         return tuple(served)
+
+    @cached_property
+    def maps_buffers(self) -> bool:
+        """Whether large buffers are mappings of their own and not pieces of the heap.
+
+        Parameter deltas that stay to the end of the step come to lie where afters have been. If most are smaller, but
+        not by much, the rest of the place serves nothing: of 32 layers 512 wide, batch 1024, a heap keeps 61 MiB
+        resident where a step asks for 40. The price is time, for pages are made anew: of layers 256 or 512 wide 0 to
+        8 % of the step under glibc's malloc as it comes, and 5 to 9 % where its thresholds are fixed.
+        """
+        if not self.deltas_pile_up and self.part_of is None:
+            return False
+        largest, deltas = max(self.after_bytes), self.parameter_delta_bytes
+        return 2 * sum(nbytes for nbytes in deltas if MAPPED_BYTES <= nbytes < largest) > sum(deltas)
 
     @cached_property
     def slides(self) -> tuple[bool, ...]:

@@ -47,10 +47,10 @@ class _ShapeLayer(DenseLayer):
         self._itemsize = itemsize
         self._parameter_deltas = _Shape(inputs, outputs, itemsize), _Shape(1, outputs, itemsize)
 
-    def _new_after(self, batch: int) -> _Shape:
-        return _Shape(batch, self._outputs, self._itemsize)
+    def _new_after(self, chain: Chain) -> _Shape:
+        return _Shape(chain.batch, self._outputs, self._itemsize)
 
-    def _new_parameter_deltas(self) -> tuple[_Shape, _Shape]:
+    def _new_parameter_deltas(self, chain: Chain) -> tuple[_Shape, _Shape]:
         return self._parameter_deltas
 
     def _compute_after(self, *arrays) -> None: ...

@@ -81,16 +81,16 @@ class DenseLayer:
         self, before: np.ndarray, chain: Chain, workspace: Workspace, tracker: CacheTracker, *, in_place: bool
     ) -> np.ndarray:
         """Return after[l] `(batch, outputs)`: a new buffer, or `before`'s own if `in_place` (equal widths)."""
-        after = before if in_place else self._new_after(len(before))
+        after = before if in_place else self._new_after(chain)
         tracker.forward(self.number, 0 if in_place else after.nbytes, chain.forward_flops[self.number])
         self._compute_after(before, after, workspace)
         return after
 
     def parameter_deltas(
-        self, before: np.ndarray, delta: np.ndarray, workspace: Workspace, tracker: CacheTracker
+        self, before: np.ndarray, delta: np.ndarray, chain: Chain, workspace: Workspace, tracker: CacheTracker
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the new gradients of the weights and of the biases, from after[l-1] and delta[l]."""
-        weights_delta, biases_delta = self._new_parameter_deltas()
+        weights_delta, biases_delta = self._new_parameter_deltas(chain)
         tracker.parameter_deltas(self.number, weights_delta.nbytes + biases_delta.nbytes)
         self._compute_parameter_deltas(before, delta, workspace, weights_delta, biases_delta)
         return weights_delta, biases_delta
@@ -109,11 +109,11 @@ class DenseLayer:
 
     # What follows touches the arrays; a dry run replaces it, and nothing else.
 
-    def _new_after(self, batch: int) -> np.ndarray:
-        return activation_buffer(batch, len(self.biases), self.weights.dtype)
+    def _new_after(self, chain: Chain) -> np.ndarray:
+        return activation_buffer(chain.batch, len(self.biases), self.weights.dtype, mapped=chain.maps_buffers)
 
-    def _new_parameter_deltas(self) -> tuple[np.ndarray, np.ndarray]:
-        return parameter_delta_buffers(*self.weights.shape, self.weights.dtype)
+    def _new_parameter_deltas(self, chain: Chain) -> tuple[np.ndarray, np.ndarray]:
+        return parameter_delta_buffers(*self.weights.shape, self.weights.dtype, mapped=chain.maps_buffers)
 
     def _compute_after(self, before: np.ndarray, after: np.ndarray, workspace: Workspace) -> None:
         workspace.hold_biases(self.biases)

@@ -207,7 +207,7 @@ class MultiLayerPerceptron:
             self._subtract_labels(delta, labels, self._chain.whole_batch)
             for layer in reversed(self._layers):
                 before = self._take_after(layer.number - 1)
-                deltas = [layer.parameter_deltas(before, delta, self._workspace, self.tracker)]
+                deltas = [layer.parameter_deltas(before, delta, self._chain, self._workspace, self.tracker)]
                 released = delta.nbytes
                 delta = self._delta_before(layer, before, delta)
                 self.tracker.release_delta(layer.number, released)
@@ -271,7 +271,7 @@ class MultiLayerPerceptron:
         return Workspace(chain, self.dtype)
 
     def _new_outputs(self, batch: int) -> np.ndarray:
-        return activation_buffer(batch, self.layers[-1], self.dtype)
+        return activation_buffer(batch, self.layers[-1], self.dtype, mapped=self._chain.maps_buffers)
 
     def _copy(self, values: np.ndarray, to: np.ndarray) -> np.ndarray:
         np.copyto(to, values)

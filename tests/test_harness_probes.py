@@ -10,12 +10,13 @@ F4 = np.dtype("float32")
 MARGIN = 16 * 1024  # small objects of the interpreter, and of the profile hook
 
 
-def test_a_peak_is_split_by_where_its_bytes_were_allocated():
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_peak_is_split_by_where_its_bytes_were_allocated(mapped):
     def step():
-        gone = activation_buffer(1000, 1000, F4)
+        gone = activation_buffer(1000, 1000, F4, mapped=mapped)
         del gone
-        after = activation_buffer(500, 500, F4)
-        deltas = parameter_delta_buffers(400, 300, F4)
+        after = activation_buffer(500, 500, F4, mapped=mapped)
+        deltas = parameter_delta_buffers(400, 300, F4, mapped=mapped)
         workspace = workspace_buffer(700_000, F4)
         other = np.empty(50_000, F4)
         return after, deltas, workspace, other
