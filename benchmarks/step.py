@@ -1,6 +1,7 @@
 """`python -m benchmarks.step`: how far a training step is from its two floors, for every case and schedule.
 
-Time: seconds of the step over those of its bare matrix products, recomputed ones included. Memory: memray's peak
+Time: seconds of the step over those of its bare matrix products, recomputed ones included; beside it its kernels
+alone, which are the products with their element-wise passes: no step takes less than they do. Memory: memray's peak
 over the bytes that the step cannot do without (`memory_floor_bytes`). Each number comes from a fresh process in the
 environment of the harness's own time and memory cells.
 """
@@ -32,6 +33,18 @@ FREQUENCIES = (None, 2, 4, 8, 16)
 
 THREADS = (1, 2)
 MORE_AT_TWO_THREADS = 0.15
+COLUMNS = (
+    "case",
+    "schedule",
+    "threads",
+    "floor",
+    "step / floor",
+    "kernels / floor",
+    "reach",
+    "peak",
+    "memory floor",
+    "bound",
+)
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -113,11 +126,11 @@ def measure(name: str, checkpoint_frequency: int | None, threads: Sequence[int])
 def table(rows: list[dict[str, Any]], *, style: box.Box) -> Table:
     """The measured rows for people; a paired ratio stands with its quartiles, and `!` marks what is not reached."""
     shown = Table(box=style, pad_edge=False)
-    for column in ("case", "schedule", "threads", "floor", "step / floor", "reach", "peak", "memory floor", "bound"):
+    for column in COLUMNS:
         shown.add_column(column, justify="left" if column in ("case", "schedule") else "right")
     for row in rows:
-        ratios = [step / floor for step, floor in zip(row["step_seconds"], row["floor_seconds"], strict=True)]
-        low, middle, high = quantiles(ratios, n=4, method="inclusive")
+        low, middle, high = _ratio(row, "step_seconds")
+        least, kernels, most = _ratio(row, "kernel_seconds")
         frequency, floor, bound = row["checkpoint_frequency"], row["floor_bytes"], row["bound_bytes"]
         shown.add_row(
             row["case"],
@@ -125,12 +138,19 @@ def table(rows: list[dict[str, Any]], *, style: box.Box) -> Table:
             str(row["threads"]),
             f"{median(row['floor_seconds']) * 1e3:.4g} ms",
             f"{middle:.3f} ({low:.3f}-{high:.3f}){_missed(middle, row['ratio_to_reach'])}",
+            f"{kernels:.3f} ({least:.3f}-{most:.3f}){_missed(kernels, row['ratio_to_reach'])}",
             f"{row['ratio_to_reach']:.2f}",
             f"{format_bytes(row['peak_bytes'])} ({row['peak_bytes'] / floor:.3f}){_missed(row['peak_bytes'], bound)}",
             format_bytes(floor),
             f"{bound / floor:.3f}",
         )
     return shown
+
+
+def _ratio(row: dict[str, Any], name: str) -> list[float]:
+    """The quartiles of a measured time over the bare products that were run beside it."""
+    ratios = [seconds / floor for seconds, floor in zip(row[name], row["floor_seconds"], strict=True)]
+    return quantiles(ratios, n=4, method="inclusive")
 
 
 def _missed(value: float, bound: float) -> str:

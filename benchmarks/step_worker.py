@@ -1,4 +1,4 @@
-"""`python -m benchmarks.step_worker`: one configuration's step beside its bare matrix products, in this process.
+"""`python -m benchmarks.step_worker`: one configuration's step beside its parts alone, in this process.
 
 Reads the configuration as JSON from its first argument and prints what it measured as one line of JSON.
 """
@@ -9,15 +9,26 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from harness.probes import peak_memory, quiet_heap
 from networks import Network, NetworkWithCheckpointing
+from networks.buffers import small_ufunc_buffers
 from networks.cache import Event
+from networks.chain import Chain
+from networks.layers import Workspace
 
-Product = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+class Product(NamedTuple):
+    """A whole matrix product of layer `layer`, and the action of the step's event that it stands for."""
+
+    action: str
+    layer: int
+    left: np.ndarray
+    right: np.ndarray
+    out: np.ndarray
 
 
 def training_step(layers: list[int], batch: int, checkpoint_frequency: int | None) -> tuple[Network, Callable]:
@@ -33,7 +44,7 @@ def training_step(layers: list[int], batch: int, checkpoint_frequency: int | Non
 
 
 def bare_products(timeline: list[Event], layers: list[int], batch: int) -> list[Product]:
-    """The matrix products of the step that wrote `timeline`: `(left, right, out)` each, one whole product a layer.
+    """The matrix products of the step that wrote `timeline`, one whole product a layer.
 
     A value lies in a buffer that is in use exactly as long as in the step, and freed buffers are used again, so the
     products go through as much memory as the step does. Only where the step writes an after over the one before it,
@@ -62,17 +73,19 @@ def bare_products(timeline: list[Event], layers: list[int], batch: int) -> list[
         match event.action:
             case "forward":
                 after = new(layer)
-                products.append((afters[layer - 1], weights[layer], after))
+                products.append(Product(event.action, layer, afters[layer - 1], weights[layer], after))
                 if event.bytes == 0:
                     release(layer - 1, afters)
                 afters[layer] = after
             case "delta":
                 deltas[layer] = new(layer)
             case "parameter_deltas":
-                products.append((afters[layer - 1].T, deltas[layer], weights_deltas[layer]))
+                out = weights_deltas[layer]
+                products.append(Product(event.action, layer, afters[layer - 1].T, deltas[layer], out))
             case "overwrite":
                 deltas[layer] = afters.pop(layer)
-                products.append((deltas[layer + 1], weights[layer + 1].T, deltas[layer]))
+                delta, right = deltas[layer + 1], weights[layer + 1].T
+                products.append(Product(event.action, layer + 1, delta, right, deltas[layer]))
             case "release":
                 release(layer, afters)
             case "release_delta":
@@ -81,18 +94,37 @@ def bare_products(timeline: list[Event], layers: list[int], batch: int) -> list[
 
 
 def multiply(products: list[Product]) -> None:
-    for left, right, out in products:
+    for _, _, left, right, out in products:
         np.matmul(left, right, out=out)
 
 
-def measure_time(step: Callable, products: list[Product], *, repeats: int, threads: int) -> dict[str, list[float]]:
-    """Seconds of the step and of its bare products, in turns, each first every second time, after a warm-up.
+def run_kernels(network: Network, products: list[Product], batch: int) -> None:
+    """What the step computes and nothing else: each product with its element-wise passes, on the product's arrays.
+
+    Neither allocation, nor cache, nor tracker, nor schedule: what a step takes beyond this is its frame.
+    """
+    layers = network._layers
+    workspace = Workspace(Chain(network.layers, batch, network.dtype.itemsize), network.dtype)
+    biases_delta = np.empty(max(network.layers), network.dtype)
+    with small_ufunc_buffers():
+        for action, number, left, right, out in products:
+            layer = layers[number - 1]
+            match action:
+                case "forward":
+                    layer._compute_after(left, out, workspace)
+                case "parameter_deltas":
+                    layer._compute_parameter_deltas(left.T, right, workspace, out, biases_delta[: right.shape[1]])
+                case "overwrite":
+                    layer._compute_delta_before(out, left, layers[number - 2], workspace)
+
+
+def measure_time(runs: dict[str, Callable], *, repeats: int, threads: int) -> dict[str, list[float]]:
+    """Seconds of each of `runs`, in turns, in an order turned round every second time, after a warm-up.
 
     One thread is timed by the process's own processor time, which its neighbours disturb less; more threads by the
     clock on the wall, for a thread that waits for another may spin.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
-    runs = {"step_seconds": step, "floor_seconds": lambda: multiply(products)}
     seconds = {name: [] for name in runs}
     for repeat in range(-1, repeats):
         for name in sorted(runs, reverse=repeat % 2 == 0):
@@ -115,7 +147,12 @@ def measure(
     if repeats == 0:
         return {"peak_bytes": peak_memory(step)["memray_peak_bytes"]}
     products = bare_products(network.tracker.timeline, layers, batch)
-    return measure_time(step, products, repeats=repeats, threads=threads)
+    runs = {
+        "step_seconds": step,
+        "kernel_seconds": lambda: run_kernels(network, products, batch),
+        "floor_seconds": lambda: multiply(products),
+    }
+    return measure_time(runs, repeats=repeats, threads=threads)
 
 
 if __name__ == "__main__":

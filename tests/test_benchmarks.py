@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.step import CASES, memory_floor_bytes
-from benchmarks.step_worker import bare_products, measure, multiply, training_step
+from benchmarks.step_worker import bare_products, measure, multiply, run_kernels, training_step
 from networks import dry_run
 from networks.chain import Chain
+from networks.losses import outputs_to_delta
 
 
 def test_the_memory_floor_of_a_small_chain_is_the_one_worked_out_by_hand():
@@ -38,17 +39,37 @@ def test_the_bare_products_do_the_work_of_the_step_in_its_buffers(frequency: int
     products = bare_products(network.tracker.timeline, layers, batch)
     multiply(products)
 
-    flops = sum(2 * left.size * right.shape[1] for left, right, _ in products)
+    flops = sum(2 * one.left.size * one.right.shape[1] for one in products)
     forward = sum(2 * batch * inputs * outputs for inputs, outputs in pairwise(layers))
     assert flops == network.tracker.forward_flops + 2 * forward - 2 * batch * layers[0] * layers[1]
-    buffers = {id(out) for left, _, out in products if left.flags.c_contiguous}
+    buffers = {id(one.out) for one in products if one.left.flags.c_contiguous}
     afters = len(layers) - 1 if frequency is None else network.tracker.peak_cached_layers + 4
     assert len(buffers) <= afters + 1
-    assert all(np.isfinite(out).all() for _, _, out in products)
+    assert all(np.isfinite(one.out).all() for one in products)
+
+
+@pytest.mark.parametrize("frequency", [None, 2, 3, 16])
+def test_the_kernels_alone_compute_the_gradients_of_the_step(frequency: int | None):
+    layers, batch = [3, 8, 8, 8, 8, 5, 2], 6
+    network, step = training_step(layers, batch, frequency)
+    outputs, deltas = step()
+    products = bare_products(network.tracker.timeline, layers, batch)
+    by_action = {(one.action, one.layer): one for one in products}
+    # The products' own input, and the delta of the loss that they begin with, are made to be the step's.
+    generator = np.random.default_rng(0)
+    by_action["forward", 1].left[:] = generator.standard_normal((batch, layers[0]), dtype=network.dtype)
+    labels = generator.integers(layers[-1], size=batch)
+    loss_delta = by_action["parameter_deltas", len(layers) - 1].right
+    loss_delta[:] = outputs
+    outputs_to_delta(loss_delta, labels, batch)
+    run_kernels(network, products, batch)
+    for layer, (weights_delta, _) in enumerate(deltas, start=1):
+        np.testing.assert_array_equal(by_action["parameter_deltas", layer].out, weights_delta)
 
 
 def test_a_configuration_is_measured_by_time_or_by_memory():
     configuration = {"layers": [4, 8, 8, 3], "batch": 5, "checkpoint_frequency": 2, "threads": 1}
     timed = measure(**configuration, repeats=3)
-    assert [len(seconds) for seconds in timed.values()] == [3, 3]
+    assert timed.keys() == {"step_seconds", "kernel_seconds", "floor_seconds"}
+    assert [len(seconds) for seconds in timed.values()] == [3, 3, 3]
     assert measure(**configuration, repeats=0)["peak_bytes"] > memory_floor_bytes(Chain((4, 8, 8, 3), 5, 4), 2)
