@@ -67,7 +67,7 @@ def _mapping(nbytes: int) -> mmap.mmap | bytearray:
     try:
         return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
     except OSError as error:
-        raise MemoryError(f"unable to map {nbytes} bytes: {error.strerror}") from None
+        raise MemoryError(f"Unable to allocate {nbytes / 2**20:.2f} MiB as a mapping: {error.strerror}") from None
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def test_a_mapping_that_cannot_be_had_is_a_memory_error(monkeypatch):
     monkeypatch.setattr(buffers.mmap, "mmap", refuse)
     monkeypatch.setattr(buffers.sys, "platform", "linux")
     for make in (activation_buffer, parameter_delta_buffers):
-        with pytest.raises(MemoryError, match=r"unable to map 1\d{6} bytes: Cannot allocate memory"):
+        with pytest.raises(MemoryError, match=r"Unable to allocate 1\.1\d MiB as a mapping: Cannot allocate memory"):
             make(500, 600, np.dtype("float32"), mapped=True)
 
 

@@ -107,7 +107,7 @@ FOUNDATIONS = {"networks.chain", "networks.layer_lists", "networks.buffers"}
 MAY_IMPORT = {
     "networks.chain": set(),
     "networks.layer_lists": set(),
-    "networks.buffers": set(),
+    "networks.buffers": {"networks.chain"},
     "networks.cache": FOUNDATIONS,
     "networks.losses": FOUNDATIONS,
     "networks.activations": FOUNDATIONS,
