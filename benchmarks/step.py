@@ -129,8 +129,8 @@ def table(rows: list[dict[str, Any]], *, style: box.Box) -> Table:
     for column in COLUMNS:
         shown.add_column(column, justify="left" if column in ("case", "schedule") else "right")
     for row in rows:
-        low, middle, high = _ratio(row, "step_seconds")
-        least, kernels, most = _ratio(row, "kernel_seconds")
+        low, middle, high = _ratios(row["step_seconds"], row["floor_seconds"])
+        least, kernels, most = _ratios(row["kernel_seconds"], row["kernel_floor_seconds"])
         frequency, floor, bound = row["checkpoint_frequency"], row["floor_bytes"], row["bound_bytes"]
         shown.add_row(
             row["case"],
@@ -147,10 +147,9 @@ def table(rows: list[dict[str, Any]], *, style: box.Box) -> Table:
     return shown
 
 
-def _ratio(row: dict[str, Any], name: str) -> list[float]:
-    """The quartiles of a measured time over the bare products that were run beside it."""
-    ratios = [seconds / floor for seconds, floor in zip(row[name], row["floor_seconds"], strict=True)]
-    return quantiles(ratios, n=4, method="inclusive")
+def _ratios(seconds: list[float], floors: list[float]) -> list[float]:
+    """The quartiles of measured times over those of the bare products that were run in turns with them."""
+    return quantiles([one / floor for one, floor in zip(seconds, floors, strict=True)], n=4, method="inclusive")
 
 
 def _missed(value: float, bound: float) -> str:
