@@ -1,9 +1,9 @@
 """`python -m benchmarks.step`: how far a training step is from its two floors, for every case and schedule.
 
 Time: seconds of the step over those of its bare matrix products, recomputed ones included; beside it its kernels
-alone, which are the products with their element-wise passes: no step takes less than they do. Memory: memray's peak
-over the bytes that the step cannot do without (`memory_floor_bytes`). Each number comes from a fresh process in the
-environment of the harness's own time and memory cells.
+alone, which are the products with their element-wise passes. Memory: memray's peak over the bytes that the step cannot
+do without (`memory_floor_bytes`). Each number comes from a fresh process in the environment of the harness's own time
+and memory cells.
 """
 
 import json

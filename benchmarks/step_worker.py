@@ -98,14 +98,13 @@ def multiply(products: list[Product]) -> None:
         np.matmul(left, right, out=out)
 
 
-def run_kernels(network: Network, products: list[Product], batch: int) -> None:
-    """What the step computes and nothing else: each product with its element-wise passes, on the product's arrays.
+def run_kernels(network: Network, products: list[Product], workspace: Workspace, biases_delta: np.ndarray) -> None:
+    """Each product with its element-wise passes, as the layers compute it, on the product's own arrays.
 
-    Neither allocation, nor cache, nor tracker, nor schedule: what a step takes beyond this is its frame.
+    Neither cache, nor tracker, nor schedule, nor the loss. Where the step writes an after over the one before it, this
+    writes to another buffer, as the bare product does.
     """
     layers = network._layers
-    workspace = Workspace(Chain(network.layers, batch, network.dtype.itemsize), network.dtype)
-    biases_delta = np.empty(max(network.layers), network.dtype)
     with small_ufunc_buffers():
         for action, number, left, right, out in products:
             layer = layers[number - 1]
@@ -148,7 +147,9 @@ def measure(
         return {"peak_bytes": peak_memory(step)["memray_peak_bytes"]}
     products = bare_products(network.tracker.timeline, layers, batch)
     in_turns = {"repeats": repeats, "threads": threads}
-    kernels, floor = lambda: run_kernels(network, products, batch), lambda: multiply(products)
+    workspace = Workspace(Chain(network.layers, batch, network.dtype.itemsize), network.dtype)
+    biases_delta = np.empty(max(layers), network.dtype)
+    kernels, floor = lambda: run_kernels(network, products, workspace, biases_delta), lambda: multiply(products)
     # Two pairs, not three in turns: what runs in between leaves the caches colder.
     return {
         **measure_time({"step_seconds": step, "floor_seconds": floor}, **in_turns),

@@ -27,8 +27,8 @@ ANSWER_ALLOWANCE = 107
 six slots and two thirds of 16 bytes for each."""
 PARAMETER_DELTAS_ALLOWANCE = 2 * 96 + 32 + 16 + 57 + 56
 """Bytes for each layer's gradients: two array objects with their shapes and strides, a bytearray, and a tuple."""
-MAPPING_ALLOWANCE = 96 - 57
-"""Bytes that each of both has more where buffers are mappings, which are larger objects than a bytearray."""
+MAPPING_ALLOWANCE = 96
+"""Bytes for the object of a mapping, where large buffers are mappings."""
 PLACE_ALLOWANCE = 9
 """Bytes of a place in a list, which grows by an eighth more than it needs, or in a queue, which keeps its blocks."""
 BLOCK_ALLOWANCE = 56 + 2 * 32 + PLACE_ALLOWANCE

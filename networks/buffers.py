@@ -34,12 +34,9 @@ def parameter_delta_buffers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Uninitialised gradients of a layer's weights `(inputs, outputs)` and biases `(outputs,)`."""
     weights_bytes, biases_bytes = inputs * outputs * dtype.itemsize, outputs * dtype.itemsize
-    if weights_bytes < CACHED_BYTES:
-        both = bytearray(weights_bytes + biases_bytes)
-    elif mapped and weights_bytes + biases_bytes >= MAPPED_BYTES:
-        both = _mapping(weights_bytes + biases_bytes)
-    else:
-        return np.empty((inputs, outputs), dtype), _array((outputs,), dtype)
+    if weights_bytes >= CACHED_BYTES:
+        return _array((inputs, outputs), dtype, mapped=mapped), _array((outputs,), dtype, mapped=mapped)
+    both = bytearray(weights_bytes + biases_bytes)
     return np.ndarray((inputs, outputs), dtype, both), np.ndarray(outputs, dtype, both, weights_bytes)
 
 
@@ -52,18 +49,16 @@ def _array(shape: tuple[int, ...], dtype: np.dtype, *, mapped: bool = False) -> 
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < CACHED_BYTES:
         return np.ndarray(shape, dtype, bytearray(nbytes))
-    if mapped and nbytes >= MAPPED_BYTES:
+    if mapped and nbytes >= MAPPED_BYTES and sys.platform == "linux":  # elsewhere the heap may be another
         return np.ndarray(shape, dtype, _mapping(nbytes))
     return np.empty(shape, dtype)
 
 
-def _mapping(nbytes: int) -> mmap.mmap | bytearray:
+def _mapping(nbytes: int) -> mmap.mmap:
     """Memory of its own pages, which the system has back as soon as it is freed: `Chain.maps_buffers` says when.
 
     They are made at once: one by one, as they are first written to, they would take twice the time.
     """
-    if sys.platform != "linux":  # elsewhere the heap may be another, and pages are not made at once
-        return bytearray(nbytes)
     try:
         return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
     except OSError as error:

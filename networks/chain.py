@@ -9,13 +9,16 @@ from functools import cached_property, lru_cache
 from itertools import pairwise
 
 BLOCK_ROWS = 256
-"""Rows of a block at least; half the width if that is more, for BLAS packs the weights anew for each product. A step of
-64 layers 1024 wide, batch 1024, takes 1.12 times its whole products with 256 rows, 1.06 with 512, and 1.02 with all:
-with half the width, a block has at most half the bytes of a layer's weights."""
+"""Rows of a block at least: BLAS packs the weights anew for each product. With 64 rows a step of layers 1024 wide takes
+1.2 times its whole products, with 256 rows 1.12, with 512 1.06."""
 
 BLOCK_BYTES = 512 * 1024
 """A block has more rows while it is no larger, and no more than a quarter of the batch, so that scratch is small beside
 the afters. Layers 128 wide take 1.15 times their products with 1024 rows, 1.17 with 512."""
+
+WIDE_BLOCK_BYTES = 4 * BLOCK_BYTES
+"""A block of a wide layer, whose weights are too large for a core's cache, has half as many rows as the layer is wide
+while it is no larger than this, and no more than half of the batch."""
 
 TILE_ITEMS = 1024
 """Items of a tile, a row repeated: numpy adds one row to many in as many short loops. With tiles instead of rows of 128
@@ -30,9 +33,11 @@ MOST_BYTES = 2**63
 
 
 def block_rows(batch: int, width: int, itemsize: int) -> int:
-    """Rows of `width` values that the kernels work on at a time, or the whole batch: see above."""
+    """Rows of `width` values that the kernels work on at a time; as many as the batch has at most."""
+    row_bytes = width * itemsize
     quarter = -(-batch // 128) * 32  # a multiple of 32 rows holds whole tiles
-    return min(batch, max(BLOCK_ROWS, width // 2, min(quarter, BLOCK_BYTES // (width * itemsize))))
+    wide = min(batch // 2, width // 2, WIDE_BLOCK_BYTES // row_bytes)
+    return min(batch, max(BLOCK_ROWS, wide, min(quarter, BLOCK_BYTES // row_bytes)))
 
 
 @dataclass(frozen=True)
@@ -138,14 +143,14 @@ class Chain:
         """Whether large buffers are mappings of their own and not pieces of the heap.
 
         Parameter deltas that stay to the end of the step come to lie where afters have been. If most are smaller, but
-        not by much, the rest of the place serves nothing: of 32 layers 512 wide, batch 1024, a heap keeps 61 MiB
-        resident where a step asks for 40. The price is time, for pages are made anew: of layers 256 or 512 wide 0 to
-        8 % of the step under glibc's malloc as it comes, and 5 to 9 % where its thresholds are fixed.
+        more than a sixteenth, the rest of the place serves nothing: of 32 layers 512 wide, batch 1024, a heap keeps 61
+        MiB resident where a step asks for 40. The price is time, for pages are made anew: of layers 256 or 512 wide 0
+        to 8 % of the step under glibc's malloc as it comes, and 5 to 9 % where its thresholds are fixed.
         """
         if not self.deltas_pile_up and self.part_of is None:
             return False
         largest, deltas = max(self.after_bytes), self.parameter_delta_bytes
-        return 2 * sum(nbytes for nbytes in deltas if MAPPED_BYTES <= nbytes < largest) > sum(deltas)
+        return 2 * sum(nbytes for nbytes in deltas if max(MAPPED_BYTES, largest / 16) <= nbytes < largest) > sum(deltas)
 
     @cached_property
     def slides(self) -> tuple[bool, ...]:

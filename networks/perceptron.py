@@ -115,7 +115,7 @@ class MultiLayerPerceptron:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the class probabilities of `x`, keeping nothing; bit for bit those of `forward`."""
         after = self._check_inputs(x)
-        chain = chain_of(self.layers, len(after), self.dtype.itemsize)
+        chain = chain_of(self.layers, len(after), self.dtype.itemsize, deltas_pile_up=False)
         tracker = CacheTracker(chain)
         workspace = self._new_workspace(chain)
         with small_ufunc_buffers():

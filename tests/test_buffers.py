@@ -1,5 +1,6 @@
 """Buffers: which are mappings of their own, and that a step keeps no more resident than it asks for."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,9 @@ from test_harness_worker import measured
 
 from harness.rows import predict
 from networks import Network, NetworkWithCheckpointing, buffers
-from networks.allowance import allowance_bytes
+from networks.allowance import MAPPING_ALLOWANCE, allowance_bytes
 from networks.buffers import activation_buffer, parameter_delta_buffers
-from networks.chain import Chain
+from networks.chain import MAPPED_BYTES, Chain, block_rows
 from networks.optimizers import SGD
 
 HOLED = replace(
@@ -38,7 +39,8 @@ def test_the_allowance_covers_mappings():
     ((row,),) = measured("memory", HOLED)
     trace = predict(HOLED)
     assert row["tracker_peak_bytes"] == trace.peak_bytes
-    assert 0 < row["memray_peak_bytes"] - trace.peak_bytes <= allowance_bytes(trace) < 64 * 1024
+    assert 0 < row["memray_peak_bytes"] - trace.peak_bytes <= allowance_bytes(trace)
+    assert sys.getsizeof(buffers._mapping(MAPPED_BYTES)) <= MAPPING_ALLOWANCE
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,7 @@ def test_the_allowance_covers_mappings():
         ((64, 512, 512, 10), 1024, {"deltas_pile_up": False, "part_of": 2048}, True),  # all layers' are added up
         ((64, 512, 512, 10), 512, {}, False),  # but for the first layer's they are larger than an after
         ((64, 128, 128, 10), 4096, {}, False),  # and small ones fill it
+        ((256, 256, 256, 10), 10**6, {}, False),  # as do those that are small beside it
     ],
 )
 def test_buffers_are_mapped_where_deltas_that_stay_are_large_and_smaller_than_an_after(layers, batch, options, mapped):
@@ -71,6 +74,28 @@ def test_mapped_or_not_the_gradients_are_the_same_bit_for_bit(network, monkeypat
     monkeypatch.setattr(Chain, "maps_buffers", False)
     for array, other in zip(mapped, gradients(), strict=True):
         np.testing.assert_array_equal(array, other)
+
+
+def test_gradients_that_are_kept_keep_no_other():
+    """Biases' deltas, kept alone, do not hold the memory of the weights' deltas."""
+    _, biases_delta = parameter_delta_buffers(500, 600, np.dtype("float32"), mapped=True)
+    assert biases_delta.base is None
+
+
+@pytest.mark.parametrize(
+    ("batch", "width", "rows"),
+    [
+        (4096, 128, 1024),  # 512 KiB
+        (1437, 128, 384),  # a quarter, whole tiles
+        (256, 512, 256),
+        (1024, 1024, 512),  # half the width, 2 MiB
+        (600, 1024, 300),  # half the batch
+        (4096, 8192, 256),  # wider, 2 MiB would be 64 rows
+        (100, 8192, 100),
+    ],
+)
+def test_a_block_is_a_small_part_of_a_large_batch(batch, width, rows):
+    assert block_rows(batch, width, 4) == rows
 
 
 def test_a_mapping_that_cannot_be_had_is_a_memory_error(monkeypatch):
