@@ -24,13 +24,12 @@ def checked_peer(cell: Cell) -> tuple[Peer, float]:
     """The cell's step, warmed up, and the error of its gradients in double precision.
 
     A deep network of rectifiers magnifies rounding: at 256 layers, gradients in single precision are some percent off,
-    whoever computes them. So the same code is checked in double precision first, on a few rows; our own as it is, for
-    its budget may be too small for other rows, and its gradients are store-all's to the bit.
+    whoever computes them. So the same code is checked in double precision first, on a few rows.
 
     Raises:
         RuntimeError: the error is above `TOLERANCE`: the peer computes something else.
     """
-    double = replace(cell, dtype="float64", batch=min(cell.batch, CHECKED_ROWS)) if cell.peer else cell
+    double = replace(cell, dtype="float64", batch=min(cell.batch, CHECKED_ROWS))
     error = gradient_error(build_peer(double).gradients(), Step(double.store_all).gradients())
     if not error <= TOLERANCE:
         raise RuntimeError(f"gradients differ from the network's by {error:.1e} of their norm")
