@@ -37,8 +37,9 @@ _FOR_MEMORY = {
 _FOR_TIME = {
     **_ONE_THREAD,
     "PYTHONHASHSEED": "0",
-    # Freed memory stays with the process: otherwise glibc gives large buffers back and the next step faults them in
-    # again, which costs up to a fifth of its products. An older glibc accepts no mmap threshold above 32 MiB.
+    # Freed memory stays with the process, but for buffers that are mappings of their own: otherwise glibc gives large
+    # buffers back and the next step faults them in again, which costs up to a fifth of its products. An older glibc
+    # accepts no mmap threshold above 32 MiB.
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
     "MALLOC_TRIM_THRESHOLD_": str(4 * 2**30),
 }

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cells import store_all_cell
+from strategies import random_data
 from test_harness_worker import measured
 
 from harness.rows import predict
@@ -61,8 +62,7 @@ def test_buffers_are_mapped_where_deltas_that_stay_are_large_and_smaller_than_an
 @pytest.mark.parametrize("network", [Network, lambda layers: NetworkWithCheckpointing(layers, checkpoint_frequency=2)])
 def test_mapped_or_not_the_gradients_are_the_same_bit_for_bit(network, monkeypatch):
     layers, batch = [20, 200, 200, 200, 200, 10], 256
-    generator = np.random.default_rng(0)
-    x, y = generator.standard_normal((batch, 20), dtype=np.float32), generator.integers(10, size=batch)
+    x, y = random_data(layers, batch)
 
     def gradients() -> list[np.ndarray]:
         one = network(layers)
@@ -119,8 +119,7 @@ def test_elsewhere_than_on_linux_nothing_is_mapped(monkeypatch):
 
 def test_a_network_is_usable_after_a_mapping_has_failed(monkeypatch):
     layers, batch = [20, 200, 200, 10], 256
-    generator = np.random.default_rng(0)
-    x, y = generator.standard_normal((batch, 20), dtype=np.float32), generator.integers(10, size=batch)
+    x, y = random_data(layers, batch)
     network = Network(layers)
 
     def refuse(nbytes: int) -> None:
