@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from networks.chain import FEW_CLASSES, softmax_columns
+
 if TYPE_CHECKING:
     from networks.layers import Workspace
 
@@ -51,12 +53,16 @@ def _tanh_backward(delta: np.ndarray, after: np.ndarray) -> None:
 
 
 def _softmax(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:
-    column = workspace.block(len(values), 1)
-    np.maximum.reduce(values, axis=1, keepdims=True, out=column)
-    np.subtract(values, column, out=out)
-    np.exp(out, out=out)
-    np.add.reduce(out, axis=1, keepdims=True, out=column)
-    np.divide(out, column, out=out)
+    rows, classes = values.shape
+    columns = workspace.block(softmax_columns(classes), rows).T
+    column = columns[:, :1]
+    work = columns[:, 1:] if classes <= FEW_CLASSES else out
+    np.copyto(work, values)
+    np.maximum.reduce(work, axis=1, keepdims=True, out=column)
+    np.subtract(work, column, out=work)
+    np.exp(work, out=work)
+    np.add.reduce(work, axis=1, keepdims=True, out=column)
+    np.divide(work, column, out=out)
 
 
 @dataclass(frozen=True)

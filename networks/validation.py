@@ -25,12 +25,13 @@ def check_inputs(x: object, width: int, dtype: np.dtype) -> np.ndarray:
         raise ValueError(f"x must have shape (batch, {width}), got {values.shape}")
     if len(values) == 0:
         raise ValueError(f"x must have at least one row, got shape {values.shape}")
-    with np.errstate(over="ignore"):  # the overflow is reported below
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported below
         converted = np.ascontiguousarray(values, dtype)
-    # The extremes carry every NaN and infinity, and need no array of booleans.
-    for extreme in (converted.min(), converted.max()):
-        if not np.isfinite(extreme):
-            raise ValueError(f"x must be finite as {dtype}, got {extreme}")
+        squares = np.vdot(converted, converted)
+    if not np.isfinite(squares):  # NaN or infinity, or nothing but large values, which the extremes tell
+        for extreme in (converted.min(), converted.max()):
+            if not np.isfinite(extreme):
+                raise ValueError(f"x must be finite as {dtype}, got {extreme}")
     return converted
 
 

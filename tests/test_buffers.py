@@ -86,7 +86,8 @@ def test_gradients_that_are_kept_keep_no_other():
     ("batch", "width", "rows"),
     [
         (4096, 128, 1024),  # 512 KiB
-        (1437, 128, 384),  # a quarter, whole tiles
+        (4096, 96, 1024),  # a quarter
+        (1437, 128, 480),  # a third, whole tiles
         (256, 512, 256),
         (1024, 1024, 512),  # half the width, 2 MiB
         (600, 1024, 300),  # half the batch
@@ -96,6 +97,10 @@ def test_gradients_that_are_kept_keep_no_other():
 )
 def test_a_block_is_a_small_part_of_a_large_batch(batch, width, rows):
     assert block_rows(batch, width, 4) == rows
+
+
+def test_outputs_of_many_classes_need_no_block_of_their_own():
+    assert Chain((64, 128, 10_000), 1024, 4).workspace_items[-1] == block_rows(1024, 128, 4) * 128
 
 
 def test_a_mapping_that_cannot_be_had_is_a_memory_error(monkeypatch):

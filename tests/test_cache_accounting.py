@@ -3,7 +3,8 @@
 What must happen follows from the chain rule and from the rules that chain.py, layers.py and checkpointing.py state:
 
 - Each pass allocates the workspace first and frees it last: a tile of zeros and one of biases, each the rows of a layer
-  that make up 1024 values or the batch; a column of ones; one block of rows.
+  that make up 1024 values or the batch; a column of ones; one block of rows, which holds those of any hidden layer, or
+  those of at most 32 classes with a column beside them, or of more classes that column alone.
 - A layer's after is a new buffer. Between hidden layers of equal width it is written over the one before it, and
   takes 0 bytes, unless that one is cached.
 - Backward asks for after[L-1], .., after[0]. What is not cached is recomputed from the nearest cached after below.
@@ -124,7 +125,7 @@ def test_every_event_of_a_small_network_with_every_second_after_saved():
 WIDTH, ROWS, DEPTH = 16, 128, 25
 A = ROWS * WIDTH * FLOAT32
 P = (WIDTH + 1) * WIDTH * FLOAT32
-V = (1024 + 1024 + ROWS + ROWS * WIDTH) * FLOAT32  # the workspace; the block holds all 128 rows
+V = (1024 + 1024 + ROWS + ROWS * (WIDTH + 1)) * FLOAT32  # the workspace; the block holds all 128 rows of the outputs
 
 
 def test_every_event_of_25_equal_layers_with_every_fourth_after_saved():
@@ -350,7 +351,8 @@ def test_peak_of_periodic_is_the_closed_form(recompute, held, depth: int, freque
 def sizes(width: int, batch: int) -> tuple[int, int, int]:
     """Bytes of an after, of a layer's parameter deltas and of the workspace; all rows fit one block."""
     tile = width * min(batch, 1024 // width)
-    return batch * width * FLOAT32, (width + 1) * width * FLOAT32, (2 * tile + batch + batch * width) * FLOAT32
+    block = batch * (width + (width <= 32))
+    return batch * width * FLOAT32, (width + 1) * width * FLOAT32, (2 * tile + batch + block) * FLOAT32
 
 
 def equal_layers(**options) -> Trace:

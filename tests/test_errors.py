@@ -166,6 +166,11 @@ def test_inputs_are_finite_rows_of_the_first_width(build: Build, x: object, mess
 
 
 @both_networks
+def test_inputs_whose_squares_overflow_are_finite(build: Build):
+    assert np.isfinite(build(LAYERS).predict(np.full_like(X, 1e30))).all()
+
+
+@both_networks
 def test_inputs_and_labels_are_rectangular(build: Build):
     """The rest of the message is numpy's own."""
     network = build(LAYERS)

@@ -105,6 +105,20 @@ def test_gradients_match_the_textbook(build: Build, activation: str, dtype: str,
             np.testing.assert_allclose(gradient, right, rtol=0, atol=tolerance * max(1, np.abs(right).max()))
 
 
+@pytest.mark.parametrize("classes", [1, 2, 32, 33, 1000])
+def test_gradients_of_any_number_of_classes_match_the_textbook(classes: int):
+    """Few are turned for their softmax, many are not; and labels come in more than one block of rows."""
+    layers = [3, 5, classes]
+    network = with_random_biases(Network(layers, dtype="float64"))
+    x, y = random_data(layers, 700, "float64")
+    expected = textbook.step(network.parameters, x, y, "relu")
+
+    np.testing.assert_allclose(network.forward(x), expected.afters[-1], rtol=1e-11)
+    for gradients, oracle in zip(network.backward(y), expected.deltas, strict=True):
+        for gradient, right in zip(gradients, oracle, strict=True):
+            np.testing.assert_allclose(gradient, right, rtol=0, atol=1e-13)
+
+
 @every_network
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_match_the_autograd_of_torch(build: Build, activation: str):
