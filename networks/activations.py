@@ -57,12 +57,15 @@ def _softmax(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> Non
     columns = workspace.block(softmax_columns(classes), rows).T
     column = columns[:, :1]
     work = columns[:, 1:] if classes <= FEW_CLASSES else out
-    np.copyto(work, values)
+    if work is not values:
+        np.copyto(work, values)
     np.maximum.reduce(work, axis=1, keepdims=True, out=column)
     np.subtract(work, column, out=work)
     np.exp(work, out=work)
     np.add.reduce(work, axis=1, keepdims=True, out=column)
-    np.divide(work, column, out=out)
+    np.divide(work, column, out=work)
+    if work is not out:  # divided into it, numpy would buffer both
+        np.copyto(out, work)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ def outputs_to_delta(outputs: np.ndarray, labels: np.ndarray, batch: int) -> Non
 
     That is `(outputs - one_hot(labels)) / batch`, where these rows may be a part of the batch.
     """
-    classes, one = outputs.shape[1], outputs.dtype.type(1)
+    classes = outputs.shape[1]
     values = outputs.reshape(-1)
     row_starts = np.arange(0, min(len(labels), _ROWS) * classes, classes)
     for start in range(0, len(labels), _ROWS):
         part = labels[start : start + _ROWS].astype(np.intp, copy=False)
-        np.subtract.at(values[start * classes :], row_starts[: len(part)] + part, one)
+        values[start * classes :][row_starts[: len(part)] + part] -= 1
     np.divide(outputs, batch, out=outputs)
