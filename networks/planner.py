@@ -5,7 +5,7 @@ buffer, plus what the interpreter itself allocates, which `allowance_bytes` cove
 allowance <= budget.
 """
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -273,37 +273,47 @@ def _least(chain: Chain) -> Row:
 
 
 def _micro_batch(chain: Chain, budget_bytes: int) -> int | None:
-    """Rows of the fewest parts by which `Network.train_step` fits; None where a row at a time is too much.
+    """Rows of the fewest parts by which `Network.train_step` fits; None where no parts do.
 
     Parts are even: the batch over 1, 2, 3, .., rounded up. The first two are tried. From three on there is one that
-    has all parameter deltas beside each of its layers, whose peak grows with its rows: the fewest parts are found by
-    bisection.
+    has all parameter deltas beside each of its layers, whose bytes grow with its rows, and a place in the log for each,
+    so that many small ones take more again. A bound on the rows is lowered to the most that fit beside the places of
+    parts as large as it, which smaller ones need as well, until these are the same.
     """
+    for parts in (1, 2):
+        if _bytes_by_parts(chain, -(-chain.batch // parts)) <= budget_bytes:
+            return -(-chain.batch // parts)
 
-    def rows(parts: int) -> int:
-        return -(-chain.batch // parts)
+    def bytes_of_rows(rows: int) -> int:
+        return _bytes_by_parts(chain, rows) - _place_bytes(chain, rows)
 
-    def fits(parts: int) -> bool:
-        return _bytes_by_parts(chain, rows(parts)) <= budget_bytes
+    rows, bound = -(-chain.batch // 3), chain.batch + 1
+    while rows and rows < bound:
+        bound = rows
+        rows = bisect_right(range(1, bound + 1), budget_bytes - _place_bytes(chain, bound), key=bytes_of_rows)
+    return -(-chain.batch // -(-chain.batch // rows)) if rows else None
 
-    parts = next(filter(fits, (1, 2)), None) or 3 + bisect_left(range(3, chain.batch + 1), True, key=fits)
-    return rows(parts) if parts <= chain.batch else None
+
+def _left_out(chain: Chain, rows: int) -> int:
+    """Parts of `rows` that need not be run to tell what all take: those between the first and the last are alike."""
+    return max(0, -(-chain.batch // rows) - 4)
+
+
+def _place_bytes(chain: Chain, rows: int) -> int:
+    return PLACE_ALLOWANCE * _left_out(chain, rows)
 
 
 def _bytes_by_parts(chain: Chain, rows: int) -> int:
     """The smallest budget that a `train_step` of at most `rows` at a time fits.
 
-    Those between the first part and the last are alike: two are run for all, and the outputs of the others are added,
-    and their places in the tracker's log.
+    Of parts that are alike two are run for all, and the outputs of the others are added, and their places in the
+    tracker's log.
     """
-    left_out = max(0, -(-chain.batch // rows) - 4)
+    left_out = _left_out(chain, rows)
     options = {"dtype": f"float{8 * chain.itemsize}", "step": "train_step", "micro_batch": rows}
     trace = dry_run(chain.layers, batch=chain.batch - left_out * rows, **options)
-    return (
-        trace.peak_bytes
-        + allowance_bytes(trace)
-        + left_out * (rows * chain.layers[-1] * chain.itemsize + PLACE_ALLOWANCE)
-    )
+    outputs_bytes = left_out * rows * chain.layers[-1] * chain.itemsize
+    return trace.peak_bytes + allowance_bytes(trace) + outputs_bytes + _place_bytes(chain, rows)
 
 
 def _filling(row: Row) -> str:

@@ -15,7 +15,7 @@ from networks import NetworkWithCheckpointing, dry_run, plan
 from networks.allowance import allowance_bytes
 from networks.chain import Chain
 from networks.dry_run import STEPS
-from networks.planner import max_depths
+from networks.planner import _bytes_by_parts, _micro_batch, max_depths
 from networks.schedules import FACTORIES, optimal
 from networks.schedules.optimal import smallest_budget
 
@@ -132,6 +132,19 @@ def test_micro_batch_is_that_of_the_fewest_parts_that_fit(seed):
             plan(layers, batch=batch, budget_bytes=budget, step=step)
         call = "train_step" if fewest == batch else f"train_step(micro_batch={fewest})"
         assert str(caught.value).endswith(f"; {call} fits, and recomputes nothing") == (fewest is not None)
+
+
+@pytest.mark.parametrize(
+    ("layers", "batch"), [((784, 128, 10), 6000), ((4, 2, 2), 4096), ((3, 1), 999), ((2, 2), 1), ((5, 9, 2), 2)]
+)
+def test_of_large_batches_many_small_parts_may_take_more_than_fewer(layers, batch):
+    """Each part has a place in the tracker's log, so that the bytes of a step by parts have their least between."""
+    chain = Chain(layers, batch, 4)
+    sizes = sorted({-(-batch // parts) for parts in range(1, batch + 1)}, reverse=True)
+    needed = {rows: _bytes_by_parts(chain, rows) for rows in sizes}
+    least = min(needed.values())
+    for budget in (1000, least - 1, least, least + 500, least + 20_000):
+        assert _micro_batch(chain, budget) == next((rows for rows in sizes if needed[rows] <= budget), None)
 
 
 def test_work_never_rises_with_the_budget_and_ends_with_store_alls():
