@@ -85,8 +85,6 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         self._check_layer(layer)
         if layer in self._cache:
             self.tracker.hit(layer)
-            if self._workspace is not None:  # what is asked for between the passes changes no schedule's answer
-                self._cache.use(layer, self._executed_flops)
             return self._cache[layer]
         self.tracker.miss(layer)
         return self.forward_up_to_layer(layer)

@@ -77,6 +77,8 @@ class _Dry:
     def _check_labels(self, y: _Shape, batch: int) -> _Shape:
         return y
 
+    def _check_optimizer(self, optimizer: SGD) -> None: ...
+
     def _new_workspace(self, chain: Chain) -> object:
         return object()
 

@@ -18,7 +18,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 def _check_rate(name: str, value: float, *, below: float = float("inf")) -> float:
     if not isinstance(value, numbers.Real) or not 0 <= value < below:
         raise ValueError(f"{name} must be at least 0 and below {below}, got {value!r}")
-    return value
+    return float(value)  # a numpy scalar would decide the precision of what it multiplies
 
 
 class Optimizer:
@@ -36,21 +36,40 @@ class Optimizer:
         self._updates: dict[tuple[int, int], int] = {}
 
     def update(self, parameters: Sequence[Pair], deltas: Sequence[Pair]) -> None:
-        """Update all layers; `parameters` and `deltas` are `[(weights, biases), ..]` of layers 1..L."""
+        """Update all layers; `parameters` and `deltas` are `[(weights, biases), ..]` of layers 1..L.
+
+        Raises ValueError before anything is changed: for deltas of other shapes, and as `check_layer` does.
+        """
         if len(parameters) != len(deltas):
             raise ValueError(f"deltas must have one pair for each of {len(parameters)} layers, got {len(deltas)}")
+        for layer, pairs in enumerate(zip(parameters, deltas, strict=True), start=1):
+            for parameter, delta in zip(*pairs, strict=True):
+                if parameter.shape != delta.shape:
+                    raise ValueError(f"layer {layer}: delta must have shape {parameter.shape}, got {delta.shape}")
+                if not parameter.flags.c_contiguous:
+                    raise ValueError(f"layer {layer}: parameters must be C-contiguous, got strides {parameter.strides}")
+            self.check_layer(layer, pairs[0])
         largest = max((array for pair in parameters for array in pair), key=lambda array: array.nbytes)
         scratch = workspace_buffer(max(1, min(largest.nbytes, BLOCK_BYTES) // largest.itemsize), largest.dtype)
         for layer, (pair, pair_deltas) in enumerate(zip(parameters, deltas, strict=True), start=1):
             self.update_layer(layer, pair, pair_deltas, scratch=scratch)
 
+    def check_layer(self, layer: int, parameters: Pair) -> None:
+        """Raise ValueError if the state that is held for the layer is of other sizes than its `parameters`."""
+        for part, parameter in enumerate(parameters):
+            for state in self._states.get((layer, part), ()):
+                if state.size != parameter.size:
+                    raise ValueError(
+                        f"optimizer holds another network's state, {state.size} values where layer {layer} has "
+                        f"{parameter.size}; make one for each network"
+                    )
+
     def update_layer(self, layer: int, parameters: Pair, deltas: Pair, *, scratch: np.ndarray) -> None:
-        """Update one layer, in place; the deltas are not modified. `scratch` is `(items,)` of the parameters' dtype."""
+        """Update one layer, in place, with deltas of its shapes, which are not modified.
+
+        `scratch` is `(items,)` of the parameters' dtype.
+        """
         for part, (parameter, delta) in enumerate(zip(parameters, deltas, strict=True)):
-            if parameter.shape != delta.shape:
-                raise ValueError(f"layer {layer}: delta must have shape {parameter.shape}, got {delta.shape}")
-            if not parameter.flags.c_contiguous:
-                raise ValueError(f"layer {layer}: parameters must be C-contiguous, got strides {parameter.strides}")
             self._update_array((layer, part), parameter.reshape(-1), delta.reshape(-1), scratch)
 
     def _update_array(

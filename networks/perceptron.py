@@ -94,10 +94,9 @@ class MultiLayerPerceptron:
 
         Raises ValueError as `forward` and `backward` do, before anything is changed. Whatever interrupts it later
         (Ctrl-C, a schedule's mistake), the network is usable and the step is over: layers above are updated, those
-        below are not, and the one at hand may be in part. For all or nothing there are `backward` and `update`.
+        below are not, and the one at hand may be in part. `backward` changes none.
         """
-        if not isinstance(optimizer, Optimizer):
-            raise ValueError(f"optimizer must be one of networks.optimizers, such as SGD(0.1), got {optimizer!r}")
+        self._check_optimizer(optimizer)
         x = self._check_inputs(x)
         labels = self._check_labels(y, len(x))
 
@@ -189,11 +188,11 @@ class MultiLayerPerceptron:
                 self._workspace = self._new_workspace(self._chain)
                 tracker.workspace(nbytes)
                 yield
+            self._workspace = None
+            tracker.workspace(-nbytes)
         except BaseException:
             self._discard()
             raise
-        self._workspace = None
-        tracker.workspace(-nbytes)
         tracker.phase = "query"
 
     def _backward_pass(self, labels: np.ndarray, receive: Receive, *, last: bool = True) -> None:
@@ -266,6 +265,12 @@ class MultiLayerPerceptron:
 
     def _check_labels(self, y: np.ndarray, batch: int) -> np.ndarray:
         return check_labels(y, batch, self.layers[-1])
+
+    def _check_optimizer(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise ValueError(f"optimizer must be one of networks.optimizers, such as SGD(0.1), got {optimizer!r}")
+        for layer in self._layers:
+            optimizer.check_layer(layer.number, (layer.weights, layer.biases))
 
     def _new_workspace(self, chain: Chain) -> Workspace:
         return Workspace(chain, self.dtype)

@@ -71,6 +71,8 @@ def train_epochs(
     that `generator` shuffles for each epoch; the last batch is smaller where they do not divide. Each is one
     `train_step`, in parts of at most `micro_batch` rows if that is given.
     """
+    if not isinstance(generator, np.random.Generator):
+        raise ValueError(f"generator must be one of numpy's, such as np.random.default_rng(0), got {generator!r}")
     check_count("batch_size", batch_size)
     if micro_batch is not None:
         check_count("micro_batch", micro_batch)

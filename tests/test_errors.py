@@ -269,6 +269,7 @@ def test_a_network_is_usable_after_an_interrupt(build: Build):
         with pytest.raises(KeyboardInterrupt):
             gradients(network)
         network.observer = None
+        expect_error(NO_FORWARD_PASS, network.backward, Y, kind=RuntimeError)
         expect_to_work_as_new(network)
 
 

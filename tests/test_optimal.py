@@ -122,6 +122,11 @@ def test_a_chain_deeper_than_the_places_of_checkpoints_is_answered_within_its_bu
         work_bound(chain, budget)
 
 
+def test_a_budget_without_room_for_anything_has_no_bound():
+    with pytest.raises(ValueError, match="no schedule fits budget_bytes=1"):
+        work_bound(Chain((4, 6, 3), 5, 4), 1)
+
+
 @given(st.integers(0, 10_000), st.floats(0, 1))
 @settings(max_examples=40)
 def test_the_same_question_has_the_same_answer_in_any_order(seed, share):

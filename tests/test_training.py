@@ -1,6 +1,7 @@
 """Optimisers against hand formulas; training against a loop over textbook steps."""
 
 import math
+from fractions import Fraction
 from itertools import chain, islice
 
 import numpy as np
@@ -10,6 +11,7 @@ import textbook
 from networks import Network
 from networks.losses import cross_entropy
 from networks.optimizers import SGD, Adam, Optimizer
+from networks.perceptron import Deltas
 from networks.training import Epoch, evaluate, train, train_epochs
 
 LAYERS, SAMPLES = [5, 7, 4], 10
@@ -122,12 +124,64 @@ def test_apply_deltas_is_plain_gradient_descent_in_place():
             lambda: Network([5, 4]).apply_deltas([(np.zeros((4, 5)), np.zeros(4))], 0.1),
             "layer 1: delta must have shape (5, 4), got (4, 5)",
         ),
+        (
+            lambda: used(Adam(), LAYERS).update(Network([5, 4, 4]).parameters, zeros([5, 4, 4])),
+            "optimizer holds another network's state, 35 values where layer 1 has 20; make one for each network",
+        ),
     ],
 )
 def test_a_wrong_rate_or_delta_is_an_error_that_names_it(make, message: str):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
         make()
     assert str(caught.value) == message
+
+
+def zeros(layers: list[int]) -> Deltas:
+    return [tuple(np.zeros_like(part) for part in pair) for pair in Network(layers).parameters]
+
+
+def used(optimizer: Optimizer, layers: list[int]) -> Optimizer:
+    """`optimizer` after an update of a network of `layers`."""
+    optimizer.update(Network(layers).parameters, zeros(layers))
+    return optimizer
+
+
+@pytest.mark.parametrize("make", [lambda: SGD(0.1, momentum=0.9), Adam])
+def test_an_update_that_is_refused_has_changed_nothing(make):
+    network, optimizer = Network(LAYERS), make()
+    deltas = zeros(LAYERS)
+    before = flat(network.parameters)
+    for array in deltas[0]:
+        array += 1
+    weights_delta, biases_delta = deltas[1]
+    with pytest.raises(ValueError, match=r"^layer 2: delta must have shape"):
+        optimizer.update(network.parameters, [deltas[0], (weights_delta.T, biases_delta)])
+    np.testing.assert_array_equal(before, flat(network.parameters))
+    optimizer.update(network.parameters, deltas)
+    other = Network(LAYERS)
+    make().update(other.parameters, deltas)
+    np.testing.assert_array_equal(flat(network.parameters), flat(other.parameters))
+
+
+def flat(parameters: Deltas) -> np.ndarray:
+    return np.concatenate([part.ravel() for pair in parameters for part in pair])
+
+
+def test_a_step_by_an_optimizer_of_another_network_changes_nothing():
+    network, optimizer = Network([5, 4, 4]), used(Adam(), LAYERS)
+    before = flat(network.parameters)
+    with pytest.raises(ValueError, match=r"^optimizer holds another network's state"):
+        network.train_step(np.ones((2, 5)), [0, 1], optimizer)
+    np.testing.assert_array_equal(before, flat(network.parameters))
+
+
+@pytest.mark.parametrize("rate", [np.float64(0.1), Fraction(1, 10)])
+def test_a_rate_of_any_kind_is_a_number_like_any_other(rate):
+    ours, others = Network(LAYERS), Network(LAYERS)
+    deltas = [tuple(np.full_like(part, 0.3) for part in pair) for pair in ours.parameters]
+    SGD(0.1).update(ours.parameters, deltas)
+    SGD(rate).update(others.parameters, deltas)
+    np.testing.assert_array_equal(flat(ours.parameters), flat(others.parameters))
 
 
 # Losses
@@ -299,6 +353,7 @@ def test_progress_shows_a_line_an_epoch_unless_told_otherwise(capsys: pytest.Cap
         ({"y": np.zeros(9, int)}, "y must have 10 labels, one for each row of x, got 9"),
         ({"x_test": np.ones((2, 5))}, "x_test and y_test go together, got x_test alone"),
         ({"x_test": np.full((2, 5), np.nan), "y_test": [0, 1]}, "x must be finite as float32, got nan"),
+        ({"generator": 0}, "generator must be one of numpy's, such as np.random.default_rng(0), got 0"),
     ],
 )
 def test_bad_data_are_refused_before_the_first_step(options: dict[str, object], message: str):

@@ -38,8 +38,7 @@ def evicting(*, budget_bytes: int, heuristic: str = "dtr") -> Schedule:
 
     The budget bounds the peak of the whole training step as a dry run predicts it: afters, deltas, parameter deltas,
     outputs and workspace. Evictions look no further ahead than the next recomputation and may lead into a corner:
-    binding the schedule to a chain replays the step, and raises ValueError where its peak passes the budget. An
-    after that is asked for between the passes counts as used, and the evictions that follow were not foreseen.
+    binding the schedule to a chain replays the step, and raises ValueError where its peak passes the budget.
     """
     budget_bytes = check_count("budget_bytes", budget_bytes)
     if not isinstance(heuristic, str) or heuristic not in HEURISTICS:

@@ -89,7 +89,8 @@ def work_bound(chain: Chain, budget_bytes: int) -> int:
     """
     if chain.depth > POSITIONS:
         raise ValueError(f"work is bounded for up to {POSITIONS} layers, got {chain.depth}")
-    work = _programme(chain, budget_bytes, round_down=True).work(0)
+    programme = _programme(chain, budget_bytes, round_down=True)
+    work = programme.work(0) if programme.slots else np.inf
     if np.isinf(work):
         raise ValueError(f"no schedule fits budget_bytes={budget_bytes}")
     return int(work)

@@ -16,7 +16,7 @@ def parse_schedule(text: str) -> Schedule:
         name = call.func.id
         arguments = [ast.literal_eval(argument) for argument in call.args]
         options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError, AttributeError):
+    except (SyntaxError, ValueError, TypeError, AttributeError):
         raise ValueError(f"schedule must be written like revolve(slots=4), got {text!r}") from None
     if name not in FACTORIES:
         raise ValueError(f"schedule must be one of {', '.join(FACTORIES)}, got {name!r}")
