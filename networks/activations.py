@@ -1,7 +1,8 @@
 """Activation functions, written into a given block, with derivatives taken from their output.
 
 Each works on one block of rows. `activate(values, out, workspace)` may have `values is out`;
-`backpropagate(delta, after)` writes `delta * activation'(.)` over `after`.
+`backpropagate(delta, after)` writes `delta * activation'(.)` over `after`. A softmax has the workspace's block
+to itself.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from networks.chain import FEW_CLASSES, softmax_columns
+from networks.chain import softmax_columns
 
 if TYPE_CHECKING:
     from networks.layers import Workspace
@@ -21,9 +22,9 @@ def _relu(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:
 
 
 def _relu_backward(delta: np.ndarray, after: np.ndarray) -> None:
-    # A relu's output is 0 or positive, and so are its bits, read as an integer. Their sign, 1 or 0, times the bits of
-    # the delta is the delta where it is to pass: two passes, neither a boolean array nor a cast.
-    bits = after.view(f"i{after.itemsize}")
+    # A relu's output is 0, positive or NaN, and its bits, read as an unsigned integer, 0 or more. Their sign, 0 or 1,
+    # times the bits of the delta is the delta where it is to pass: two passes, neither a boolean array nor a cast.
+    bits = after.view(f"u{after.itemsize}")
     np.sign(bits, out=bits)
     np.multiply(bits, delta.view(bits.dtype), out=bits)
 
@@ -56,7 +57,7 @@ def _softmax(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> Non
     rows, classes = values.shape
     columns = workspace.block(softmax_columns(classes), rows).T
     column = columns[:, :1]
-    work = columns[:, 1:] if classes <= FEW_CLASSES else out
+    work = columns[:, 1:] if columns.shape[1] > 1 else out
     if work is not values:
         np.copyto(work, values)
     np.maximum.reduce(work, axis=1, keepdims=True, out=column)

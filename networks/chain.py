@@ -29,6 +29,9 @@ FEW_CLASSES = 32
 """Outputs of at most this many classes are turned for their softmax, so that each class lies in a row: numpy begins a
 loop for each row that it reduces. For 384 rows of 10 classes a softmax takes 14 us instead of 44."""
 
+UPDATE_ITEMS = 8192
+"""Items of the weights that an optimiser updates at a time, where rows are so few that their block is smaller."""
+
 MAPPED_BYTES = 128 * 1024
 """A buffer of at least this many bytes may be a mapping of its own: it is what glibc's malloc, too, begins with."""
 
@@ -39,7 +42,7 @@ MOST_BYTES = 2**63
 def block_rows(batch: int, width: int, itemsize: int) -> int:
     """Rows of `width` values that the kernels work on at a time; as many as the batch has at most."""
     row_bytes = width * itemsize
-    third, quarter = (-(-batch // (32 * parts)) * 32 for parts in (3, 4))  # a multiple of 32 rows holds whole tiles
+    third, quarter = (-(-batch // (32 * parts)) * 32 for parts in (3, 4))
     wide = min(batch // 2, width // 2, WIDE_BLOCK_BYTES // row_bytes)
     part = max(quarter, min(third, 2 * BLOCK_ROWS))
     return min(batch, max(BLOCK_ROWS, wide, min(part, BLOCK_BYTES // row_bytes)))
@@ -104,11 +107,16 @@ class Chain:
 
     @cached_property
     def workspace_items(self) -> tuple[int, int, int, int]:
-        """Items of the workspace of a pass: a tile of zeros, a tile of biases, a column of ones, one block of rows."""
+        """Items of the workspace of a pass: a tile of zeros, a tile of biases, a column of ones, and one block.
+
+        The block holds a block of rows of any hidden layer, or a softmax's columns, or a part of the weights that an
+        optimiser updates: a 64th of them, or `UPDATE_ITEMS`.
+        """
         *hidden, classes = self.layers[1:]
         tile = max(width * max(1, min(self.batch, TILE_ITEMS // width)) for width in self.layers[1:])
         softmax = block_rows(self.batch, classes, self.itemsize) * softmax_columns(classes)
-        block = max(tile, softmax, *(block_rows(self.batch, width, self.itemsize) * width for width in hidden))
+        update = min(UPDATE_ITEMS, max(inputs * outputs for inputs, outputs in pairwise(self.layers)) // 64)
+        block = max(softmax, update, *(block_rows(self.batch, width, self.itemsize) * width for width in hidden))
         return tile, tile, self.batch, block
 
     @property

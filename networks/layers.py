@@ -16,7 +16,6 @@ product of integers (`activations`), 1 %; column sums as a product with ones ins
 """
 
 from itertools import accumulate
-from math import gcd
 
 import numpy as np
 
@@ -53,19 +52,23 @@ class Workspace:
 
     def add_biases(self, values: np.ndarray) -> None:
         """Add the biases to each row of `values`, in place."""
-        tiles = _tiles(values)
-        np.add(tiles, self._biases[: tiles.shape[1]], out=tiles)
+        for tiles in _tiles(values):
+            np.add(tiles, self._biases[: tiles.shape[1]], out=tiles)
 
     def maximum_with_zero(self, values: np.ndarray, out: np.ndarray) -> None:
         """Write max(value, 0) to `out`: NaN as NaN, and -0 as 0, because of two equal ones the second is taken."""
-        tiles = _tiles(values)
-        np.maximum(tiles, self._zeros[: tiles.shape[1]], out=_tiles(out))
+        for tiles, out_tiles in zip(_tiles(values), _tiles(out), strict=True):
+            np.maximum(tiles, self._zeros[: tiles.shape[1]], out=out_tiles)
 
 
-def _tiles(values: np.ndarray) -> np.ndarray:
-    """View `values` with several of its rows as one: as many as divide its number and fit a tile."""
+def _tiles(values: np.ndarray) -> list[np.ndarray]:
+    """View `values` with as many of its rows as one as fit a tile, and then the rest of them as one."""
     rows, columns = values.shape
-    return values.reshape(-1, columns * gcd(rows, max(1, TILE_ITEMS // columns)))
+    rest = rows % max(1, TILE_ITEMS // columns)
+    whole = (rows - rest) * columns
+    items = values.reshape(-1)
+    parts = items[:whole].reshape(-1, max(1, TILE_ITEMS // columns) * columns), items[whole:].reshape(1, -1)
+    return [part for part in parts if part.size]
 
 
 class DenseLayer:

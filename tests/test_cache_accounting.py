@@ -4,7 +4,8 @@ What must happen follows from the chain rule and from the rules that chain.py, l
 
 - Each pass allocates the workspace first and frees it last: a tile of zeros and one of biases, each the rows of a layer
   that make up 1024 values or the batch; a column of ones; one block of rows, which holds those of any hidden layer, or
-  those of at most 32 classes with a column beside them, or of more classes that column alone.
+  those of at most 32 classes with a column beside them, or of more classes that column alone; and a 64th of a layer's
+  weights, up to 8192.
 - A layer's after is a new buffer. Between hidden layers of equal width it is written over the one before it, and
   takes 0 bytes, unless that one is cached.
 - Backward asks for after[L-1], .., after[0]. What is not cached is recomputed from the nearest cached after below.
@@ -325,7 +326,7 @@ def test_peak_of_store_all_is_the_closed_form(depth: int, width: int, batch: int
 
     That is linear in l, so its maximum lies at an end. The forward pass ends below it: it has no parameter deltas.
     """
-    after, parameters, workspace = sizes(width, batch)
+    after, parameters, workspace = sizes(depth, width, batch)
     at_the_last_layer = (depth + 1) * after + parameters
     at_the_first_layer = 2 * after + depth * parameters
     expected = workspace + max(at_the_last_layer, at_the_first_layer)
@@ -339,7 +340,7 @@ def test_peak_of_store_all_is_the_closed_form(depth: int, width: int, batch: int
 )
 def test_peak_of_periodic_is_the_closed_form(recompute, held, depth: int, frequency: int, width: int, batch: int):
     """Backward at layer l holds what is resident with after[l-1], a delta, the outputs and the parameter deltas."""
-    after, parameters, workspace = sizes(width, batch)
+    after, parameters, workspace = sizes(depth, width, batch)
     expected = workspace + max(
         (held(layer - 1, depth, frequency) + 2) * after + (depth - layer + 1) * parameters
         for layer in range(1, depth + 1)
@@ -348,10 +349,14 @@ def test_peak_of_periodic_is_the_closed_form(recompute, held, depth: int, freque
     assert step.peak_bytes == expected
 
 
-def sizes(width: int, batch: int) -> tuple[int, int, int]:
-    """Bytes of an after, of a layer's parameter deltas and of the workspace; all rows fit one block."""
+def sizes(depth: int, width: int, batch: int) -> tuple[int, int, int]:
+    """Bytes of an after, of a layer's parameter deltas and of the workspace; all rows fit one block.
+
+    The block is that of a hidden layer; or of the outputs, turned if they are few, beside a column.
+    """
     tile = width * min(batch, 1024 // width)
-    block = batch * (width + (width <= 32))
+    outputs = batch * (1 + (width if width <= 32 else 0))
+    block = max(outputs, width * width // 64, batch * width if depth > 1 else 0)
     return batch * width * FLOAT32, (width + 1) * width * FLOAT32, (2 * tile + batch + block) * FLOAT32
 
 

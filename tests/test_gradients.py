@@ -161,6 +161,16 @@ def test_a_relu_hides_no_divergence(dtype: str):
     assert all(np.isnan(delta).all() for delta in network.backward([0, 1, 2, 0])[-1])
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+def test_a_divergence_of_an_upper_layer_reaches_the_layers_below():
+    network = Network([1, 3, 2, 5, 3])
+    for (weights, _), value in zip(network.parameters, (1, 3e38, [[1.0] * 5, [-1.0] * 5]), strict=False):
+        weights[:] = value
+    assert np.isnan(network.forward(np.full((4, 1), 10))).all()
+    for pair in network.backward([0, 1, 2, 0]):
+        assert all(np.isnan(delta).all() for delta in pair)
+
+
 def test_sums_too_large_for_an_exponential_are_no_trouble():
     """A softmax shifts them, and where a sigmoid's overflows, its limit is right."""
     network = Network([2, 2])
