@@ -1,4 +1,4 @@
-"""The README's snippets run, its experiment is valid, and its table is the committed results."""
+"""The README's snippets run, its experiment is valid, and its table is the committed results; and the reference is whole."""
 
 import re
 from pathlib import Path
@@ -6,16 +6,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.experiment import Experiment
+from harness.experiment import FIGURE_NEEDS, MEASURES, SECTIONS, Experiment, LimitSettings
 from harness.frameworks import named
+from harness.grid import Grid
+from harness.peers import PEERS
 from harness.schemas import read_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs/experiments.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def test_the_snippets_run_one_after_another(capsys):
@@ -27,11 +30,24 @@ def test_the_snippets_run_one_after_another(capsys):
     assert namespace["best"].schedule is namespace["planned"].schedule
 
 
-def test_the_experiment_is_valid(tmp_path):
-    (block,) = blocks("toml")
+@pytest.mark.parametrize(("text", "cells"), [(README, 12), (REFERENCE, 16)], ids=["README", "reference"])
+def test_the_experiment_is_valid(text, cells, tmp_path):
+    (block,) = blocks("toml", text)
     path = tmp_path / "yours.toml"
     path.write_text(block)
-    assert len(Experiment.load(path).cells()) == 12
+    assert len(Experiment.load(path).cells()) == cells
+
+
+def test_the_reference_names_every_key_dimension_measure_figure_and_framework():
+    settings = [field for section in (*SECTIONS.values(), LimitSettings) for field in section.model_fields]
+    keys = {*Experiment.model_fields, *Grid.model_fields, *settings, *MEASURES, *FIGURE_NEEDS, *PEERS}
+    assert not keys - set(re.findall(r"`\[{0,2}\"?([\w.-]+)\"?\]{0,2}`", REFERENCE))
+
+
+def test_the_cell_whose_flame_graph_it_shows_is_there():
+    (cell,) = re.findall(r"harness flamegraph (\w+)", README)
+    tables = (pd.read_csv(path) for path in ROOT.glob("results/*/memory.csv"))
+    assert any(table.cell_id.str.startswith(cell).any() for table in tables)
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)]+)\)", README))))
