@@ -1,4 +1,4 @@
-"""The README's snippets run, its experiment is valid, and its table is the committed results; and the reference is whole."""
+"""The README's snippets run, its experiment and its tables are right, and the reference of experiments is whole."""
 
 import re
 from pathlib import Path
