@@ -1,5 +1,6 @@
 """The command line: `python -m harness`."""
 
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -90,11 +91,13 @@ def run(
     writes to a folder.
 
     A cell over a limit is a row of status timeout or out_of_memory, and the others go on; one that is predicted not to
-    fit the limit or the machine is skipped_too_large. It is tried again once the limit is raised. The experiment file
+    fit the limit or the machine is skipped_too_large. Times of one network and batch are taken together, in one
+    process, and stand or fall together. What has failed is tried again once the limit is raised. The experiment file
     may name limits, too: those given here count instead.
 
     Exit code: 0, or 1 if a cell failed, 2 for bad input, 130 if interrupted.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job's time limit ends it as Ctrl-C does, all in order
     with _complaints():
         loaded = Experiment.load(experiment)
         limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
@@ -148,16 +151,16 @@ def show(
     """
     with _complaints():
         loaded = Experiment.load(experiment)
-    rows = [_costs(cell) for cell in loaded.cells()]
-    varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
-    table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT)
-    fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if column not in varying)
-    console.out(f"{loaded.title}\n\nall cells: {fixed}\n\n{table}\n")
-    for measure, jobs in groupby(loaded.jobs(), key=lambda job: job.measure):
-        cells = [len(job.cells) for job in jobs]
-        console.print(f"{measure}: {sum(cells)} cells in {len(cells)} processes")
-    for line in _finished(loaded, Store(results / loaded.name)):
-        console.print(line)
+        rows = [_costs(cell) for cell in loaded.cells()]
+        varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
+        table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT)
+        fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if column not in varying)
+        console.out(f"{loaded.title}\n\nall cells: {fixed}\n\n{table}\n")
+        for measure, jobs in groupby(loaded.jobs(), key=lambda job: job.measure):
+            cells = [len(job.cells) for job in jobs]
+            console.print(f"{measure}: {sum(cells)} cells in {len(cells)} processes")
+        for line in _finished(loaded, Store(results / loaded.name)):
+            console.print(line)
 
 
 @app.command(name="list")

@@ -188,10 +188,10 @@ def accuracy_summary(training: pd.DataFrame) -> pd.DataFrame:
 def _beside_store_all(table: pd.DataFrame, *, on: list[str] = COMPARED, **columns: str) -> pd.DataFrame:
     """Add columns (new name = old name) of the store-all row that agrees in `on`, missing where there is none.
 
-    It is that of the whole batch, by `backward` where there are both steps.
+    It is that of the whole batch, by `backward` if the table has any such, so that no ratio is to another step.
     """
-    whole = table[(table["network"] == STORE_ALL) & table["micro_batch"].isna()].sort_values("step", kind="stable")
-    store_all = whole.drop_duplicates(on)[[*on, *columns.values()]]
+    whole = table[(table["network"] == STORE_ALL) & table["micro_batch"].isna()]
+    store_all = whole[whole["step"] == whole["step"].min()][[*on, *columns.values()]]
     if store_all.empty:
         raise ValueError(f'no finished store-all cell to compare with: add network = "{STORE_ALL}" to the grid')
     store_all = store_all.rename(columns={old: new for new, old in columns.items()})

@@ -56,13 +56,18 @@ def compare(
         *(_failures(compared, PEAKS, _growth) if fail_if_memory_grows else ()),
         *(_failures(compared, SECONDS, partial(_slowness, limit=fail_if_slower)) if fail_if_slower else ()),
     ]
-    answer = {"differs": provenance.differences(*origins), **compared, "failures": failures}
+    answer = {"differs": provenance.differences(*_of_measures_in_common(origins)), **compared, "failures": failures}
     if as_json:
         print(json.dumps(answer, indent=2))
     else:
         _print(answer)
     if failures:
         raise typer.Exit(GATE_FAILED)
+
+
+def _of_measures_in_common(origins: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    common = set.intersection(*(set(origin["variables"]) for origin in origins))
+    return [origin | {"variables": {name: origin["variables"][name] for name in sorted(common)}} for origin in origins]
 
 
 def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def optimal_curve(memory: pd.DataFrame) -> pd.DataFrame:
         for configuration, cells in configurations
         for cost in _least_work(chains(cells)[0], tuple(sorted(set(cells["predicted_peak_bytes"]))))
     ]
-    return work_ratios(pd.DataFrame(rows))
+    return work_ratios(pd.DataFrame(rows, columns=[*COMPARED, "peak_ratio", "forward_flops"]))
 
 
 @lru_cache(maxsize=8)  # the figures of an experiment ask the same, and solving takes seconds

@@ -36,6 +36,9 @@ def _ratio(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
     def ratio(after: np.ndarray, before: np.ndarray, axis: int) -> np.ndarray:
         return np.median(after, axis=axis) / np.median(before, axis=axis)
 
+    if min(len(before), len(after)) < 2:  # which tells nothing of how sure it is
+        only = ratio(after, before, axis=0)
+        return {"time_ratio": only, "ratio_low": only, "ratio_high": only, "p_value": 1.0}
     options = {"n_resamples": RESAMPLES, "confidence_level": CONFIDENCE, "method": "percentile", "vectorized": True}
     drawn = stats.bootstrap((after, before), ratio, rng=np.random.default_rng(0), **options)
     return {

@@ -232,7 +232,7 @@ class Experiment(StrictTable):
 
     def _unserved(self) -> Iterator[str]:
         """What is wrong with each schedule that cannot serve the network it is to train."""
-        scheduled = (cell for cell in self.cells() if cell.schedule is not None)
+        scheduled = (cell for job in self.jobs() for cell in job.cells if cell.schedule is not None)
         for text, layers, chain in dict.fromkeys((cell.schedule, cell.layers, cell.chain) for cell in scheduled):
             try:
                 parse_schedule(text)(chain)

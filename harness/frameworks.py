@@ -9,6 +9,7 @@ import pandas as pd
 from harness.analysis import median_interval
 
 CASE = ["layers", "batch"]
+_STEP = [*CASE, "dtype", "activation", "seed", "framework"]
 PLAIN = ("store-all", "backprop")
 """The variants that save nothing on purpose: what the others of their framework are compared with."""
 
@@ -18,11 +19,16 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     own = table["schedule"].fillna("checkpoint").mask(table["network"] == "Network", "store-all")
     own = own.mask(table["step"] == "train_step", "train_step")
     kinds = own.mask(table["network"].isna(), table["variant"].str.partition(" ")[0])
-    numbers = table["checkpoint_frequency"].map(lambda n: "" if pd.isna(n) else f", n = {n}").astype("str")
-    numbers += table["micro_batch"].map(lambda rows: "" if pd.isna(rows) else f", micro-batch {rows}").astype("str")
-    numbers += table["recompute"].map(lambda recompute: ", each" if recompute == "each" else "").astype("str")
+    schedules = table["schedule"].where(table["step"] == "train_step")
+    numbers = _told(schedules, ", {}") + _told(table["checkpoint_frequency"], ", n = {}")
+    numbers += _told(table["micro_batch"], ", micro-batch {}")
+    numbers += _told(table["recompute"].where(table["recompute"] == "each"), ", {}")
     frameworks = table["framework"].replace("networks", "ours")
     return table.assign(kind=kinds, name=frameworks + " " + kinds.str.replace("_", " ") + numbers)
+
+
+def _told(values: pd.Series, form: str) -> pd.Series:
+    return values.map(lambda value: "" if pd.isna(value) else form.format(value)).astype("str")
 
 
 def savings(memory: pd.DataFrame) -> pd.DataFrame:
@@ -32,8 +38,9 @@ def savings(memory: pd.DataFrame) -> pd.DataFrame:
     store-all holds H and a delta. Missing where a variant has no n, or its framework no plain step.
     """
     table = named(memory)
-    plain = table.loc[table["kind"].isin(PLAIN), [*CASE, "framework", "memray_peak_bytes"]]
-    table = table.merge(plain.rename(columns={"memray_peak_bytes": "plain_bytes"}), on=[*CASE, "framework"], how="left")
+    plain = table.loc[table["kind"].isin(PLAIN), [*_STEP, "memray_peak_bytes"]]
+    plain = plain.rename(columns={"memray_peak_bytes": "plain_bytes"})
+    table = table.merge(plain, on=_STEP, how="left", validate="many_to_one")
     hidden = table["depth"] - 1
     n = table["checkpoint_frequency"]
     held = -(-hidden // n) + n + 1

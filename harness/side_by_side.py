@@ -24,6 +24,8 @@ def peers_command(
     from harness.frameworks import CASE, resident_peaks, savings, step_times
     from harness.schemas import read_table
 
+    if not (results / "peers_memory.csv").is_file():
+        raise ValueError(f"{results}: holds no peers_memory.csv; run an experiment that measures peers_memory first")
     memory = savings(read_table(results / "peers_memory.csv"))
     # Resident peaks and times are measures of their own, which an experiment may leave out.
     columns = []

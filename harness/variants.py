@@ -63,7 +63,8 @@ def name_variants(table: pd.DataFrame) -> pd.DataFrame:
 def name_budget(nbytes: int) -> str:
     """The shortest name of exactly so many bytes, so that no two budgets share one: `24 MiB`, `1.5 MB`."""
     names = (f"{nbytes / factor:.10g} {unit}" for unit, factor in UNITS.items() if unit)
-    return min((name for name in names if "e" not in name and parse_bytes(name) == nbytes), key=len)
+    exact = (name for name in names if "e" not in name and parse_bytes(name) == nbytes)
+    return min((*exact, f"{nbytes} B"), key=len)
 
 
 def _named(network: str, frequency: int | None, recompute: str | None, schedule: str | None) -> _Variant:

@@ -98,6 +98,12 @@ def test_savings_of_train_steps_and_parts_are_taken_from_store_all_by_backward()
     assert saved["saved_bytes"].tolist() == [750, 200, 0, 600]
 
 
+def test_where_one_store_all_by_backward_has_failed_none_by_train_step_stands_in_for_it():
+    train_step = MEMORY[0] | {"step": "train_step", "memray_peak_bytes": 800}
+    saved = analysis.savings(table(*MEMORY, train_step, train_step | {"batch": 512}, MEMORY[1] | {"batch": 512}))
+    assert saved["saved_bytes"].isna().tolist() == [False, False, False, True, True]
+
+
 def test_where_every_step_is_a_train_step_its_store_all_is_compared_with():
     rows = [row | {"step": "train_step"} for row in MEMORY]
     assert analysis.savings(table(*rows))["saved_bytes"].tolist() == [0, 600]

@@ -44,6 +44,11 @@ def test_the_optimal_curve_is_the_least_work_there_is():
     )
 
 
+def test_where_no_cell_has_the_bytes_of_a_backward_there_is_no_curve():
+    memory = memory_table(grid([UNEQUAL], batches=(50,))).assign(predicted_peak_bytes=1)
+    assert comparison.optimal_curve(memory).empty
+
+
 def test_each_network_has_a_curve_of_its_own():
     cells = grid([DEEP, UNEQUAL], batches=(50, 4096), frequencies=(2, 4))
     curve = comparison.optimal_curve(memory_table(cells))

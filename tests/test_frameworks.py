@@ -114,6 +114,23 @@ def test_a_variant_is_named_by_its_framework_its_kind_and_its_n():
     ]
 
 
+def test_schedules_of_our_own_train_steps_have_names_of_their_own():
+    table = (
+        finished("peers_memory")
+        .iloc[[1, 1]]
+        .assign(network="NetworkWithCheckpointing", schedule=["sqrt()", "revolve(slots=4)"])
+    )
+    assert frameworks.named(table)["name"].tolist() == ["ours train step, sqrt()", "ours train step, revolve(slots=4)"]
+
+
+def test_networks_of_another_type_have_their_own_plain_step():
+    table = finished("peers_memory")
+    double = table.assign(dtype="float64", memray_peak_bytes=2 * table["memray_peak_bytes"])
+    both = frameworks.savings(pd.concat([table, double]))
+    assert len(both) == 2 * len(table)
+    assert both.groupby("dtype")["saved_share"].apply(list).map(str).nunique() == 1
+
+
 def test_savings_are_those_against_the_frameworks_own_plain_step():
     table = frameworks.savings(finished("peers_memory")).set_index("name")
     assert table.loc["torch checkpoint, n = 4", "saved_share"] == pytest.approx(0.4)

@@ -173,6 +173,12 @@ def test_a_wrong_limit_is_one_line_and_exit_code_2(experiment, tmp_path, options
     assert (result.exit_code, result.stderr) == (2, f"{line}\n")
 
 
+def test_a_folder_that_is_a_file_is_one_line_and_exit_code_2(experiment):
+    result = invoke("show", experiment, "--results", experiment)
+    assert result.exit_code == 2
+    assert "Not a directory" in result.stderr
+
+
 @pytest.mark.parametrize("given", ["option", "file"])
 def test_a_memory_limit_needs_linux(experiment, tmp_path, monkeypatch, given):
     monkeypatch.setattr(sys, "platform", "darwin")
@@ -186,7 +192,8 @@ def test_a_memory_limit_needs_linux(experiment, tmp_path, monkeypatch, given):
     assert (result.exit_code, result.stderr) == (2, line)
 
 
-def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(experiment, start, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(experiment, start, tmp_path, number):
     with start("run", experiment, "--results", tmp_path / "undisturbed") as undisturbed:
         undisturbed.communicate()
     assert undisturbed.returncode == 0
@@ -196,7 +203,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(experime
         while len(list(cells.glob("*.json"))) < 2:
             assert time.monotonic() < deadline, "waited 20 seconds in vain"
             time.sleep(0.01)
-        stopped.send_signal(signal.SIGINT)
+        stopped.send_signal(number)
         _, errors = stopped.communicate()
     assert stopped.returncode == 130
     assert "interrupted: what is finished is kept" in errors

@@ -116,6 +116,18 @@ def test_what_was_not_measured_alike_is_a_warning(a, tmp_path):
     ]
 
 
+def test_a_measure_that_one_folder_alone_has_is_no_difference_of_the_others(a, tmp_path):
+    more = ENVIRONMENT["variables"] | {"training": {"PYTHONHASHSEED": "0"}}
+    result = compare(a, write(tmp_path / "b", environment=ENVIRONMENT | {"variables": more}))
+    assert "not measured alike" not in result.stdout
+
+
+def test_a_single_time_tells_nothing_of_how_sure_it_is():
+    tables = [pd.DataFrame({"cell_id": ["x"], "status": ["ok"], "epoch_seconds": [t]}) for t in (2.0, 3.0)]
+    (row,) = time_differences(*tables, seconds="epoch_seconds").to_dict("records")
+    assert (row["time_ratio"], row["ratio_low"], row["ratio_high"], row["p_value"]) == (1.5, 1.5, 1.5, 1)
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [

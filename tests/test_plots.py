@@ -305,3 +305,14 @@ def test_training_time_pools_epochs_and_seeds(tables: Tables):
     figure = FIGURES["training_time"](tables)
     assert "median of 36 ratios" in words(figure)  # 12 epochs, 3 seeds
     assert [ax.get_title() for ax in figure.axes] == ["[64,128,64,10]", "[64,128x7,10]", "[64,64x15,10]"]
+
+
+def test_schedules_stand_beside_both_ways_to_recompute():
+    cells = [
+        cell
+        for recompute in ("segment", "each")
+        for cell in grid(DEPTHS[:2], frequencies=(2, 4), schedules=["sqrt()"], recompute=recompute)
+    ]
+    figure = FIGURES["saving_heatmap"]({"memory": memory_table(list(dict.fromkeys(cells)))})
+    shown = {label.get_text() for label in figure.axes[0].get_xticklabels()}
+    assert shown == {"n = 2", "n = 4", "n = 2, each", "n = 4, each", "sqrt"}

@@ -95,6 +95,7 @@ def test_every_schedule_of_the_registry_is_of_a_kind():
     [
         (24 * 2**20, "24 MiB"), (3 * 2**19, "1.5 MiB"), (8_000_000, "8 MB"), (1_500_000, "1.5 MB"),
         (96 * 2**10, "96 KiB"), (999_000, "999 kB"), (10**9, "1 GB"), (24 * 2**20 + 1, "25165825 B"),
+        (12_345_678_902, "12345678902 B"),
     ],
 )  # fmt: skip
 def test_a_budget_is_named_exactly(nbytes: int, name: str):

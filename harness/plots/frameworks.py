@@ -25,6 +25,7 @@ SHAPES = {
     "scan": "^",
     "scan_checkpoint": "v",
 }
+SCHEDULE_SHAPE = "h"
 ALLOCATOR_LOOKS = {
     ALLOCATORS[0]: {"marker": "s", "color": _HUES[3]},
     ALLOCATORS[1]: {"marker": "^", "color": _HUES[0]},
@@ -40,7 +41,8 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
     for ax, (title, rows) in zip(axes, parts, strict=True):
         for row in rows.itertuples():
             place = (row.memray_peak_bytes / MIB, 1e3 * row.step_seconds)
-            ax.plot(*place, SHAPES[row.kind], color=COLOURS[row.framework], markersize=6, alpha=0.85)
+            shape = SHAPES.get(row.kind, SCHEDULE_SHAPE)
+            ax.plot(*place, shape, color=COLOURS[row.framework], markersize=6, alpha=0.85)
             if pd.notna(row.checkpoint_frequency):
                 beside = LABELS_AT[row.kind if row.kind in LABELS_AT else row.framework]
                 ax.annotate(row.checkpoint_frequency, place, beside, textcoords="offset points", size=7, color=GREY)
@@ -73,7 +75,7 @@ def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
         for place, row in enumerate(rows.itertuples()):
             ax.plot([row.promised_share, row.saved_share], [place, place], color=GREY, linewidth=1)
             ax.plot(row.promised_share, place, "o", color=GREY, markerfacecolor="white")
-            ax.plot(row.saved_share, place, SHAPES[row.kind], color=COLOURS[row.framework])
+            ax.plot(row.saved_share, place, SHAPES.get(row.kind, SCHEDULE_SHAPE), color=COLOURS[row.framework])
         ax.xaxis.set_major_formatter(PercentFormatter(1))
         ax.set_xlabel("part of the framework's own plain peak that is saved")
     promise = Line2D([], [], marker="o", linestyle="", color=GREY, markerfacecolor="white", label="promised")

@@ -63,8 +63,7 @@ def peak_by_depth(memory: pd.DataFrame) -> tuple[Figure, str]:
 def saving_heatmap(memory: pd.DataFrame) -> tuple[Figure, str]:
     """The part of store-all's measured peak that each variant saves at each depth."""
     saved = savings(memory).query("variant != 'store-all'").dropna(subset="saved_share")
-    setting = ["recompute", *SETTING]
-    parts = facets(saved, setting, marks=["depth", "variant"])
+    parts = facets(saved, SETTING, marks=["depth", "variant"])
     height = 0.8 + 0.36 * saved["depth"].nunique()
     figure, axes = panels(len(parts), title="Peak memory saved against store-all", columns=1, height=height)
     for ax, (title, rows) in zip(axes, parts, strict=True):
@@ -76,7 +75,7 @@ def saving_heatmap(memory: pd.DataFrame) -> tuple[Figure, str]:
     _share_colorbar(figure, axes)
     return (
         figure,
-        f"Measured by memray. Outlined: the best at each depth. {EXACT} {constants(saved, setting)}",
+        f"Measured by memray. Outlined: the best at each depth. {EXACT} {constants(saved, SETTING)}",
     )
 
 

@@ -93,7 +93,7 @@ class Recipe:
         return [table if "framework" in table else name_variants(table) for table in finished]
 
     def __call__(self, tables: dict[str, pd.DataFrame]) -> Figure:
-        failed = sum(tables[need].query("status != 'ok'")["cell_id"].nunique() for need in self.needs)
+        failed = len({cell for need in self.needs for cell in tables[need].query("status != 'ok'")["cell_id"]})
         with mpl.rc_context(LOOK):
             figure, caption = self.build(*self.rows(tables))
             if failed:
@@ -158,7 +158,7 @@ def facets(table: pd.DataFrame, by: list[str], *, marks: list[str]) -> list[tupl
         ValueError: there is no row, or a panel would draw two in one place, because they agree in `marks`.
     """
     if table.empty:
-        raise ValueError("no finished cell to show beside store-all: add checkpoint_frequency or schedule to the grid")
+        raise ValueError("no finished cell to show beside store-all: add checkpoint_frequency to the grid")
     varying = [column for column in by if table[column].nunique() > 1]
     twins = table[table.duplicated([*varying, *marks], keep=False)]
     if len(twins):
@@ -168,7 +168,7 @@ def facets(table: pd.DataFrame, by: list[str], *, marks: list[str]) -> list[tupl
     if not varying:
         return [("", table)]
     order = ["depth" if column == "layers" else column for column in varying]
-    groups = table.sort_values(order, kind="stable").groupby(varying, sort=False, observed=True)
+    groups = table.sort_values(order, kind="stable").groupby(varying, sort=False, observed=True, dropna=False)
     return [(", ".join(map(phrase, varying, values)), rows) for values, rows in groups]
 
 
