@@ -129,8 +129,8 @@ def table(rows: list[dict[str, Any]], *, style: box.Box) -> Table:
     for column in COLUMNS:
         shown.add_column(column, justify="left" if column in ("case", "schedule") else "right")
     for row in rows:
-        low, middle, high = _ratios(row["step_seconds"], row["floor_seconds"])
-        least, kernels, most = _ratios(row["kernel_seconds"], row["kernel_floor_seconds"])
+        low, middle, high = ratio_quartiles(row["step_seconds"], row["floor_seconds"])
+        least, kernels, most = ratio_quartiles(row["kernel_seconds"], row["kernel_floor_seconds"])
         frequency, floor, bound = row["checkpoint_frequency"], row["floor_bytes"], row["bound_bytes"]
         shown.add_row(
             row["case"],
@@ -147,7 +147,7 @@ def table(rows: list[dict[str, Any]], *, style: box.Box) -> Table:
     return shown
 
 
-def _ratios(seconds: list[float], floors: list[float]) -> list[float]:
+def ratio_quartiles(seconds: list[float], floors: list[float]) -> list[float]:
     """The quartiles of measured times over those of the bare products that were run in turns with them."""
     return quantiles([one / floor for one, floor in zip(seconds, floors, strict=True)], n=4, method="inclusive")
 
