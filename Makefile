@@ -46,6 +46,7 @@ test: $(READY) ## run the tests
 
 bench: $(READY) ## measure training steps against their matrix products and least memory, and what the harness costs (twenty minutes)
 	$(VENV)/bin/python -m benchmarks.step
+	$(VENV)/bin/python -m benchmarks.passes
 	$(VENV)/bin/python -m benchmarks.harness
 
 optimality: $(READY) ## compare the optimal schedule with exhaustive search, and with its bound on deep chains (minutes)
