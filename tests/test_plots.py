@@ -178,7 +178,9 @@ def test_schedules_may_stand_beside_frequencies(name: str, monkeypatch: pytest.M
 @pytest.mark.parametrize("name", ["time_ratio", "saving_heatmap"])
 def test_figures_that_compare_say_so_where_there_is_nothing_to_compare(name: str):
     cells = grid(DEPTHS[:2], frequencies=())
-    with pytest.raises(ValueError, match="no finished cell to show beside store-all: add checkpoint_frequency or"):
+    with pytest.raises(
+        ValueError, match="no finished cell to show beside store-all: add checkpoint_frequency to the grid"
+    ):
         FIGURES[name]({"memory": memory_table(cells), "time": time_table(cells)})
 
 
