@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from harness.frameworks import CASE, named, resident_peaks, savings, step_times
-from harness.plots.style import GREY, INK, MIB, facets, figure_from, key_above, panels
+from harness.plots.style import GREY, INK, MIB, facets, figure_from, key_above, log2, panels
 from harness.tables import ALLOCATORS
 
 _HUES = sns.color_palette("colorblind")
@@ -26,6 +26,7 @@ SHAPES = {
     "scan_checkpoint": "v",
 }
 SCHEDULE_SHAPE = "h"
+POWERS_OF_MIB = range(-4, 20)
 ALLOCATOR_LOOKS = {
     ALLOCATORS[0]: {"marker": "s", "color": _HUES[3]},
     ALLOCATORS[1]: {"marker": "^", "color": _HUES[0]},
@@ -46,7 +47,10 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
             if pd.notna(row.checkpoint_frequency):
                 beside = LABELS_AT[row.kind if row.kind in LABELS_AT else row.framework]
                 ax.annotate(row.checkpoint_frequency, place, beside, textcoords="offset points", size=7, color=GREY)
-        ax.set(title=title, xlabel="peak of one step (MiB)", ylabel="step (ms)", xlim=(0, None), ylim=(0, None))
+        near = rows["memray_peak_bytes"].max() < 8 * rows["memray_peak_bytes"].min()
+        log2(ax, "x", ticks=[part * 2**power for power in POWERS_OF_MIB for part in ((1, 1.5) if near else (1,))])
+        ax.margins(0.12)
+        ax.set(title=title, xlabel="peak of one step (MiB)", ylabel="step (ms)")
     look = {"linestyle": "", "markersize": 6}
     frameworks = [
         Line2D([], [], **look, marker="o", color=COLOURS[one], label=NAMES.get(one, one))
@@ -61,7 +65,8 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
     figure.legend(handles=[*frameworks, *kinds], loc="outside right center")
     return figure, (
         f"Peak: requested bytes, by memray. Time: median of {time['repeats'].min()} to {time['repeats'].max()} "
-        "repeats, one thread, a process a point. Numbers: n, where one layer's output in n is saved."
+        "repeats, one thread, a process a point; its axis does not begin at 0. Numbers: n, where one layer's output in n "
+        "is saved."
     )
 
 
