@@ -65,8 +65,8 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
     figure.legend(handles=[*frameworks, *kinds], loc="outside right center")
     return figure, (
         f"Peak: requested bytes, by memray. Time: median of {time['repeats'].min()} to {time['repeats'].max()} "
-        "repeats, one thread, a process a point; its axis does not begin at 0. Numbers: n, where one layer's output in n "
-        "is saved."
+        "repeats, one thread, a process a point; its axis does not begin at 0. "
+        "Numbers: n, where one layer's output in n is saved."
     )
 
 
