@@ -32,6 +32,7 @@ from harness.limits import Limits
 from harness.page import aligned, named, page
 from harness.planning import plan_command
 from harness.pool import Pool
+from harness.provenance import is_installed
 from harness.room import available_bytes, run_if_it_fits
 from harness.rows import predict
 from harness.runner import Execute, Run, RunAbortedError
@@ -101,6 +102,12 @@ def run(
     with _complaints():
         loaded = Experiment.load(experiment)
         limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
+        absent = [framework for framework in loaded.frameworks if not dask and not is_installed(framework)]
+        if absent:
+            raise ValueError(
+                f"{experiment}: {', '.join(absent)} is not installed here; make peers makes an environment that has it, "
+                "for .venv-peers/bin/python -m harness run"
+            )
         try:
             measure = partial(run_if_it_fits, limits=limits, force=force)
             store = Store(results / loaded.name)

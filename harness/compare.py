@@ -53,8 +53,12 @@ def compare(
     origins = [read_origin(folder) for folder in (a, b)]
     compared = _compared(*(read_tables(folder) for folder in (a, b)))
     failures = [
-        *(_failures(compared, PEAKS, _growth) if fail_if_memory_grows else ()),
-        *(_failures(compared, SECONDS, partial(_slowness, limit=fail_if_slower)) if fail_if_slower else ()),
+        *(_failures(compared, PEAKS, _growth, option="--fail-if-memory-grows") if fail_if_memory_grows else ()),
+        *(
+            _failures(compared, SECONDS, partial(_slowness, limit=fail_if_slower), option="--fail-if-slower")
+            if fail_if_slower
+            else ()
+        ),
     ]
     answer = {"differs": provenance.differences(*_of_measures_in_common(origins)), **compared, "failures": failures}
     if as_json:
@@ -95,13 +99,17 @@ def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dic
     return answer
 
 
-def _failures(compared: dict[str, Any], names: Iterable[str], worse: Callable[[dict[str, Any]], str]) -> list[str]:
+def _failures(
+    compared: dict[str, Any], names: Iterable[str], worse: Callable[[dict[str, Any]], str], *, option: str
+) -> list[str]:
     """The cells of these tables that fail a gate, in words; `worse` tells what is wrong with one, if anything is."""
     tables = [compared[name] for name in names if name in compared]
     cells = [row for table in tables for row in table["cells"]]
     failed = [cell for table in tables for cell in table["failed_in_b"]]
     if not cells and not failed:
-        raise ValueError(f"a gate has nothing to compare: no cell is finished in both folders' {' or '.join(names)}")
+        raise ValueError(
+            f"{option} has nothing to compare: no cell is finished in both folders' {' or '.join(names)}; leave it out"
+        )
     told = [f"{row['cell']}: {problem}" for row in cells if (problem := worse(row))]
     return [*told, *(f"{cell}: has failed in B" for cell in failed)]
 

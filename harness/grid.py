@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 from harness.cell import Cell
 from harness.peers import PEERS
 from networks.layer_lists import format_layers, parse_layers
+from networks.schedules import Schedule
 from networks.schedules.spec import parse_schedule
 
 
@@ -34,7 +35,17 @@ Size = Annotated[int, integer(1)]
 Seed = Annotated[int, integer(0)]
 Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
 PeerText = Annotated[str, checked(f"one of {', '.join(PEERS)}", PEERS.__contains__)]
-ScheduleText = Annotated[StrictStr, AfterValidator(lambda text: parse_schedule(text).__name__)]
+ScheduleText = Annotated[StrictStr, AfterValidator(lambda text: _name_of(parse_schedule(text), text))]
+
+
+def _name_of(schedule: Schedule, text: str) -> str:
+    """The schedule's own name, by which workers make it again."""
+    name = schedule.__name__
+    try:
+        parse_schedule(name)
+    except ValueError:
+        raise ValueError(f"{text}: the schedule's __name__ must be the call that makes it, got {name!r}") from None
+    return name
 
 
 class StrictTable(BaseModel):

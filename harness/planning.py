@@ -209,7 +209,7 @@ def plan_command(
     optimizer: Annotated[str, typer.Option(help=f"For the bill: {', '.join(OPTIMIZERS)}.")] = "sgd",
     samples: Annotated[int | None, typer.Option(help="For the bill: rows of data; else one batch.")] = None,
     max_depth: Annotated[
-        bool, typer.Option("--max-depth", help="Tell how many hidden layers fit as well: --layers 64,512,10.")
+        bool, typer.Option("--max-depth", help="Plan the most hidden layers of one width that fit: --layers 64,512,10.")
     ] = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="Run the best and store-all under memray and under the clock.")
@@ -221,18 +221,26 @@ def plan_command(
     The budget bounds the peak that memray measures over one training step: what is predicted, and an allowance for the
     interpreter's own objects. One line for each kind of schedule says whether it fits, its peak and what that mostly
     is, its forward steps and work, and its time. Beside the best stands the rival that recomputes nothing: a step by
-    parts of the batch, as few as fit. The bill adds the parameters, the optimiser's state and the data.
+    parts of the batch, as few as fit. The bill adds the parameters, the optimiser's state and the data. With
+    --max-depth the network is the deepest that fits, whatever the number of hidden layers given.
 
     Where no schedule fits, the exit code is 2, and the message says which budget can be met.
     """
     widths = parse_layers(layers)
     dtype = check_dtype(dtype).name
     piling_up = step != "train_step"
+    depths: dict[str, int] = {}
+    if max_depth:
+        if budget is None or len(set(widths[1:-1])) != 1:
+            raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
+        inputs, width, *_, outputs = widths
+        limits = {"budget_bytes": parse_bytes(budget), "dtype": dtype, "step": step, "limit": DEPTH_LIMIT}
+        with _patience("searching the depths that fit: each that is tried is planned"):
+            depths = max_depths(inputs, width, outputs, batch=check_count("batch", batch), **limits)
+        widths = (inputs, *[width] * max(1, *depths.values()), outputs)  # what does not fit says why
     chain = Chain(widths, check_count("batch", batch), check_dtype(dtype).itemsize, deltas_pile_up=piling_up)
     held = bill(chain, samples=samples, optimizer=optimizer)
     budget_bytes = _budget_of_a_step(budget, budget_total, held)
-    if max_depth and (budget is None or len(set(widths[1:-1])) != 1):
-        raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
     try:
         with _patience("planning: deep chains take up to minutes"):
             found = plan(widths, batch=batch, budget_bytes=budget_bytes, dtype=dtype, step=step)
@@ -270,10 +278,7 @@ def plan_command(
         "notes": notes,
     }
     if max_depth:
-        inputs, width, *_, outputs = widths
-        limits = {"batch": batch, "budget_bytes": budget_bytes, "dtype": dtype, "step": step, "limit": DEPTH_LIMIT}
-        with _patience("searching the depths that fit: each that is tried is planned"):
-            answer |= {"max_depth_width": width, "max_depths": max_depths(inputs, width, outputs, **limits)}
+        answer |= {"max_depth_width": width, "max_depths": depths}
     if as_json:
         print(json.dumps(answer, indent=2))
         return

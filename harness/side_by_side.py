@@ -73,4 +73,4 @@ def _line(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _filled(value: float, form: str) -> str:
-    return "" if value != value else format(value, form)
+    return "" if value != value else format(value, f"z{form}")

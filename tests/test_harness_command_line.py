@@ -173,6 +173,19 @@ def test_a_wrong_limit_is_one_line_and_exit_code_2(experiment, tmp_path, options
     assert (result.exit_code, result.stderr) == (2, f"{line}\n")
 
 
+def test_a_framework_that_is_not_installed_is_one_line_before_anything_is_measured(tmp_path, monkeypatch):
+    path = tmp_path / "other.toml"
+    path.write_text(
+        'title = "Other"\nmeasure = ["peers_memory"]\n'
+        '[grid]\nlayers = ["6,5,3"]\nbatch = [4]\npeer = ["torch.store-all"]\n'
+    )
+    monkeypatch.setattr("harness.__main__.is_installed", lambda framework: False)
+    result = invoke("run", path, "--results", tmp_path)
+    assert result.exit_code == 2
+    assert "torch is not installed here; make peers makes an environment" in result.stderr
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_folder_that_is_a_file_is_one_line_and_exit_code_2(experiment):
     result = invoke("show", experiment, "--results", experiment)
     assert result.exit_code == 2

@@ -151,7 +151,10 @@ def test_a_folder_without_results_is_one_line(a, tmp_path):
 def test_a_gate_needs_cells_to_compare(a, tmp_path):
     (a / "time.csv").unlink()
     result = compare(a, a, "--fail-if-slower", 1.05)
-    line = "a gate has nothing to compare: no cell is finished in both folders' time or peers_time or training\n"
+    line = (
+        "--fail-if-slower has nothing to compare: no cell is finished in both folders' time or peers_time or training; "
+        "leave it out\n"
+    )
     assert (result.exit_code, result.stderr) == (2, line)
     b = write(tmp_path / "b", cells=[replace(STORE_ALL, seed=9)])
     assert compare(a, b).exit_code == 0

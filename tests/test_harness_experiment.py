@@ -6,6 +6,7 @@ import pytest
 
 from harness import plots
 from harness.experiment import FIGURE_NEEDS, Experiment
+from networks.schedules import FACTORIES
 
 PROJECT = Path(__file__).parent.parent
 HEAD = 'title = "t"\nmeasure = ["memory"]\n'
@@ -206,3 +207,15 @@ def test_the_projects_own_experiments_are_valid(path):
     experiment = Experiment.load(path)
     assert experiment.name == path.stem
     assert experiment.jobs()
+
+
+def test_a_schedule_whose_name_does_not_make_it_again_is_refused(tmp_path, monkeypatch):
+    def fraction():
+        def schedule(chain):
+            return lambda cached, start, stop: {0, *cached}
+
+        return schedule
+
+    monkeypatch.setitem(FACTORIES, "fraction", fraction)
+    with pytest.raises(ValueError, match=r"fraction\(\): the schedule's __name__ must be the call that makes it"):
+        load(tmp_path, HEAD + GRID + 'schedule = ["fraction()"]')

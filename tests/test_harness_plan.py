@@ -261,6 +261,12 @@ def test_depths_are_told_for_every_schedule(monkeypatch):
     found = answer("--layers", "8,16,4", "--batch", 64, "--budget", 48_128, "--max-depth")
     assert (found["max_depth_width"], found["max_depths"]["store_all"], found["max_depths"]["optimal"]) == (16, 3, 8)
     assert found["max_depths"].keys() == {row["name"] for row in found["rows"]}
+    assert found["layers"] == "8,16x8,4"  # the deepest is planned
+    fitting = {row["name"] for row in found["rows"] if row["fits"]}
+    assert fitting == {name for name, depth in found["max_depths"].items() if depth == 8}
+    deeper = answer("--layers", "8,16x50,4", "--batch", 64, "--budget", 48_128, "--max-depth")
+    timed = ("rows", "notes")
+    assert {k: v for k, v in deeper.items() if k not in timed} == {k: v for k, v in found.items() if k not in timed}
     monkeypatch.setattr(planning, "DEPTH_LIMIT", 30)
     printed = invoke("--layers", "8,4x2,4", "--batch", 1, "--budget", "1GB", "--max-depth").stdout
     assert "hidden layers of 4 that fit: store_all 30 or more, periodic 30 or more" in printed
