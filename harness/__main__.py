@@ -105,7 +105,7 @@ def run(
         absent = [framework for framework in loaded.frameworks if not dask and not is_installed(framework)]
         if absent:
             raise ValueError(
-                f"{experiment}: {', '.join(absent)} is not installed here; make peers makes an environment that has it, "
+                f"{experiment}: {', '.join(absent)} is not installed here; make peers makes an environment with it, "
                 "for .venv-peers/bin/python -m harness run"
             )
         try:

@@ -182,7 +182,7 @@ def test_a_framework_that_is_not_installed_is_one_line_before_anything_is_measur
     monkeypatch.setattr("harness.__main__.is_installed", lambda framework: False)
     result = invoke("run", path, "--results", tmp_path)
     assert result.exit_code == 2
-    assert "torch is not installed here; make peers makes an environment" in result.stderr
+    assert "torch is not installed here; make peers makes an environment with it" in result.stderr
     assert not (tmp_path / "other").exists()
 
 
