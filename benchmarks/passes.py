@@ -6,19 +6,18 @@ its quartiles. `OPENBLAS_NUM_THREADS` says on how many threads.
 """
 
 import os
-import time
-from collections.abc import Callable
 
 import numpy as np
 from rich import box
 from rich.table import Table
 
 from benchmarks.step import ratio_quartiles
+from benchmarks.step_worker import measure_time
 from harness.page import page
 from networks.activations import HIDDEN
 from networks.buffers import small_ufunc_buffers
-from networks.chain import Chain, block_rows
-from networks.layers import Workspace
+from networks.chain import Chain
+from networks.layers import Workspace, _row_blocks
 
 LAYERS, WIDTH, BATCH = 64, 128, 4096
 REPEATS = 9
@@ -40,8 +39,7 @@ class Kernels:
         self.afters = [normal(BATCH, WIDTH) for _ in range(LAYERS + 1)]
         self.weights_delta, self.biases_delta = np.empty_like(self.weights[0]), np.empty_like(self.biases)
         self.workspace = Workspace(Chain((WIDTH,) * (LAYERS + 1), BATCH, 4), self.inputs.dtype)
-        rows = block_rows(BATCH, WIDTH, 4)
-        self.blocks = [slice(start, start + rows) for start in range(0, BATCH, rows)]
+        self.blocks = _row_blocks(self.inputs)
 
     def products(self) -> None:
         """The bare products, one for each layer."""
@@ -88,24 +86,6 @@ class Kernels:
                 HIDDEN["relu"].backpropagate(product, before[rows])
 
 
-def measure(runs: dict[str, Callable[[], None]], floor: Callable[[], None]) -> dict[str, list[float]]:
-    """The quartiles of each run's seconds over those of `floor`, which is run before and after it in turn."""
-    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for repeat in range(-1, REPEATS):
-        for name, run in runs.items():
-            order = (run, floor) if repeat % 2 else (floor, run)
-            seconds = {one: _seconds(one) for one in order}
-            if repeat >= 0:
-                pairs[name].append((seconds[run], seconds[floor]))
-    return {name: ratio_quartiles(*zip(*timed, strict=True)) for name, timed in pairs.items()}
-
-
-def _seconds(run: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
 def main() -> None:
     kernels = Kernels()
     runs = {"products by blocks": kernels.run}
@@ -113,11 +93,13 @@ def main() -> None:
         runs[f"and {name}"] = lambda passes=PASSES[:number]: kernels.run(*passes)
     runs["all, backward from the last block"] = lambda: kernels.run(*PASSES, last_first=True)
     runs["all, forward through scratch"] = lambda: kernels.run(*PASSES, through_scratch=True)
+    threads = int(os.environ.get("OPENBLAS_NUM_THREADS", os.cpu_count()))
     table = Table("kernels", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("over whole products", justify="right")
-    for name, (low, middle, high) in measure(runs, kernels.products).items():
+    for name, run in runs.items():
+        seconds = measure_time({"kernels": run, "products": kernels.products}, repeats=REPEATS, threads=threads)
+        low, middle, high = ratio_quartiles(seconds["kernels"], seconds["products"])
         table.add_row(name, f"{middle:.3f} ({low:.3f}-{high:.3f})")
-    threads = os.environ.get("OPENBLAS_NUM_THREADS", "all")
     page().print(f"{LAYERS} layers {WIDTH} wide, batch {BATCH}, float32, threads: {threads}", table)
 
 

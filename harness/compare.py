@@ -52,14 +52,12 @@ def compare(
         raise ValueError(f"--fail-if-slower must be a ratio above 0, such as 1.05, got {fail_if_slower}")
     origins = [read_origin(folder) for folder in (a, b)]
     compared = _compared(*(read_tables(folder) for folder in (a, b)))
-    failures = [
-        *(_failures(compared, PEAKS, _growth, option="--fail-if-memory-grows") if fail_if_memory_grows else ()),
-        *(
-            _failures(compared, SECONDS, partial(_slowness, limit=fail_if_slower), option="--fail-if-slower")
-            if fail_if_slower
-            else ()
-        ),
-    ]
+    failures = []
+    if fail_if_memory_grows:
+        failures += _failures(compared, PEAKS, _growth, option="--fail-if-memory-grows")
+    if fail_if_slower:
+        slowness = partial(_slowness, limit=fail_if_slower)
+        failures += _failures(compared, SECONDS, slowness, option="--fail-if-slower")
     answer = {"differs": provenance.differences(*_of_measures_in_common(origins)), **compared, "failures": failures}
     if as_json:
         print(json.dumps(answer, indent=2))

@@ -6,10 +6,9 @@ Pure: a DataFrame in, a new one out. All rows must be of finished cells.
 import numpy as np
 import pandas as pd
 
-from harness.analysis import median_interval
+from harness.analysis import COMPARED, median_interval
 
 CASE = ["layers", "batch"]
-_STEP = [*CASE, "dtype", "activation", "seed", "framework"]
 PLAIN = ("store-all", "backprop")
 """The variants that save nothing on purpose: what the others of their framework are compared with."""
 
@@ -38,9 +37,10 @@ def savings(memory: pd.DataFrame) -> pd.DataFrame:
     store-all holds H and a delta. Missing where a variant has no n, or its framework no plain step.
     """
     table = named(memory)
-    plain = table.loc[table["kind"].isin(PLAIN), [*_STEP, "memray_peak_bytes"]]
+    same = [*COMPARED, "framework"]
+    plain = table.loc[table["kind"].isin(PLAIN), [*same, "memray_peak_bytes"]]
     plain = plain.rename(columns={"memray_peak_bytes": "plain_bytes"})
-    table = table.merge(plain, on=_STEP, how="left", validate="many_to_one")
+    table = table.merge(plain, on=same, how="left", validate="many_to_one")
     hidden = table["depth"] - 1
     n = table["checkpoint_frequency"]
     held = -(-hidden // n) + n + 1

@@ -234,9 +234,9 @@ def plan_command(
         if budget is None or len(set(widths[1:-1])) != 1:
             raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
         inputs, width, *_, outputs = widths
-        limits = {"budget_bytes": parse_bytes(budget), "dtype": dtype, "step": step, "limit": DEPTH_LIMIT}
+        limits = {"batch": batch, "budget_bytes": parse_bytes(budget), "dtype": dtype, "step": step}
         with _patience("searching the depths that fit: each that is tried is planned"):
-            depths = max_depths(inputs, width, outputs, batch=check_count("batch", batch), **limits)
+            depths = max_depths(inputs, width, outputs, limit=DEPTH_LIMIT, **limits)
         widths = (inputs, *[width] * max(1, *depths.values()), outputs)  # what does not fit says why
     chain = Chain(widths, check_count("batch", batch), check_dtype(dtype).itemsize, deltas_pile_up=piling_up)
     held = bill(chain, samples=samples, optimizer=optimizer)

@@ -47,8 +47,8 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
             if pd.notna(row.checkpoint_frequency):
                 beside = LABELS_AT[row.kind if row.kind in LABELS_AT else row.framework]
                 ax.annotate(row.checkpoint_frequency, place, beside, textcoords="offset points", size=7, color=GREY)
-        near = rows["memray_peak_bytes"].max() < 8 * rows["memray_peak_bytes"].min()
-        log2(ax, "x", ticks=[part * 2**power for power in POWERS_OF_MIB for part in ((1, 1.5) if near else (1,))])
+        steps = (1, 1.5) if rows["memray_peak_bytes"].max() < 8 * rows["memray_peak_bytes"].min() else (1,)
+        log2(ax, "x", ticks=[step * 2**power for power in POWERS_OF_MIB for step in steps])
         ax.margins(0.12)
         ax.set(title=title, xlabel="peak of one step (MiB)", ylabel="step (ms)")
     look = {"linestyle": "", "markersize": 6}
