@@ -151,7 +151,7 @@ BAD_INPUTS = [
     ([], "x must have shape (batch, 4), got (0,)"),
     ([["1", "2", "3", "4"]], "x must hold real numbers, got dtype <U1"),
     (X.astype(complex), "x must hold real numbers, got dtype complex128"),
-    (X.astype(object), "x must hold real numbers, got dtype object"),
+    (X.astype(object), "x must hold real numbers, got dtype object: call x.astype('float32')"),
     (None, "x must hold real numbers, got dtype object"),
 ]
 
@@ -194,9 +194,13 @@ BAD_LABELS = [
     (with_value(3, 2, Y), "y must hold labels from 0 to 2, got 3"),
     (with_value(-1, 4, Y), "y must hold labels from 0 to 2, got -1"),
     (Y + 0.5, f"y must hold integer labels, got dtype float64, first {Y[0] + 0.5}"),
-    (Y.astype(float), f"y must hold integer labels, got dtype float64, first {Y[0]}.0"),
-    (["2", "0", "1", "0", "1"], "y must hold integer labels, got dtype <U1, first '2'"),
-    ([True] * 5, "y must hold integer labels, got dtype bool, first True"),
+    (Y.astype(float), f"y must hold integer labels, got dtype float64, first {Y[0]}.0: call y.astype(int)"),
+    (
+        ["2", "0", "1", "0", "1"],
+        "y must hold integer labels, got dtype <U1, first '2': "
+        "call np.unique(y, return_inverse=True)[1], which numbers the classes",
+    ),
+    ([True] * 5, "y must hold integer labels, got dtype bool, first True: call np.array(y).astype(int)"),
     ([None] * 5, "y must hold integer labels, got dtype object, first None"),
     (Y[:4], "y must have 5 labels, one for each row of x, got 4"),
     ([*Y, 0], "y must have 5 labels, one for each row of x, got 6"),
@@ -206,7 +210,7 @@ BAD_LABELS = [
     (ONE_HOT[None], "y must be labels (5,) or one-hot (5, 3), got shape (1, 5, 3)"),
     (ONE_HOT[:4], "one-hot y must have shape (5, 3), got (4, 3)"),
     (ONE_HOT[:, :2], "one-hot y must have shape (5, 3), got (5, 2)"),
-    (Y[:, None], "one-hot y must have shape (5, 3), got (5, 1)"),
+    (Y[:, None], "one-hot y must have shape (5, 3), got (5, 1); labels are flat: call y.ravel()"),
     ([["1", "0", "0"]] * 5, "one-hot y must hold numbers, got dtype <U1"),
     (np.zeros((5, 3)), "one-hot y must have a 1 and zeros in every row, got [] and zeros in row 0"),
     (with_row(2, [0.0, 1.0, 1.0]), "one-hot y must have a 1 and zeros in every row, got [1.0, 1.0] and zeros in row 2"),
