@@ -82,12 +82,12 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         valid until `backward`. Asking costs forward steps, and changes neither the cache nor what `backward` returns.
         Raises RuntimeError without a forward pass, ValueError for a layer that is not there.
         """
-        self._check_layer(layer)
-        if layer in self._cache:
-            self.tracker.hit(layer)
-            return self._cache[layer]
-        self.tracker.miss(layer)
-        return self.forward_up_to_layer(layer)
+        self._guard.enter()
+        try:
+            self._check_layer(layer)
+            return self._cached_or_calculated(layer)
+        finally:
+            self._guard.leave()
 
     def forward_up_to_layer(self, layer: int) -> np.ndarray:
         """Compute after[layer] from the nearest cached after at or below it, and return it.
@@ -95,7 +95,21 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         Within a pass the schedule says which afters of the stretch are cached, and which cached ones go. Between the
         passes nothing is cached and nothing goes. Valid until `backward`; raises as `get_cached_after_or_calculate`.
         """
-        self._check_layer(layer)
+        self._guard.enter()
+        try:
+            self._check_layer(layer)
+            return self._forward_up_to(layer)
+        finally:
+            self._guard.leave()
+
+    def _cached_or_calculated(self, layer: int) -> np.ndarray:
+        if layer in self._cache:
+            self.tracker.hit(layer)
+            return self._cache[layer]
+        self.tracker.miss(layer)
+        return self._forward_up_to(layer)
+
+    def _forward_up_to(self, layer: int) -> np.ndarray:
         start = self._cache.nearest(layer)
         if start == layer:
             return self._cache[layer]
@@ -180,10 +194,10 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
             raise ValueError(
                 f"schedule {_name(self.schedule)} must return a function keep(cached, start, stop), got {self._keep!r}"
             )
-        return self.forward_up_to_layer(self._chain.depth)
+        return self._forward_up_to(self._chain.depth)
 
     def _take_after(self, position: int) -> np.ndarray:
-        self.get_cached_after_or_calculate(position)
+        self._cached_or_calculated(position)
         return self._cache.take(position)
 
     def _discard_afters(self) -> None:

@@ -11,6 +11,7 @@ from networks.activations import HIDDEN, output_activation
 from networks.buffers import activation_buffer, small_ufunc_buffers
 from networks.cache import CacheTracker
 from networks.chain import Chain, chain_of
+from networks.guard import ThreadGuard
 from networks.layer_lists import check_count, check_layers
 from networks.layers import DenseLayer, Workspace
 from networks.losses import outputs_to_delta
@@ -34,6 +35,8 @@ class MultiLayerPerceptron:
     that step, and freed before `backward` returns, except what `backward` returns. `observer`, if set, is called
     without arguments after each event of a step.
 
+    One thread at a time works with it, and a second one gets a RuntimeError. Only `predict` may run in several at once.
+
     A subclass says which afters it keeps, and how the others are had: `_run_layers`, `_take_after`, `_discard_afters`.
     """
 
@@ -44,6 +47,7 @@ class MultiLayerPerceptron:
         self.activation = activation
         self.dtype = check_dtype(dtype)
         self.observer = None
+        self._guard = ThreadGuard()
         self._layers = self._build_layers(check_count("seed", seed, least=0))
         self._chain = chain_of(self.layers, 1, self.dtype.itemsize)
         self.tracker = CacheTracker(self._chain)
@@ -60,9 +64,13 @@ class MultiLayerPerceptron:
         The result is the caller's own. `x` is converted if it has another dtype, read again by `backward`, and
         never modified. Raises ValueError for a wrong shape, an empty batch, NaN or infinity.
         """
-        x = self._check_inputs(x)
-        self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize))
-        return self._forward_pass(x)
+        self._guard.enter()
+        try:
+            x = self._check_inputs(x)
+            self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize))
+            return self._forward_pass(x)
+        finally:
+            self._guard.leave()
 
     def backward(self, y: np.ndarray) -> Deltas:
         """Return the gradients of the mean cross-entropy: `[(weights_delta, biases_delta), ..]` of layers 1..L.
@@ -71,12 +79,16 @@ class MultiLayerPerceptron:
         be used once. Raises RuntimeError without one, and ValueError for labels of a wrong shape, kind or range;
         after a ValueError the forward pass is still there.
         """
-        self._require_forward()
-        deltas = []
-        labels = self._check_labels(y, self._chain.batch)
-        self._backward_pass(labels, lambda _, layer_deltas: deltas.append(layer_deltas.pop()))
-        deltas.reverse()
-        return deltas
+        self._guard.enter()
+        try:
+            self._require_forward()
+            deltas = []
+            labels = self._check_labels(y, self._chain.batch)
+            self._backward_pass(labels, lambda _, layer_deltas: deltas.append(layer_deltas.pop()))
+            deltas.reverse()
+            return deltas
+        finally:
+            self._guard.leave()
 
     def train_step(
         self, x: np.ndarray, y: np.ndarray, optimizer: Optimizer, *, micro_batch: int | None = None
@@ -96,6 +108,39 @@ class MultiLayerPerceptron:
         (Ctrl-C, a schedule's mistake), the network is usable and the step is over: layers above are updated, those
         below are not, and the one at hand may be in part. `backward` changes none.
         """
+        self._guard.enter_to_change()
+        try:
+            return self._train_step(x, y, optimizer, micro_batch)
+        finally:
+            self._guard.leave_changed()
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the class probabilities of `x`, keeping nothing; bit for bit those of `forward`.
+
+        Several threads may predict at once, but none while another changes the parameters: that is a RuntimeError.
+        """
+        after = self._check_inputs(x)
+        chain = chain_of(self.layers, len(after), self.dtype.itemsize, deltas_pile_up=False)
+        tracker = CacheTracker(chain)
+        changes = self._guard.begin_reading()
+        workspace = self._new_workspace(chain)
+        with small_ufunc_buffers():
+            for layer in self._layers:
+                after = layer.forward(after, chain, workspace, tracker, in_place=chain.slides[layer.number])
+        self._guard.end_reading(changes)
+        return after
+
+    def apply_deltas(self, deltas: Deltas, learning_rate: float) -> None:
+        """Subtract `learning_rate` times the deltas from the parameters, in place: plain gradient descent."""
+        self._guard.enter_to_change()
+        try:
+            SGD(learning_rate=learning_rate).update(self.parameters, deltas)
+        finally:
+            self._guard.leave_changed()
+
+    # The frame of a step.
+
+    def _train_step(self, x: np.ndarray, y: np.ndarray, optimizer: Optimizer, micro_batch: int | None) -> np.ndarray:
         self._check_optimizer(optimizer)
         x = self._check_inputs(x)
         labels = self._check_labels(y, len(x))
@@ -111,25 +156,9 @@ class MultiLayerPerceptron:
         self._backward_pass(labels, apply)
         return outputs
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the class probabilities of `x`, keeping nothing; bit for bit those of `forward`."""
-        after = self._check_inputs(x)
-        chain = chain_of(self.layers, len(after), self.dtype.itemsize, deltas_pile_up=False)
-        tracker = CacheTracker(chain)
-        workspace = self._new_workspace(chain)
-        with small_ufunc_buffers():
-            for layer in self._layers:
-                after = layer.forward(after, chain, workspace, tracker, in_place=chain.slides[layer.number])
-        return after
-
-    def apply_deltas(self, deltas: Deltas, learning_rate: float) -> None:
-        """Subtract `learning_rate` times the deltas from the parameters, in place: plain gradient descent."""
-        SGD(learning_rate=learning_rate).update(self.parameters, deltas)
-
-    # The frame of a step.
-
     def _begin_step(self, chain: Chain) -> None:
         """Forget the step before, and start the tracker of a new one."""
+        self._guard.own_step()
         self._discard()
         self._chain = chain
         self.tracker = CacheTracker(chain, self.observer)
@@ -232,6 +261,7 @@ class MultiLayerPerceptron:
     def _require_forward(self) -> None:
         if self._loss_delta is None:
             raise RuntimeError("no forward pass to work on: call forward(x) first; one forward serves one backward")
+        self._guard.require_own_step()
 
     # What a subclass says.
 
