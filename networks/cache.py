@@ -91,6 +91,10 @@ class CacheTracker:
         self._logs = [(chain, self._labels)]
         self._observer = observer
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: the counts, and no observer."""
+        return vars(self) | {"_observer": None}
+
     @property
     def cached_layers(self) -> tuple[int, ...]:
         """Layers whose afters the schedule holds now, in ascending order; the input is not one of them."""

@@ -9,9 +9,10 @@ from networks.cache import ActivationCache
 from networks.perceptron import Deltas, MultiLayerPerceptron
 from networks.schedules import FACTORIES, Keep, Schedule
 from networks.schedules.periodic import periodic
+from networks.schedules.spec import HasSchedule, schedule_name
 
 
-class NetworkWithCheckpointing(MultiLayerPerceptron):
+class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
     """A multi-layer perceptron that saves every `checkpoint_frequency`-th after and recalculates the others.
 
     Takes `recompute`, `"segment"` or `"each"` (see `networks.schedules.periodic`), or instead of both a `schedule`, one
@@ -33,7 +34,7 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         if (checkpoint_frequency is None) == (schedule is None):
             raise ValueError(
                 "one of checkpoint_frequency and schedule must be given, "
-                f"got checkpoint_frequency={checkpoint_frequency!r} and schedule={_name(schedule)}"
+                f"got checkpoint_frequency={checkpoint_frequency!r} and schedule={schedule_name(schedule)}"
             )
         if schedule is None:
             schedule = periodic(checkpoint_frequency, recompute=recompute)
@@ -42,7 +43,7 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         if not callable(schedule):
             raise ValueError(f"schedule must be a function of a chain, such as revolve(slots=4), got {schedule!r}")
         if schedule in FACTORIES.values():
-            name = _name(schedule)
+            name = schedule_name(schedule)
             raise ValueError(f"schedule must be what its factory makes, {name}(..), got the factory {name} itself")
         self.schedule = schedule
         super().__init__(layers, **options)
@@ -157,7 +158,7 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
             strangers = sorted(kept - cached.keys() - set(range(start + 1, stop + 1)), key=str)
             fault = f"holds {strangers}, neither cached nor in the stretch" if strangers else "drops 0, the input"
             raise ValueError(
-                f"schedule {_name(self.schedule)} {fault}: asked for layers {start + 1}..{stop} "
+                f"schedule {schedule_name(self.schedule)} {fault}: asked for layers {start + 1}..{stop} "
                 f"with {sorted(cached)} cached, it answered {sorted(kept, key=str)}"
             )
         return kept, dropped
@@ -169,7 +170,7 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
             answer = None
         if answer is None or bool in set(map(type, answer)):
             raise ValueError(
-                f"schedule {_name(self.schedule)} must answer with the positions to keep, such as {{0, 4}}, "
+                f"schedule {schedule_name(self.schedule)} must answer with the positions to keep, such as {{0, 4}}, "
                 f"got {positions!r}"
             )
         return answer
@@ -192,7 +193,8 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
         self._keep = self.schedule(self._chain)
         if not callable(self._keep):
             raise ValueError(
-                f"schedule {_name(self.schedule)} must return a function keep(cached, start, stop), got {self._keep!r}"
+                f"schedule {schedule_name(self.schedule)} must return a function keep(cached, start, stop), "
+                f"got {self._keep!r}"
             )
         return self._forward_up_to(self._chain.depth)
 
@@ -203,7 +205,3 @@ class NetworkWithCheckpointing(MultiLayerPerceptron):
     def _discard_afters(self) -> None:
         self._cache: ActivationCache | None = None
         self._keep: Keep | None = None
-
-
-def _name(schedule: Schedule | None) -> str:
-    return getattr(schedule, "__name__", repr(schedule))

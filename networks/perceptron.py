@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -137,6 +138,17 @@ class MultiLayerPerceptron:
             SGD(learning_rate=learning_rate).update(self.parameters, deltas)
         finally:
             self._guard.leave_changed()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: no forward pass to work on, and no observer.
+
+        Raises RuntimeError while another thread changes the parameters.
+        """
+        self._guard.begin_reading()
+        idle = object.__new__(type(self))
+        vars(idle).update(vars(self), observer=None)
+        idle._discard()
+        return vars(idle)
 
     # The frame of a step.
 

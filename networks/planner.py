@@ -20,6 +20,7 @@ from networks.schedules.evicting import HEURISTICS
 from networks.schedules.optimal import smallest_budget
 from networks.schedules.replay import Cost, replay
 from networks.schedules.signature import Schedule
+from networks.schedules.spec import HasSchedule
 from networks.validation import check_dtype
 
 ROOMS, LEAST_ROOM_STEP = 8, 1024
@@ -46,7 +47,7 @@ def fills_most(bytes_by_kind: Mapping[str, int]) -> tuple[str, float]:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(HasSchedule):
     """What one schedule costs.
 
     Where the schedule cannot serve the budget, `trace` and the figures are None, and `reason` says why.
@@ -83,7 +84,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(HasSchedule):
     """The schedule of least work within a budget, its figures, and the rows it was chosen from.
 
     `smallest_budget_bytes` is the smallest budget that can be met at all: one byte less, and no row fits. `advice` is
