@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from networks.buffers import activation_buffer, small_ufunc_buffers
 from networks.cache import CacheTracker
 from networks.chain import Chain, chain_of
 from networks.guard import ThreadGuard
-from networks.layer_lists import check_count, check_layers
+from networks.layer_lists import check_count, check_layers, format_layers
 from networks.layers import DenseLayer, Workspace
 from networks.losses import outputs_to_delta
 from networks.optimizers import SGD, Optimizer, Pair
+from networks.parameter_files import read_parameters, write_parameters
 from networks.validation import check_dtype, check_inputs, check_labels
 
 Deltas = list[Pair]
@@ -138,6 +140,35 @@ class MultiLayerPerceptron:
             SGD(learning_rate=learning_rate).update(self.parameters, deltas)
         finally:
             self._guard.leave_changed()
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the parameters to `path`, an npz without pickles: the whole file, or whatever was there before.
+
+        An optimiser's state is not in it, nor is a schedule. Raises OSError where it cannot be written.
+        """
+        changes = self._guard.begin_reading()
+        write_parameters(path, self._kind, self.parameters, check=lambda: self._guard.end_reading(changes))
+
+    def load(self, path: str | PathLike) -> None:
+        """Read the parameters that a network of the same layers, activation and dtype has saved, bit for bit.
+
+        They are written into this network's own arrays, and a step that was begun is over. Raises ValueError for any
+        other file, and OSError where it cannot be read; the parameters are then as they were.
+        """
+        self._guard.enter_to_change()
+        try:
+            loaded = read_parameters(path, self._kind, self.parameters)
+            self._discard()
+            for pair, values in zip(self.parameters, loaded, strict=True):
+                for parameter, value in zip(pair, values, strict=True):
+                    np.copyto(parameter, value)
+        finally:
+            self._guard.leave_changed()
+
+    @property
+    def _kind(self) -> str:
+        """What two networks must have in common to have the same parameters."""
+        return f"layers {format_layers(self.layers)}, activation {self.activation}, dtype {self.dtype}"
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle holds: no forward pass to work on, and no observer.

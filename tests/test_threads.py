@@ -1,10 +1,12 @@
 """One network is one thread's at a time: a second one is refused, and no step comes out wrong."""
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +70,7 @@ def calls(network: AnyNetwork) -> dict[str, Callable[[], object]]:
         "train_step": lambda: network.train_step(X, Y, SGD(0.1)),
         "parts": lambda: network.train_step(X, Y, SGD(0.1), micro_batch=2),
         "apply_deltas": lambda: network.apply_deltas([], 0.1),
+        "load": lambda: network.load("nowhere"),
     }
     if isinstance(network, NetworkWithCheckpointing):
         named |= {
@@ -152,13 +155,15 @@ def test_any_number_of_threads_predict_at_once(build: Build):
 
 
 @both_networks
-def test_no_prediction_mixes_the_parameters_of_two_moments(build: Build):
+def test_no_prediction_copy_or_file_mixes_the_parameters_of_two_moments(build: Build, tmp_path: Path):
     """Refused during an update, and when one came meanwhile."""
     network = build(LAYERS)
     with held_in(lambda: network.train_step(X, Y, SGD(0.1)), network, at=20):
-        with pytest.raises(RuntimeError) as caught:
-            network.predict(X)
-        assert str(caught.value) == AT_WORK
+        for read in (lambda: network.predict(X), lambda: copy.deepcopy(network), lambda: network.save(tmp_path / "a")):
+            with pytest.raises(RuntimeError) as caught:
+                read()
+            assert str(caught.value) == AT_WORK
+    assert list(tmp_path.iterdir()) == []
 
     layer = network._layers[1]
     forward = layer.forward
