@@ -1,4 +1,4 @@
-"""Softmax cross-entropy: the loss, and its gradient at the network's output."""
+"""Softmax cross-entropy: the loss, its gradient at the network's output, and how many answers are right."""
 
 import numpy as np
 
@@ -10,6 +10,15 @@ def cross_entropy(outputs: np.ndarray, labels: np.ndarray) -> float:
     """Mean of -log of the probability that `outputs` `(batch, classes)` gives each of `labels` `(batch,)`."""
     likelihoods = outputs[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(likelihoods, np.finfo(outputs.dtype).tiny)).mean())
+
+
+def count_right(outputs: np.ndarray, labels: np.ndarray) -> int:
+    """How many of `labels` `(batch,)` have the highest of their row's `outputs` `(batch, classes)`.
+
+    A row with NaN in it is no answer, and counts as wrong.
+    """
+    rows, answers = np.arange(len(labels)), outputs.argmax(axis=1)  # of a row with NaN, the first of these
+    return int(np.count_nonzero((answers == labels) & ~np.isnan(outputs[rows, answers])))
 
 
 def outputs_to_delta(outputs: np.ndarray, labels: np.ndarray, batch: int) -> None:

@@ -1,5 +1,6 @@
 """Mini-batch training, epoch by epoch."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -8,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from networks.layer_lists import check_count
-from networks.losses import cross_entropy
+from networks.losses import count_right, cross_entropy
 from networks.optimizers import Optimizer
 from networks.perceptron import MultiLayerPerceptron
 from networks.validation import check_inputs, check_labels
+
+ON_DIVERGENCE = ("stop", "continue")
+"""What happens when a loss is not a number: the training ends with FloatingPointError, or goes on and reports it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,10 @@ def train(
     progress: Callable[[Epoch], None] | None = show_epoch,
     **options,
 ) -> list[Epoch]:
-    """Train for `epochs` epochs and return their history; `options` are those of `train_epochs`."""
+    """Train for `epochs` epochs and return their history; `options` are those of `train_epochs`.
+
+    Raises FloatingPointError when the training diverges, unless `on_divergence="continue"`.
+    """
     check_count("epochs", epochs)
     history = []
     for _, epoch in zip(range(epochs), train_epochs(network, x, y, **options), strict=False):
@@ -64,12 +71,17 @@ def train_epochs(
     micro_batch: int | None = None,
     x_test: np.ndarray | None = None,
     y_test: np.ndarray | None = None,
+    on_divergence: str = "stop",
 ) -> Iterator[Epoch]:
     """Yield an `Epoch` after each pass over the data, for as long as it is asked.
 
     `x` `(samples, layers[0])` and `y` (labels or one-hot) are visited in mini-batches of `batch_size` rows, in an order
     that `generator` shuffles for each epoch; the last batch is smaller where they do not divide. Each is one
     `train_step`, in parts of at most `micro_batch` rows if that is given.
+
+    Training that diverges ends with a FloatingPointError at the first loss that is not a number, of a mini-batch or of
+    the test data, because no later step makes it one. With `on_divergence="continue"` it goes on, and such losses are
+    NaN in the `Epoch`. Outputs that are NaN count as wrong.
     """
     if not isinstance(generator, np.random.Generator):
         raise ValueError(f"generator must be one of numpy's, such as np.random.default_rng(0), got {generator!r}")
@@ -78,6 +90,8 @@ def train_epochs(
         check_count("micro_batch", micro_batch)
     if (x_test is None) != (y_test is None):
         raise ValueError(f"x_test and y_test go together, got {'x_test' if y_test is None else 'y_test'} alone")
+    if on_divergence not in ON_DIVERGENCE:
+        raise ValueError(f"on_divergence must be {' or '.join(map(repr, ON_DIVERGENCE))}, got {on_divergence!r}")
     x, labels = _check_data(network, x, y)
     test = None if x_test is None else _check_data(network, x_test, y_test)
     number = 0
@@ -89,10 +103,15 @@ def train_epochs(
         for start in range(0, len(x), batch_size):
             rows = order[start : start + batch_size]
             outputs = network.train_step(x[rows], labels[rows], optimizer, micro_batch=micro_batch)
-            loss += cross_entropy(outputs, labels[rows]) * len(rows)
-            correct += np.count_nonzero(outputs.argmax(axis=1) == labels[rows])
+            batch_loss = cross_entropy(outputs, labels[rows])
+            if math.isnan(batch_loss) and on_divergence == "stop":
+                raise _diverged(f"mini-batch {start // batch_size + 1} of epoch {number}")
+            loss += batch_loss * len(rows)
+            correct += count_right(outputs, labels[rows])
         seconds = time.perf_counter() - started
         test_loss, test_accuracy = (None, None) if test is None else evaluate(network, *test)
+        if test_loss is not None and math.isnan(test_loss) and on_divergence == "stop":
+            raise _diverged(f"the test data after epoch {number}")
         yield Epoch(number, loss / len(x), correct / len(x), test_loss, test_accuracy, seconds)
 
 
@@ -100,7 +119,14 @@ def evaluate(network: MultiLayerPerceptron, x: np.ndarray, y: np.ndarray) -> tup
     """Return the mean cross-entropy and the share of right answers of `network` on `x`, `y`."""
     x, labels = _check_data(network, x, y)
     outputs = network.predict(x)
-    return cross_entropy(outputs, labels), float(np.mean(outputs.argmax(axis=1) == labels))
+    return cross_entropy(outputs, labels), count_right(outputs, labels) / len(labels)
+
+
+def _diverged(where: str) -> FloatingPointError:
+    return FloatingPointError(
+        f"training has diverged: the loss of {where} is not a number; lower the learning rate or scale the inputs, or "
+        "go on regardless with on_divergence='continue'"
+    )
 
 
 def _check_data(network: MultiLayerPerceptron, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Real workers on tiny cells: what they measure agrees with what is known otherwise."""
 
+import math
 import os
 from dataclasses import replace
 
@@ -111,6 +112,17 @@ def test_training_learns_the_digits_and_checkpointing_changes_no_figure_but_time
         assert row.pop("epoch_seconds") > 0
     assert plain == checkpointed
     assert plain != resplit
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's own word on what overflows
+def test_a_training_that_diverges_is_measured_to_its_end():
+    settings = {"epochs": 3, "learning_rate": 1e30, "momentum": 0.5, "order_seed": 0}
+    plain, checkpointed = measured("training", STORE_ALL, CHECKPOINTED, **settings)
+    for rows in (plain, checkpointed):
+        assert [row["epoch"] for row in rows] == [1, 2, 3]
+        assert all(math.isnan(row["train_loss"]) and math.isnan(row["test_loss"]) for row in rows)
+        assert [row["test_accuracy"] for row in rows] == [0, 0, 0]
+        assert rows[-1]["train_accuracy"] == 0
 
 
 def test_a_worker_describes_what_it_runs_on_without_naming_it():
