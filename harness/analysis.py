@@ -171,6 +171,7 @@ def accuracy_summary(training: pd.DataFrame) -> pd.DataFrame:
     learnt, expected = table[curves].to_numpy(), table[list(store_all)].to_numpy()
     equal = (learnt == expected) | (np.isnan(learnt) & np.isnan(expected))  # what diverges differs from itself
     differences = np.abs(np.subtract(learnt, expected, where=~equal, out=np.zeros_like(learnt)))
+    differences[np.isnan(differences)] = np.inf  # one has diverged, and the other has not
     table = table.assign(difference=differences.max(axis=1))
     by = [*(column for column in COMPARED if column != "seed"), *VARIANT]
     last = table[table["epoch"] == table.groupby(by, dropna=False)["epoch"].transform("max")]

@@ -341,3 +341,13 @@ def test_what_diverges_alike_does_not_differ():
     assert summary["largest_difference"].tolist() == [0, 0]
     summary = analysis.accuracy_summary(table(STORE_ALL | curves, checkpointed(2) | curves | {"train_loss": 2.0}))
     assert summary["largest_difference"].tolist() == [0, np.inf]
+
+
+@pytest.mark.parametrize("losses", [(np.nan, 2.0), (2.0, np.nan), (np.nan, np.inf)])
+def test_what_diverges_differs_from_what_does_not(losses: tuple[float, float]):
+    curves = {"epoch": 1, "train_accuracy": 0.1, "test_loss": 1.0, "test_accuracy": 0.1}
+    rows = [
+        variant | curves | {"train_loss": loss}
+        for variant, loss in zip((STORE_ALL, checkpointed(2)), losses, strict=True)
+    ]
+    assert analysis.accuracy_summary(table(*rows))["largest_difference"].tolist() == [0, np.inf]

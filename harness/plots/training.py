@@ -1,5 +1,6 @@
 """The learning curves of training.csv: the same with and without checkpointing."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ from harness.plots.style import (
 )
 
 SETTING = ["layers", "batch", "dtype", "activation"]
+LOSSES = ["train_loss", "test_loss"]
 SPLITS = {"train": BLUE, "test": ORANGE}
 BAND = {"linewidth": 6, "alpha": 0.35}
 SPAN = {"linewidth": 0, "alpha": 0.12}
@@ -28,7 +30,12 @@ SPAN = {"linewidth": 0, "alpha": 0.12}
 
 @figure_from("training")
 def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
-    """Loss and accuracy by epoch, medians over seeds: store-all as a broad line, the others as thin ones on it."""
+    """Loss and accuracy by epoch, medians over seeds: store-all as a broad line, the others as thin ones on it.
+
+    Losses that a log scale cannot show are left out: those of a training that diverged, and zeros.
+    """
+    summary = accuracy_summary(training)
+    training, left_out = _with_losses_to_show(training)
     parts = facets(training, SETTING, marks=["variant", "seed", "epoch"])
     figure, axes = panels(
         2 * len(parts), title="Learning curves", columns=len(parts), height=2.3, sharex=True, sharey="row"
@@ -45,23 +52,42 @@ def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
         accuracies.yaxis.set_major_formatter(PercentFormatter(1))
         note = f"test, epoch {end['epochs']}: {end['test_accuracy']:.1%} on average"
         accuracies.text(0.96, 0.05, note, transform=accuracies.transAxes, ha="right", color=INK, size=8)
-    low, high = upper[0].get_ylim()
-    upper[0].set(yscale="log")
-    upper[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-    upper[0].yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
-    upper[0].yaxis.set_minor_locator(NullLocator())
+    if training[LOSSES].notna().any(axis=None):
+        _log_scale(upper[0])
     splits = [Line2D([], [], color=color, linewidth=3, label=split) for split, color in SPLITS.items()]
     variants = [Line2D([], [], color=GREY, **(look | {"markevery": 1}), label=name) for name, look in looks.items()]
     key_above(figure, [*splits, *variants])
-    summary = accuracy_summary(training)
-    apart = summary["largest_difference"].max()
-    agreement = f"stays within {apart:.2g} of store-all's" if apart else "equals store-all's exactly"
     seeds = summary["seeds"].min()
     shown = f"Lines: medians over {seeds} seeds; shaded: from the lowest to the highest." if seeds > 1 else "One seed."
     return figure, (
-        f"{shown} The lines coincide: with checkpointing every loss and accuracy of every epoch and seed {agreement}. "
-        f"{constants(training, SETTING)}"
+        f"{shown} {_agreement(summary['largest_difference'].max())} {left_out}{constants(training, SETTING)}"
     )
+
+
+def _with_losses_to_show(training: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The table without the losses that cannot be drawn, and a sentence about these, empty if there are none."""
+    drawn = np.isfinite(training[LOSSES]) & (training[LOSSES] > 0)
+    hidden = training.loc[~drawn.all(axis=1), "cell_id"].nunique()
+    text = (
+        "Not drawn, and in no median: losses that are zero or no finite number, "
+        f"of {hidden} of {training['cell_id'].nunique()} trainings. "
+    )
+    return training.assign(**training[LOSSES].where(drawn)), text if hidden else ""
+
+
+def _agreement(apart: float) -> str:
+    if apart == np.inf:
+        return "The lines do not coincide: a training has diverged, and the same one without checkpointing has not."
+    agreement = f"stays within {apart:.2g} of store-all's" if apart else "equals store-all's exactly"
+    return f"The lines coincide: with checkpointing every loss and accuracy of every epoch and seed {agreement}."
+
+
+def _log_scale(ax: Axes) -> None:
+    low, high = ax.get_ylim()
+    ax.set(yscale="log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def _looks(variants: pd.Series) -> dict[str, dict[str, object]]:
