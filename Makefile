@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments peers plots test bench optimality chaos smoke verify lint clean
+.PHONY: help experiments peers plots test bench optimality chaos fuzz smoke verify lint clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -54,6 +54,9 @@ optimality: $(READY) ## compare the optimal schedule with exhaustive search, and
 
 chaos: $(READY) ## kill a run 50 times at random moments: nothing may be lost, doubled or left behind (minutes)
 	$(VENV)/bin/python -m tests.chaos
+
+fuzz: $(READY) ## a million inputs over the four readers: experiment file, schedule text, record, table; no traceback
+	$(VENV)/bin/python -m tests.slow.fuzz
 
 smoke: $(READY) ## run a whole tiny experiment: measure, assemble, draw
 	$(HARNESS) run $(SMOKE)

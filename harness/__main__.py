@@ -1,5 +1,7 @@
 """The command line: `python -m harness`."""
 
+import inspect
+import re
 import signal
 import sys
 from collections import Counter
@@ -39,7 +41,7 @@ from harness.runner import Execute, Run, RunAbortedError
 from harness.side_by_side import peers_command
 from harness.sizes import format_bytes, parse_bytes
 from harness.store import DamagedError, Store
-from harness.trace import trace
+from harness.trace import flag, trace
 from harness.verify import verify
 
 LEFT = ("framework", "layers", "variant")
@@ -194,8 +196,9 @@ def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str 
     asked = {name: limit for name, limit in given.items() if limit is not None}
     limits = Limits(**{**experiment.limits.model_dump(), **asked})
     if limits.memory_limit is not None and sys.platform != "linux":
+        name = "limits.memory_limit" if memory_limit is None else "--memory-limit"
         raise ValueError(
-            f"memory_limit of {format_bytes(limits.memory_limit)} needs Linux, which bounds what another process "
+            f"{name} of {format_bytes(limits.memory_limit)} needs Linux, which bounds what another process "
             "reserves (prlimit); run without it"
         )
     return limits
@@ -207,7 +210,7 @@ def _complaints() -> Iterator[None]:
     try:
         yield
     except (ValueError, RunAbortedError) as error:
-        message = str(error)
+        message = _as_typed(str(error))
     except BrokenPipeError:
         raise  # who reads the output has seen enough: typer ends without a word
     except OSError as error:
@@ -216,6 +219,13 @@ def _complaints() -> Iterator[None]:
         return
     errors.print(message)
     raise typer.Exit(BAD_INPUT)
+
+
+def _as_typed(message: str) -> str:
+    """`message`, which may begin with an argument's name, with that spelled as the option that gave it."""
+    options = {name for command in app.registered_commands for name in inspect.signature(command.callback).parameters}
+    begins = re.match(r"(\w+?)(_bytes)?(?= must | needs | '|=)", message)
+    return flag(begins[1]) + message[begins.end() :] if begins and begins[1] in options else message
 
 
 @contextmanager

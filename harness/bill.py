@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-from networks.chain import BLOCK_BYTES, Chain
+from networks.chain import BLOCK_BYTES, MOST_BYTES, Chain
+from networks.layer_lists import check_count
+from networks.wording import one_of
 
 OPTIMIZERS = {"sgd": 0, "momentum": 1, "adam": 2}
 """For each optimiser, the arrays of state that it holds for every array of parameters."""
@@ -40,8 +42,8 @@ def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
     More than a batch are visited in mini-batches: the order of a pass and a copy of one batch count as data, too.
     """
     if optimizer not in OPTIMIZERS:
-        raise ValueError(f"--optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
-    samples = chain.batch if samples is None else samples
+        raise ValueError(f"--optimizer must be {one_of(optimizer, OPTIMIZERS)}")
+    samples = chain.batch if samples is None else check_count("samples", samples)
     if samples < chain.batch:
         raise ValueError(f"--samples must be at least the batch of {chain.batch} rows, got {samples}")
     parameters_bytes = sum(chain.parameter_delta_bytes)
@@ -49,10 +51,13 @@ def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
     row_bytes = chain.layers[0] * chain.itemsize + LABEL_BYTES
     visiting_bytes = chain.batch * row_bytes + samples * INDEX_BYTES if samples > chain.batch else 0
     updating_bytes = parameters_bytes + chain.after_bytes[-1] + min(largest_bytes, BLOCK_BYTES)
-    return Bill(
+    held = Bill(
         optimizer=optimizer,
         parameters_bytes=parameters_bytes,
         optimizer_state_bytes=OPTIMIZERS[optimizer] * parameters_bytes,
         data_bytes=samples * row_bytes + visiting_bytes,
         update_bytes=updating_bytes if chain.deltas_pile_up else 0,
     )
+    if held.held_bytes >= MOST_BYTES:
+        raise ValueError(f"--samples must leave the whole bill below {MOST_BYTES} bytes, got {samples}")
+    return held

@@ -122,7 +122,7 @@ def _run(
 ) -> Outcome:
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     oom_kills = _oom_kills()
-    timeout = limits.timeout * len(job.cells) if limits.timeout and job.cells else None
+    timeout = limits.seconds(len(job.cells))
     memory_limit = limits.memory_limit if job.cells else None
     with subprocess.Popen(
         [*command, str(os.getpid())],

@@ -5,7 +5,7 @@ of several grids, each under `[[grid]]`, has the cells of all of them.
 """
 
 import hashlib
-import tomllib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -27,10 +27,13 @@ from pydantic import (
 
 from harness.cell import Cell, Job
 from harness.executors import ALLOCATORS
-from harness.grid import Grid, Seed, Size, StrictTable, checked, integer, number
+from harness.grid import Grid, Seed, StrictTable, integer, number, word
+from harness.limits import SECONDS, are_seconds
 from harness.sizes import parse_bytes
+from harness.toml import parse, read_bytes
 from networks.layer_lists import parse_layers
 from networks.schedules.spec import parse_schedule
+from networks.wording import cut, did_you_mean, shown
 
 Measure = Literal["memory", "timeline", "peers_memory", "resident", "time", "peers_time", "training"]
 MEASURES: tuple[str, ...] = get_args(Measure)
@@ -61,44 +64,56 @@ FIGURE_NEEDS: Mapping[str, tuple[Measure, ...]] = {
 """The tables that each figure is drawn from. Named here so that a wrong name, or a table that is not measured, is seen
 before hours of measuring; importing the figures takes seconds."""
 
+MOST_CELLS = 100_000
+"""Most cells of an experiment: measuring them takes more than a day, and listing them several seconds."""
+
+MOST_REPEATS = 1_000_000
+"""Most rows that a cell has in a table of times, of resident memory or of epochs."""
+
+MOST_RATE = 1e30
+"""The highest learning rate, which float32 holds."""
+
+MOST_TOLD = 20
+"""How many problems of a file are told."""
+
 DIGITS_INPUTS, DIGITS_CLASSES = 64, 10
 
 
 def _size(value: Any) -> int:
     if not isinstance(value, str):
-        raise ValueError(f"must be a string like '2GiB', got {value!r}")
+        raise ValueError(f"must be a string like '2GiB', got {shown(value)}")
     return parse_bytes(value)
 
 
-Seconds = Annotated[float, number("a number of seconds above 0", lambda value: 0 < value < float("inf"))]
+Seconds = Annotated[float, number(SECONDS, are_seconds)]
 SizeText = Annotated[int, PlainValidator(_size)]
-FigureName = Annotated[StrictStr, checked(f"one of {', '.join(FIGURE_NEEDS)}", lambda name: name in FIGURE_NEEDS)]
+FigureName = Annotated[str, word(FIGURE_NEEDS)]
 
 
 class TimeSettings(StrictTable):
     """How step times are taken. A bootstrap interval of a median needs the 15 repeats (with 7 it covers 88 %)."""
 
-    repeats: Annotated[int, integer(15)] = 15
+    repeats: Annotated[int, integer(15, MOST_REPEATS)] = 15
     order_seed: Seed = 0
 
 
 class PeersTimeSettings(TimeSettings):
     """A cell that has taken `seconds` and five repeats stops there; how many there were is a column."""
 
-    seconds: Annotated[float, number("a number above 0", lambda value: value > 0)] = 30.0
+    seconds: Seconds = 30.0
 
 
 class ResidentSettings(StrictTable):
     """Resident memory varies: it is taken several times in a process."""
 
-    repeats: Size = 3
+    repeats: Annotated[int, integer(1, MOST_REPEATS)] = 3
 
 
 class TrainingSettings(StrictTable):
     """How the digits are learnt: plain SGD with momentum; the grid's `batch` is the mini-batch."""
 
-    epochs: Size = 20
-    learning_rate: Annotated[float, number("a number above 0", lambda value: 0 < value < float("inf"))] = 0.1
+    epochs: Annotated[int, integer(1, MOST_REPEATS)] = 20
+    learning_rate: Annotated[float, number("a number above 0", lambda value: 0 < value <= MOST_RATE)] = 0.1
     momentum: Annotated[float, number("a number from 0 to below 1", lambda value: 0 <= value < 1)] = 0.0
     order_seed: Seed = 0
 
@@ -149,14 +164,14 @@ class Experiment(StrictTable):
         Raises:
             ValueError: a line for each problem, naming the file, the key and the value.
         """
-        content = _read(path)
+        content = read_bytes(path)
         try:
-            experiment = cls.model_validate(_parse(path, content))
+            experiment = cls.model_validate(parse(path, content))
         except ValidationError as error:
-            raise ValueError("\n".join(f"{path}: {_describe(one)}" for one in error.errors())) from None
-        unserved = [f"{path}: grid: {problem}" for problem in (experiment._unserved() if bind else ())]
+            raise _problems(path, [_describe(one) for one in error.errors()]) from None
+        unserved = [f"grid: {problem}" for problem in dict.fromkeys(experiment._unserved() if bind else ())]
         if unserved:
-            raise ValueError("\n".join(unserved))
+            raise _problems(path, unserved)
         experiment._name = path.stem
         experiment._sha256 = hashlib.sha256(content).hexdigest()
         return experiment
@@ -174,7 +189,7 @@ class Experiment(StrictTable):
     @model_validator(mode="after")
     def _nothing_is_measured_twice(self) -> "Experiment":
         if len(set(self.measure)) < len(self.measure):
-            raise ValueError(f"measure: must not list a measure twice, got {self.measure}")
+            raise ValueError(f"measure: must not list a measure twice, got {shown(self.measure)}")
         return self
 
     @model_validator(mode="after")
@@ -200,13 +215,22 @@ class Experiment(StrictTable):
         return self
 
     @model_validator(mode="after")
+    def _cells_can_be_held(self) -> "Experiment":
+        cells = sum(grid.size for grid in self._grids)
+        if cells > MOST_CELLS:
+            raise ValueError(
+                f"grid: has {cells:,} cells, the product of its lists; an experiment has {MOST_CELLS:,} at most"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _digits_fit(self) -> "Experiment":
         for text in [text for grid in self._grids for text in grid.layers if "training" in self.measure]:
             widths = parse_layers(text)
             if (widths[0], widths[-1]) != (DIGITS_INPUTS, DIGITS_CLASSES):
                 raise ValueError(
                     f"grid: layers must start with {DIGITS_INPUTS} and end with {DIGITS_CLASSES} "
-                    f"to be trained on the digits, got {text!r}"
+                    f"to be trained on the digits, got {shown(text)}"
                 )
         return self
 
@@ -231,13 +255,17 @@ class Experiment(StrictTable):
         return [list(cells) for cells in groups.values()]
 
     def _unserved(self) -> Iterator[str]:
-        """What is wrong with each schedule that cannot serve the network it is to train."""
-        scheduled = (cell for job in self.jobs() for cell in job.cells if cell.schedule is not None)
-        for text, layers, chain in dict.fromkeys((cell.schedule, cell.layers, cell.chain) for cell in scheduled):
+        """What is wrong with each step whose numbers pass 64 bits, or whose schedule cannot serve its network."""
+        cells = (cell.store_all if cell.peer else replace(cell, seed=0) for job in self.jobs() for cell in job.cells)
+        for cell in dict.fromkeys(cells):
+            said = f"layers {cut(cell.layers)}"
             try:
-                parse_schedule(text)(chain)
+                chain = cell.chain
+                if cell.schedule:
+                    said = f"{cell.schedule} cannot serve {said}"
+                    parse_schedule(cell.schedule)(chain)
             except ValueError as error:
-                yield f"{text} cannot serve layers {layers}: {error}"
+                yield f"{said}: {error}"
 
     def jobs(self) -> list[Job]:
         """What has to be measured, in the order of `MEASURES` and then of the grid."""
@@ -259,40 +287,42 @@ class Experiment(StrictTable):
         return getattr(self, measure).model_dump() if measure in SECTIONS else {}
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _parse(path: Path, content: bytes) -> dict[str, Any]:
-    try:
-        return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not TOML: {error}") from None
+def _problems(path: Path, problems: list[str]) -> ValueError:
+    """A line for each problem, up to `MOST_TOLD`."""
+    more = len(problems) - MOST_TOLD
+    told = [*problems[:MOST_TOLD], *([f"and {more:,} more problems"] if more > 0 else [])]
+    return ValueError("\n".join(f"{path}: {problem}" for problem in told))
 
 
 def _describe(error: dict[str, Any]) -> str:
     """One line for one problem pydantic found: the key's path, what it must be, and the value received."""
-    location = [part for part in error["loc"] if part not in (_TABLE, _TABLES)]
+    location = list(error["loc"])
+    if location[:1] == ["grid"]:
+        location[1:2] = [part for part in location[1:2] if part not in (_TABLE, _TABLES)]
     kind, context = error["type"], error.get("ctx", {})
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in location).lstrip(".")
     match kind:
         case "missing":
             phrase = "is missing"
         case "extra_forbidden":
-            phrase = f"is not a key here; the keys are {', '.join(_keys_beside(location))}"
+            keys = _keys_beside(location)
+            phrase = f"is not a key here; the keys are {', '.join(keys)}{did_you_mean(location[-1], keys)}"
         case "too_short":
             phrase = "must not be empty"
         case "value_error":
             phrase = str(context["error"])
         case "literal_error":
-            phrase = f"must be {context['expected']}, got {error['input']!r}"
+            known = re.findall("'([^']*)'", context["expected"])
+            phrase = f"must be {context['expected']}, got {shown(error['input'])}{did_you_mean(error['input'], known)}"
         case _:
             expected = {"list_type": "a list", "string_type": "a string", "model_type": "a table"}
-            phrase = f"must be {expected[kind]}, got {error['input']!r}"
+            phrase = f"must be {expected[kind]}, got {shown(error['input'])}"
     return f"{path}: {phrase}" if path else phrase
+
+
+def _key(name: str) -> str:
+    """As it is written in a file: quoted where it is more than letters, digits, dashes and underscores."""
+    return name if re.fullmatch("[A-Za-z0-9_-]{1,100}", name) else shown(name)
 
 
 def _keys_beside(location: list[str | int]) -> list[str]:

@@ -1,6 +1,7 @@
 """The `[grid]` of an experiment file: the dimensions, their values checked, and the cells they make."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -8,23 +9,40 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 from harness.cell import Cell
 from harness.peers import PEERS
-from networks.layer_lists import format_layers, parse_layers
+from networks.dry_run import MOST_PARTS
+from networks.layer_lists import LARGEST, format_layers, parse_layers
 from networks.schedules import Schedule
 from networks.schedules.spec import parse_schedule
+from networks.wording import one_of, shown
 
 
 def checked(description: str, accepts: Callable[[Any], bool]) -> PlainValidator:
     def check(value: Any) -> Any:
         if not accepts(value):
-            raise ValueError(f"must be {description}, got {value!r}")
+            raise ValueError(f"must be {description}, got {shown(value)}")
         return value
 
     return PlainValidator(check)
 
 
-def integer(minimum: int) -> PlainValidator:
-    description = f"an integer of at least {minimum}"
-    return checked(description, lambda value: type(value) is int and value >= minimum)
+def word(known: Collection[str]) -> PlainValidator:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"must be {one_of(value, known)}")
+        return value
+
+    return PlainValidator(check)
+
+
+def integer(minimum: int, maximum: int = LARGEST) -> PlainValidator:
+    def check(value: Any) -> int:
+        if type(value) is not int or value < minimum:
+            raise ValueError(f"must be an integer of at least {minimum}, got {shown(value)}")
+        if value > maximum:
+            raise ValueError(f"must be an integer of at most {maximum}, got {shown(value)}")
+        return value
+
+    return PlainValidator(check)
 
 
 def number(description: str, accepts: Callable[[float], bool]) -> PlainValidator:
@@ -34,7 +52,7 @@ def number(description: str, accepts: Callable[[float], bool]) -> PlainValidator
 Size = Annotated[int, integer(1)]
 Seed = Annotated[int, integer(0)]
 Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
-PeerText = Annotated[str, checked(f"one of {', '.join(PEERS)}", PEERS.__contains__)]
+PeerText = Annotated[str, word(PEERS)]
 ScheduleText = Annotated[StrictStr, AfterValidator(lambda text: _name_of(parse_schedule(text), text))]
 
 
@@ -83,6 +101,16 @@ class Grid(StrictTable):
                 yield Cell(layers=layers, batch=batch, dtype=dtype, activation=activation, seed=seed, **variant)
 
     @property
+    def size(self) -> int:
+        """How many `cells` there are, counted without making them."""
+        own = len(self.recompute) * len(self._frequencies) + len(self.schedule)
+        variants = ("Network" in self.network) + own * ("NetworkWithCheckpointing" in self.network)
+        peers = sum(len(self.checkpoint_frequency) if PEERS[peer] else 1 for peer in self.peer)
+        of_each = variants * (len(self.step) + len(self.micro_batch)) + peers
+        groups = (self.layers, self.batch, self.dtype, self.activation, self.seed)
+        return math.prod(map(len, groups)) * of_each
+
+    @property
     def _frequencies(self) -> list[int]:
         asked = "checkpoint_frequency" in self.model_fields_set or not self.schedule
         return self.checkpoint_frequency if asked else []
@@ -100,6 +128,9 @@ class Grid(StrictTable):
         if self.micro_batch and max(self.micro_batch) >= min(self.batch):
             found = f"{max(self.micro_batch)} and a batch of {min(self.batch)}"
             raise ValueError(f"micro_batch must be less than each batch, got {found}")
+        if self.micro_batch and max(self.batch) > MOST_PARTS * min(self.micro_batch):
+            found = f"{min(self.micro_batch)} and a batch of {max(self.batch)}"
+            raise ValueError(f"micro_batch must leave at most {MOST_PARTS:,} parts of each batch, got {found}")
         return self
 
     def _steps(self) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,9 @@
 import re
 from fractions import Fraction
 
+from networks.layer_lists import LARGEST
+from networks.wording import shown
+
 UNITS = {
     "": 1,
     "B": 1,
@@ -10,7 +13,7 @@ UNITS = {
     **{f"{prefix}B": 10 ** (3 * power) for power, prefix in enumerate("kMGT", start=1)},
 }
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,99}(?:\.\d{1,99})?)\s*([a-z]*)", re.IGNORECASE)
 _UNITS_BY_LOWER_CASE = {unit.lower(): factor for unit, factor in UNITS.items()}
 
 
@@ -19,10 +22,12 @@ def parse_bytes(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     factor = _UNITS_BY_LOWER_CASE.get(match[2].lower()) if match else None
     if factor is None:
-        raise ValueError(f"a size must be written like 24MiB, 1.5GB or 65536 (bytes), got {text!r}")
+        raise ValueError(f"a size must be written like 24MiB, 1.5GB or 65536 (bytes), got {shown(text)}")
     nbytes = int(Fraction(match[1]) * factor)
     if nbytes < 1:
-        raise ValueError(f"a size must be at least 1 byte, got {text!r}")
+        raise ValueError(f"a size must be at least 1 byte, got {shown(text)}")
+    if nbytes > LARGEST:
+        raise ValueError(f"a size must be at most {LARGEST} bytes, got {shown(text)}")
     return nbytes
 
 

@@ -17,6 +17,7 @@ from harness.sweeps import Sweep, sweeps
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import format_layers, parse_layers
 from networks.schedules import FACTORIES, Schedule
+from networks.wording import one_of
 
 RUN, HELD, BACKWARD, IDLE = "━●◂·"
 STYLES = {RUN: "blue", HELD: "bold green", BACKWARD: "dark_orange", IDLE: "bright_black"}
@@ -100,20 +101,21 @@ def _map(sweep: Sweep, depth: int, columns: int) -> Text:
 def make_schedule(name: str, **options: Any) -> Schedule:
     """Make a schedule of the registry by name; an option that is None was not given."""
     if name not in FACTORIES:
-        raise ValueError(f"--schedule must be one of {', '.join(FACTORIES)}, got {name!r}")
+        raise ValueError(f"--schedule must be {one_of(name, FACTORIES)}")
     takes = inspect.signature(FACTORIES[name]).parameters
     given = {option: value for option, value in options.items() if value is not None}
     for option in given:
         if option not in takes:
-            others = ", ".join(map(_flag, takes)) or "no options"
-            raise ValueError(f"{_flag(option)} does not go with --schedule {name}, which takes {others}")
+            others = ", ".join(map(flag, takes)) or "no options"
+            raise ValueError(f"{flag(option)} does not go with --schedule {name}, which takes {others}")
     for option, parameter in takes.items():
         if parameter.default is inspect.Parameter.empty and option not in given:
-            raise ValueError(f"--schedule {name} needs {_flag(option)}")
+            raise ValueError(f"--schedule {name} needs {flag(option)}")
     return FACTORIES[name](**given)
 
 
-def _flag(option: str) -> str:
+def flag(option: str) -> str:
+    """The argument of a function as the command line spells it: `--budget` is `budget_bytes`."""
     return "--" + option.removesuffix("_bytes").replace("_", "-")
 
 

@@ -35,8 +35,12 @@ UPDATE_ITEMS = 8192
 MAPPED_BYTES = 128 * 1024
 """A buffer of at least this many bytes may be a mapping of its own: it is what glibc's malloc, too, begins with."""
 
-MOST_BYTES = 2**63
-"""Bytes of a step are fewer, so that 64 bits hold them."""
+MOST_BYTES = MOST_FLOPS = 2**63
+"""Bytes that are live at once are fewer, and so are operations of a step, so that 64 bits hold them."""
+
+MOST_BYTES_OF_VALUES = MOST_BYTES // 8
+"""The afters and parameter deltas of a step take fewer bytes. Its peak is at most all of them, the outputs, a delta,
+what parts of a batch have added up and the workspace, which together are less than eight times as much."""
 
 
 def block_rows(batch: int, width: int, itemsize: int) -> int:
@@ -72,8 +76,14 @@ class Chain:
     part_of: int | None = None
 
     def __post_init__(self):
-        if sum(self.after_bytes) + sum(self.parameter_delta_bytes) >= MOST_BYTES:
-            raise ValueError(f"a batch of {self.batch} is too large for these layers: a step passes {MOST_BYTES} bytes")
+        too_large = f"a batch of {self.whole_batch} is too large for these layers: a step passes"
+        if sum(self.after_bytes) + sum(self.parameter_delta_bytes) >= MOST_BYTES_OF_VALUES:
+            raise ValueError(f"{too_large} {MOST_BYTES_OF_VALUES} bytes")
+        # Whatever the schedule, a layer is run at most once for itself and once for each layer above it.
+        if self.depth * self.flops >= MOST_FLOPS:
+            raise ValueError(
+                f"{too_large} {MOST_FLOPS} floating-point operations where each layer is run for each above"
+            )
 
     @property
     def depth(self) -> int:
@@ -104,6 +114,11 @@ class Chain:
     def forward_flops(self) -> tuple[int, ...]:
         """Floating-point operations of layer l's forward product, two for each multiply-add."""
         return (0, *(2 * self.batch * inputs * outputs for inputs, outputs in pairwise(self.layers)))
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the whole batch's forward pass."""
+        return sum(self.forward_flops) // self.batch * self.whole_batch
 
     @cached_property
     def workspace_items(self) -> tuple[int, int, int, int]:

@@ -9,7 +9,7 @@ from networks.cache import ActivationCache
 from networks.perceptron import Deltas, MultiLayerPerceptron
 from networks.schedules import FACTORIES, Keep, Schedule
 from networks.schedules.periodic import periodic
-from networks.schedules.spec import HasSchedule, schedule_name
+from networks.schedules.portable import HasSchedule, schedule_name
 
 
 class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):

@@ -20,6 +20,9 @@ from networks.schedules import Schedule
 STEPS = ("backward", "train_step")
 """How a step ends: with the parameter deltas that `backward` returns, or with the update in `train_step`."""
 
+MOST_PARTS = 100_000
+"""Most parts of a batch that are run, which takes seconds in small networks."""
+
 
 class _Shape:
     """What an array is to a network's control flow: a number of rows and of bytes."""
@@ -165,6 +168,10 @@ def dry_run(
         options = {"checkpoint_frequency": checkpoint_frequency, "recompute": recompute, "schedule": schedule}
         network = _DryNetworkWithCheckpointing(layers, dtype=dtype, **options)
     rows, itemsize = check_count("batch", batch), network.dtype.itemsize
+    if micro_batch is not None and rows > MOST_PARTS * check_count("micro_batch", micro_batch):
+        raise ValueError(
+            f"micro_batch must be at least {-(-rows // MOST_PARTS)} for a batch of {rows}, got {micro_batch}"
+        )
     inputs, labels = (_Shape(rows, columns, itemsize) for columns in (network.layers[0], 1))
     if step == "backward":
         network.forward(inputs)

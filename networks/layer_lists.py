@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from networks.wording import shown
+
 MOST_LAYERS = 1_000_000
 """Most layers that a text may name, so that a slip of the finger does not fill the memory."""
 
-_TERM = re.compile(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?")
-
+_TERM = re.compile(r"([1-9][0-9]{0,99})(?:x([1-9][0-9]{0,99}))?")
 
 LARGEST = 2**63 - 1
 """The largest integer that arrays, tables and experiment files hold."""
@@ -19,20 +20,20 @@ LARGEST = 2**63 - 1
 def check_count(name: str, value: object, *, least: int = 1) -> int:
     """Return `value`, an integer of at least `least`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        raise ValueError(f"{name} must be an integer of at least {least}, got {shown(value)}")
     if value > LARGEST:
-        raise ValueError(f"{name} must be an integer of at most {LARGEST}, got {value!r}")
+        raise ValueError(f"{name} must be an integer of at most {LARGEST}, got {shown(value)}")
     return int(value)
 
 
 def check_layers(layers: Iterable[int]) -> tuple[int, ...]:
     """Return `layers` as a tuple of at least two positive ints; ValueError names what is wrong."""
     if isinstance(layers, str):
-        raise ValueError(f"layers must be a list of widths such as [64, 128, 10], got the text {layers!r}")
+        raise ValueError(f"layers must be a list of widths such as [64, 128, 10], got the text {shown(layers)}")
     try:
         widths = list(layers)
     except TypeError:
-        raise ValueError(f"layers must be a list of widths such as [64, 128, 10], got {layers!r}") from None
+        raise ValueError(f"layers must be a list of widths such as [64, 128, 10], got {shown(layers)}") from None
     if len(widths) < 2:
         raise ValueError(f"layers needs at least two widths, the inputs and the outputs, got {widths!r}")
     return tuple(check_count(f"layers[{position}]", width) for position, width in enumerate(widths))
@@ -45,10 +46,12 @@ def parse_layers(text: str) -> tuple[int, ...]:
     for term in text.split(","):
         match = _TERM.fullmatch(term.strip())
         if not match:
-            raise ValueError(f"layers {text!r}: {term.strip()!r} is not a width such as 128 or a run such as 128x32")
+            raise ValueError(
+                f"layers {shown(text)}: {shown(term.strip())} is not a width such as 128 or a run such as 128x32"
+            )
         times = int(match[2] or 1)
         if len(widths) + times > MOST_LAYERS + 1:
-            raise ValueError(f"layers {text!r}: at most {MOST_LAYERS:,} layers can be named")
+            raise ValueError(f"layers {shown(text)}: at most {MOST_LAYERS:,} layers can be named")
         widths += [int(match[1])] * times
     return check_layers(widths)
 

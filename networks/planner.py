@@ -18,9 +18,9 @@ from networks.schedules import evicting, greedy, optimal, sqrt, store_all
 from networks.schedules.candidates import periodics, revolves
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.optimal import smallest_budget
+from networks.schedules.portable import HasSchedule
 from networks.schedules.replay import Cost, replay
 from networks.schedules.signature import Schedule
-from networks.schedules.spec import HasSchedule
 from networks.validation import check_dtype
 
 ROOMS, LEAST_ROOM_STEP = 8, 1024

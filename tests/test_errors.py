@@ -406,3 +406,17 @@ def test_a_layer_is_no_truth_value():
     network.forward(np.ones((2, 4), dtype=np.float32))
     with pytest.raises(ValueError, match="layer must be an integer from 0 to 2, got True"):
         network.get_cached_after_or_calculate(True)
+
+
+@pytest.mark.parametrize("run", [dry_run, partial(plan, budget_bytes=2**62)])
+def test_a_batch_whose_operations_may_pass_64_bits_is_named(run):
+    for layers, batch in (([64, 128, 10], 10**15), ([4] * 65, 10**14)):
+        with pytest.raises(
+            ValueError, match=f"a batch of {batch} is too large for these layers: a step passes {2**63}"
+        ):
+            run(layers, batch=batch)
+
+
+def test_what_is_let_through_is_counted_in_64_bits_by_the_schedule_that_runs_most():
+    trace = dry_run([4] * 65, batch=10**13, checkpoint_frequency=64, recompute="each")
+    assert trace.forward_flops == 2 * 16 * 10**13 * (64 + sum(range(63))) < 2**63

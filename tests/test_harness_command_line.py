@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.__main__ import app
+from harness.limits import SECONDS
 from harness.provenance import ROOT
 from harness.runner import UNRECORDED
 
@@ -163,8 +164,11 @@ def test_a_cell_that_cannot_fit_is_skipped_or_by_force_fails_and_the_others_go_o
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--timeout", "0"], "timeout must be a number of seconds above 0, got 0.0"),
-        (["--timeout", "nan"], "timeout must be a number of seconds above 0, got nan"),
+        *(
+            (["--timeout", given], f"--timeout must be {SECONDS}, got {told}")
+            for given, told in (("0", "0.0"), ("nan", "nan"), ("inf", "inf"), ("2073601", "2073601.0"))
+        ),
+        (["--memory-limit", "8388608TiB"], f"a size must be at most {2**63 - 1} bytes, got '8388608TiB'"),
         (["--memory-limit", "2 gigs"], "a size must be written like 24MiB, 1.5GB or 65536 (bytes), got '2 gigs'"),
     ],
 )
@@ -192,16 +196,14 @@ def test_a_folder_that_is_a_file_is_one_line_and_exit_code_2(experiment):
     assert "Not a directory" in result.stderr
 
 
-@pytest.mark.parametrize("given", ["option", "file"])
-def test_a_memory_limit_needs_linux(experiment, tmp_path, monkeypatch, given):
+@pytest.mark.parametrize("name", ["--memory-limit", "limits.memory_limit"])
+def test_a_memory_limit_needs_linux(experiment, tmp_path, monkeypatch, name):
     monkeypatch.setattr(sys, "platform", "darwin")
-    if given == "file":
+    if name == "limits.memory_limit":
         experiment.write_text(TEXT + '[limits]\nmemory_limit = "2GiB"\n')
-    options = ["--memory-limit", "2GiB"] if given == "option" else []
+    options = ["--memory-limit", "2GiB"] if name == "--memory-limit" else []
     result = invoke("run", experiment, "--results", tmp_path, *options)
-    line = (
-        "memory_limit of 2.00 GiB needs Linux, which bounds what another process reserves (prlimit); run without it\n"
-    )
+    line = f"{name} of 2.00 GiB needs Linux, which bounds what another process reserves (prlimit); run without it\n"
     assert (result.exit_code, result.stderr) == (2, line)
 
 

@@ -55,6 +55,13 @@ def test_a_worker_killed_while_memory_ran_out_is_told_from_one_killed_by_somebod
     assert outcome.error.endswith("(Killed) while the kernel's out-of-memory killer was at work")
 
 
+def test_many_cells_of_a_day_each_are_waited_for():
+    job = Job(measure="time", cells=(CELL,) * 25)
+    code = "print('{\"rows\": []}')"
+    outcome = run_in_subprocess(job, command=(sys.executable, "-c", code), limits=Limits(timeout=86_400))
+    assert outcome == Outcome([], log="")
+
+
 def test_a_worker_gets_the_job_and_its_answer_and_log_come_back():
     code = (
         "import json, sys; print('a note', file=sys.stderr)\n"

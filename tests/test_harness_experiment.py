@@ -1,11 +1,18 @@
 """Experiment files: what is accepted becomes jobs, what is not becomes one clear line."""
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness import plots
+from harness.cell import Job
 from harness.experiment import FIGURE_NEEDS, Experiment
+from harness.grid import Grid
+from harness.room import needed_bytes
+from harness.rows import predict
 from networks.schedules import FACTORIES
 
 PROJECT = Path(__file__).parent.parent
@@ -19,6 +26,83 @@ def load(tmp_path, text):
     path = tmp_path / "experiment.toml"
     path.write_text(text)
     return Experiment.load(path)
+
+
+NAMES = {
+    "measure": f"measure = {{}}\ntitle = 't'\n{GRID}",
+    "figures": f"{HEAD}figures = {{}}\n{GRID}",
+    **{f"grid.{key}": f"{HEAD}{GRID}{key} = {{}}" for key in ("dtype", "activation", "network", "recompute", "step")},
+    **{f"grid.{key}": f"{HEAD}{GRID}{key} = {{}}" for key in ("schedule", "peer")},
+    "grid.layers": f"{HEAD}[grid]\nbatch = [4]\nlayers = {{}}",
+}
+"""Files in which a list of names is still to be written."""
+
+NOT_WORDS = [
+    (file.format(f"[{value}]"), f"{key}[0]: must be ")
+    for key, file in NAMES.items()
+    for value in ("[['growth']]", "{ a = 'growth' }", "3", "nan", "true", "1979-05-27", f"'{'x' * 10_000}'")
+    if not (key in ("grid.layers", "grid.schedule") and "x" in value)
+]
+
+LARGEST = 2**63 - 1
+SEED, FREQUENCY = HEAD + GRID + "seed = [{}]", HEAD + GRID + "checkpoint_frequency = [{}]"
+BATCH, WIDTH = HEAD + GRID.replace("[4]", "[{}]"), HEAD + GRID.replace("128", "{}")
+MICRO_BATCH = HEAD + GRID + 'step = ["train_step"]\nmicro_batch = [{}]'
+REPEATS, EPOCHS = TIME + GRID + "[time]\nrepeats = {}", TRAINING + GRID + "[training]\nepochs = {}"
+RATE, LIMIT = TRAINING + GRID + "[training]\nlearning_rate = {}", HEAD + GRID + "[limits]\n{}"
+EACH = HEAD + '[grid]\nlayers = ["4x{}"]\nbatch = [{}]\nrecompute = ["each"]\ncheckpoint_frequency = [{}]'
+
+OUT_OF_RANGE = [
+    (SEED.format(2**63), f"grid.seed[0]: must be an integer of at most {LARGEST}, got {2**63}"),
+    (SEED.format("0x" + "f" * 5000), f"grid.seed[0]: must be an integer of at most {LARGEST}, got one of 20,000 bits"),
+    (FREQUENCY.format(2**63), f"grid.checkpoint_frequency[0]: must be an integer of at most {LARGEST}, got {2**63}"),
+    (BATCH.format(2**63), f"grid.batch[0]: must be an integer of at most {LARGEST}, got {2**63}"),
+    (MICRO_BATCH.format(2**63), f"grid.micro_batch[0]: must be an integer of at most {LARGEST}, got {2**63}"),
+    (WIDTH.format(2**63), f"grid.layers[0]: layers[1] must be an integer of at most {LARGEST}, got {2**63}"),
+    (WIDTH.format("9" * 5000), "grid.layers[0]: layers '64,99"),
+    (BATCH.format(2**62), f"grid: layers 64,128,10: a batch of {2**62} is too large for these layers: a step passes"),
+    (WIDTH.format(2**62), "grid: layers 64,4611686018427387904,10: a batch of 4 is too large for these layers"),
+    (
+        BATCH.format(10**15),
+        f"grid: layers 64,128,10: a batch of {10**15} is too large for these layers: a step passes ",
+    ),
+    (EACH.format(65, 10**15, 64), f"grid: layers 4x65: a batch of {10**15} is too large for these layers: a step "),
+    (
+        MICRO_BATCH.replace("[4]", "[1_000_000]").format(1),
+        "grid: micro_batch must leave at most 100,000 parts of each batch, got 1 and a batch of 1000000",
+    ),
+    (
+        HEAD + GRID.replace("[4]", str([*range(1, 1001)])) + f"seed = {[*range(51)]}",
+        "grid: has 102,000 cells, the product of its lists; an experiment has 100,000 at most",
+    ),
+    (REPEATS.format(2**63), f"time.repeats: must be an integer of at most 1000000, got {2**63}"),
+    (EPOCHS.format(2**63), f"training.epochs: must be an integer of at most 1000000, got {2**63}"),
+    (RATE.format("1" + "0" * 400), "training.learning_rate: must be a number above 0, got one of 1,329 bits"),
+    (RATE.format("inf"), "training.learning_rate: must be a number above 0"),
+    (LIMIT.format("timeout = 2073601"), "limits.timeout: must be a number of seconds above 0 and at most 2073600 (24"),
+    (
+        LIMIT.format("timeout = 0x" + "f" * 5000),
+        "limits.timeout: must be a number of seconds above 0 and at most 20736",
+    ),
+    (
+        LIMIT.format("timeout = '9'"),
+        "limits.timeout: must be a number of seconds above 0 and at most 2073600 (24 days)",
+    ),
+    (LIMIT.format("memory_limit = '8388608TiB'"), f"limits.memory_limit: a size must be at most {LARGEST} bytes, got"),
+    (LIMIT.format("memory_limit = []"), "limits.memory_limit: must be a string like '2GiB', got []"),
+    (
+        HEAD + GRID + f'schedule = ["revolve(slots={2**63})"]',
+        f"grid.schedule[0]: slots must be an integer of at most {LARGEST}, got {2**63}",
+    ),
+]
+"""Numbers that 64 bits do not hold, typed or derived, and lists whose product no memory holds."""
+
+QUOTED = [
+    (HEAD + GRID + '"[grid]" = 1', "grid.'[grid]': is not a key here"),
+    (HEAD + GRID + r'"a\u001b\n" = 1', r"grid.'a\x1b\n': is not a key here"),
+    (HEAD + GRID + f"{'a' * 10_000} = 1", "grid.'aaaaaaaa"),
+]
+"""Keys that are no words."""
 
 
 @pytest.mark.parametrize(
@@ -91,6 +175,9 @@ def load(tmp_path, text):
             "figures: winners is drawn from time, which measure does not list",
         ),
         ("title = ", "is not TOML: "),
+        *NOT_WORDS,
+        *OUT_OF_RANGE,
+        *QUOTED,
     ],
 )
 def test_a_problem_is_one_line_with_file_key_and_value(tmp_path, text, problem):
@@ -98,7 +185,69 @@ def test_a_problem_is_one_line_with_file_key_and_value(tmp_path, text, problem):
         load(tmp_path, text)
     lines = str(caught.value).splitlines()
     assert any(line.startswith(f"{tmp_path / 'experiment.toml'}: {problem}") for line in lines)
+    assert all(line.isprintable() and len(line) < len(str(tmp_path)) + 600 for line in lines)
     assert len([line for line in lines if problem in line]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        (HEAD + "mesure = []\n" + GRID, "measure"),
+        (HEAD + GRID + "batches = [4]", "batch"),
+        (TIME + GRID + "[time]\nrepeat = 20", "repeats"),
+        (HEAD + GRID + "[limits]\nmemory-limit = '2GiB'", "memory_limit"),
+        (HEAD.replace("memory", "memroy") + GRID, "memory"),
+        (HEAD + 'figures = ["growths"]\n' + GRID, "growth"),
+        (HEAD + GRID + 'schedule = ["revolv(slots=3)"]', "revolve"),
+        (PEERS + GRID + 'peer = ["torch.chekpoint"]', "torch.checkpoint"),
+        (HEAD + GRID + 'dtype = ["float46"]', "float64"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_told_what_it_may_mean(tmp_path, text, meant):
+    with pytest.raises(ValueError, match=rf"; did you mean {re.escape(meant)}\?$"):
+        load(tmp_path, text)
+
+
+def test_of_many_problems_the_first_are_told(tmp_path):
+    with pytest.raises(ValueError, match="batch") as caught:
+        load(tmp_path, HEAD + GRID.replace("[4]", str([0] * 1000)))
+    *told, last = str(caught.value).splitlines()
+    assert len(told) == 20
+    assert last == f"{tmp_path}/experiment.toml: and 980 more problems"
+
+
+def test_the_largest_numbers_are_taken(tmp_path):
+    text = GRID.replace("[4]", f"[1, {2**40}]") + f"seed = [{LARGEST}]\ncheckpoint_frequency = [{LARGEST}]\n"
+    cells = load(tmp_path, HEAD + text + f'schedule = ["revolve(slots={LARGEST})"]').cells()
+    assert len(cells) == 6
+    for cell in cells:
+        trace = predict(cell)
+        assert (
+            0 < max(trace.peak_bytes, trace.forward_flops, needed_bytes(Job(measure="memory", cells=(cell,)))) < 2**63
+        )
+
+
+@given(st.data())
+def test_the_cells_of_a_grid_are_counted_without_making_them(data):
+    def some(*values, least=1):
+        return data.draw(st.lists(st.sampled_from(values), min_size=least, max_size=3))
+
+    dimensions = {
+        "layers": some("8,4,3", "8,4x2,3"),
+        "batch": some(4, 5),
+        "network": data.draw(
+            st.lists(st.sampled_from(["Network", "NetworkWithCheckpointing"]), min_size=1, unique=True)
+        ),
+        "schedule": some("sqrt()", "revolve(slots=2)", least=0),
+        "step": ["backward", *some("train_step")],
+        "micro_batch": some(1, 2, least=0),
+        "peer": some("torch.store-all", "jax.scan_checkpoint", least=0),
+        "seed": some(0, 1),
+    }
+    if data.draw(st.booleans()):
+        dimensions |= {"checkpoint_frequency": some(1, 2, 3), "recompute": some("segment", "each")}
+    grid = Grid(**dimensions)
+    assert grid.size == len(list(grid.cells()))
 
 
 def test_every_problem_of_a_file_is_told_at_once(tmp_path):

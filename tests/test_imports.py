@@ -102,11 +102,12 @@ def test_networks_import_numpy_and_the_standard_library_only(module: str):
     assert top_level(module) <= allowed | OPTIONAL.get(module, set())
 
 
-FOUNDATIONS = {"networks.chain", "networks.layer_lists", "networks.buffers"}
+FOUNDATIONS = {"networks.chain", "networks.wording", "networks.layer_lists", "networks.buffers"}
 
 MAY_IMPORT = {
     "networks.chain": set(),
-    "networks.layer_lists": set(),
+    "networks.wording": set(),
+    "networks.layer_lists": {"networks.wording"},
     "networks.buffers": {"networks.chain"},
     "networks.cache": FOUNDATIONS,
     "networks.losses": FOUNDATIONS,
@@ -142,6 +143,7 @@ WORKERS = {"harness.worker", "harness.steps", "harness.probes", *in_room("harnes
 
 PARENT_MAY_IMPORT = {
     "networks.chain",
+    "networks.wording",
     "networks.layer_lists",
     "networks.dry_run",
     "networks.planner",

@@ -21,6 +21,7 @@ from networks.chain import Chain
 from networks.layer_lists import check_count
 from networks.schedules.replay import replay
 from networks.schedules.signature import Keep, Schedule
+from networks.wording import one_of
 
 Heuristic = Callable[[int, int, int], float]
 
@@ -42,7 +43,7 @@ def evicting(*, budget_bytes: int, heuristic: str = "dtr") -> Schedule:
     """
     budget_bytes = check_count("budget_bytes", budget_bytes)
     if not isinstance(heuristic, str) or heuristic not in HEURISTICS:
-        raise ValueError(f"heuristic must be one of {', '.join(HEURISTICS)}, got {heuristic!r}")
+        raise ValueError(f"heuristic must be {one_of(heuristic, HEURISTICS)}")
 
     @lru_cache(maxsize=4)
     def schedule(chain: Chain) -> Keep:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from networks.chain import Chain
 from networks.layer_lists import check_count
 from networks.schedules.signature import Keep, Schedule
+from networks.wording import shown
 
 RECOMPUTE = ("segment", "each")
 """What is kept of a recomputed segment: all its afters until they are used, or nothing."""
@@ -19,7 +20,7 @@ def periodic(checkpoint_frequency: int, *, recompute: str = "segment") -> Schedu
     """
     n = check_count("checkpoint_frequency", checkpoint_frequency)
     if recompute not in RECOMPUTE:
-        raise ValueError(f"recompute must be 'segment' or 'each', got {recompute!r}")
+        raise ValueError(f"recompute must be 'segment' or 'each', got {shown(recompute)}")
 
     def schedule(chain: Chain) -> Keep:
         def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:

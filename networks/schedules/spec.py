@@ -2,80 +2,50 @@
 
 import ast
 import inspect
-import pickle
-from dataclasses import dataclass
+import warnings
 from functools import lru_cache
 from typing import Any
 
 from networks.schedules import FACTORIES
 from networks.schedules.signature import Schedule
+from networks.wording import one_of, shown
+
+MOST_CHARACTERS = 200
+"""Most that a text may have, because Python's parser runs out of stack or memory on a long one."""
 
 
 @lru_cache(maxsize=256)
 def parse_schedule(text: str) -> Schedule:
     """Return the schedule that `text` names, one and the same: a factory of the registry, called with literals."""
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-        name = call.func.id
-        arguments = [ast.literal_eval(argument) for argument in call.args]
-        options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError, TypeError, AttributeError):
-        raise ValueError(f"schedule must be written like revolve(slots=4), got {text!r}") from None
+    name, arguments, options = _call(text)
     if name not in FACTORIES:
-        raise ValueError(f"schedule must be one of {', '.join(FACTORIES)}, got {name!r}")
+        raise ValueError(f"schedule must be {one_of(name, FACTORIES)}")
     try:
         return FACTORIES[name](*arguments, **options)
     except TypeError as error:
-        options = ", ".join(f"{option}=.." for option in inspect.signature(FACTORIES[name]).parameters)
-        raise ValueError(f"schedule {text!r}: {error}; it is written {name}({options})") from None
+        takes = ", ".join(f"{option}=.." for option in inspect.signature(FACTORIES[name]).parameters)
+        raise ValueError(f"schedule {text!r}: {error}; it is written {name}({takes})") from None
 
 
-@dataclass(frozen=True)
-class _Portable:
-    """A schedule as a copy or a pickle holds it: itself in a copy, in a pickle its text, or the name of a function."""
-
-    schedule: Schedule | None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Portable":
-        return self
-
-    def __reduce__(self) -> tuple[Any, tuple[Any]]:
-        name = schedule_name(self.schedule)
-        if _is_made_by(name, self.schedule):
-            return _parsed, (name,)
-        try:
-            pickle.dumps(self.schedule)
-        except (pickle.PicklingError, AttributeError, TypeError):
-            raise pickle.PicklingError(
-                f"schedule {name} cannot be pickled: neither is it one of {', '.join(FACTORIES)}, nor a function that "
-                "its module has by its name; define it there, or pickle the parameters alone by save(path)"
-            ) from None
-        return _Portable, (self.schedule,)
-
-
-def _parsed(text: str) -> _Portable:
-    return _Portable(parse_schedule(text))
-
-
-def _is_made_by(text: str, schedule: Schedule | None) -> bool:
-    """Whether `text` makes this schedule, and not only one of its name."""
+def _call(text: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """The name, the arguments and the options of the call that `text` is."""
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"schedule must have at most {MOST_CHARACTERS} characters, got {len(text):,}: {shown(text)}")
     try:
-        made = parse_schedule(text)
-    except ValueError:
-        return False
-    return type(made) is type(schedule) and made.__qualname__ == schedule.__qualname__
+        with warnings.catch_warnings(action="error"):  # a wrong escape is one
+            call = ast.parse(text.strip(), mode="eval").body
+        name = call.func.id
+        arguments = [ast.literal_eval(argument) for argument in call.args]
+        options = [(option.arg, ast.literal_eval(option.value)) for option in call.keywords]
+    except (SyntaxError, ValueError, TypeError, AttributeError):
+        raise _malformed(text) from None
+    for position, (option, _) in enumerate(options):
+        if option is None:  # **{}
+            raise _malformed(text)
+        if option in dict(options[:position]):
+            raise ValueError(f"schedule {text!r}: {option} is given twice")
+    return name, arguments, dict(options)
 
 
-def schedule_name(schedule: Schedule | None) -> str:
-    """The text that makes a schedule of the registry; the name of any other."""
-    return getattr(schedule, "__name__", repr(schedule))
-
-
-class HasSchedule:
-    """What has a `schedule` can be pickled, although schedules are closures, and copied. A copy shares the schedule."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"schedule": _Portable(self.schedule)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, schedule=state["schedule"].schedule)
+def _malformed(text: str) -> ValueError:
+    return ValueError(f"schedule must be written like revolve(slots=4), got {shown(text)}")

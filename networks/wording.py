@@ -1,0 +1,36 @@
+"""Words of messages: a value as it was given, however large, and what may have been meant."""
+
+import difflib
+import reprlib
+from collections.abc import Collection
+
+
+class _Shortened(reprlib.Repr):
+    def __init__(self):
+        super().__init__()
+        self.maxstring = self.maxother = 100
+
+    def repr_int(self, value: int, level: int) -> str:
+        # Python refuses to write integers of thousands of digits.
+        return super().repr_int(value, level) if value.bit_length() <= 1024 else f"one of {value.bit_length():,} bits"
+
+
+shown = _Shortened().repr
+"""Write a value as `repr` does, in about a hundred characters: what is long is shortened in its middle."""
+
+
+def cut(text: str) -> str:
+    """Leave out the middle of a long `text`."""
+    return text if len(text) <= 200 else f"{text[:120]}...{text[-60:]}"
+
+
+def one_of(value: object, known: Collection[str]) -> str:
+    """What a message says after "must be": the words that are `known`, the `value` received, and the nearest word."""
+    return f"one of {', '.join(known)}, got {shown(value)}{did_you_mean(value, known)}"
+
+
+def did_you_mean(value: object, known: Collection[str]) -> str:
+    """Name the word of `known` that is nearest to `value`; empty where none is near."""
+    # A longer text is near to none, and takes long to compare.
+    near = difflib.get_close_matches(value[:100], known, n=1) if isinstance(value, str) else []
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,241 @@
+"""`make fuzz`: a million inputs that are nearly right over the readers: experiment file, schedule text, record, table.
+
+Each is accepted, or refused by a ValueError of this project whose lines can be printed and read. Anything else is told
+with the input, and so is an input that takes long.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harness.cell import Job
+from harness.executors import Outcome
+from harness.experiment import Experiment
+from harness.limits import NO_LIMITS, Limits
+from harness.provenance import ROOT, differences
+from harness.rows import predict, rows_of
+from harness.schemas import parse_table
+from harness.store import Record, Store
+from harness.tables import TABLES
+from networks.schedules.spec import parse_schedule
+from tests.cells import answer, store_all_cell
+from tests.slow.mutations import mutated
+
+INPUTS = 1_000_000
+SHARES = {"experiment": 0.245, "schedule": 0.60, "record": 0.15, "table": 0.005}
+"""The parts of the inputs that the readers see: a table takes a hundred times as long as a schedule."""
+
+IN_MEMORY = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)
+"""A folder whose files are in no disk's way; None where there is none."""
+
+LONGEST_SECONDS = 10
+MOST_CHARACTERS, MOST_LINES = 1_000, 21
+SHALLOW, FEW = 12, 40
+
+EXPERIMENTS = (
+    """title = "All keys"
+description = "d"
+measure = ["memory", "timeline", "resident", "time", "training"]
+figures = ["growth", "timeline", "training_curves"]
+[grid]
+layers = ["64,8x3,10"]
+batch = [4, 6]
+dtype = ["float32"]
+activation = ["relu"]
+network = ["Network", "NetworkWithCheckpointing"]
+checkpoint_frequency = [3]
+recompute = ["segment", "each"]
+schedule = ["revolve(slots=3)", "evicting(budget_bytes=90000, heuristic='lru')"]
+step = ["backward", "train_step"]
+micro_batch = [2]
+seed = [7]
+[time]
+repeats = 20
+order_seed = 1
+[resident]
+repeats = 2
+[training]
+epochs = 2
+learning_rate = 0.5
+momentum = 0.9
+[limits]
+timeout = 60
+memory_limit = "2GiB"
+""",
+    """title = "Peers"
+measure = ["peers_memory", "resident", "peers_time"]
+[[grid]]
+layers = ["8,4x3,3"]
+batch = [5]
+peer = ["torch.store-all", "jax.scan_checkpoint"]
+[[grid]]
+layers = ["8,4x4,3"]
+batch = [5]
+schedule = ["optimal(budget_bytes=100000)", "greedy(budget_bytes=100000)"]
+[peers_time]
+seconds = 2.5
+""",
+)
+SCHEDULES = (
+    *("store_all()", "sqrt()", "periodic(3)", "periodic(3, recompute='each')", "revolve(slots=4)"),
+    *("greedy(budget_bytes=5000)", "optimal(budget_bytes=5000)", "evicting(budget_bytes=5000, heuristic='dtr')"),
+)
+
+
+@dataclass
+class Tally:
+    """What a reader made of its inputs; of inputs that failed in one place, the first."""
+
+    accepted: int = 0
+    refused: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def feed(self, read: Callable[[bytes], object], content: bytes) -> None:
+        started = time.perf_counter()
+        try:
+            read(content)
+            self.accepted += 1
+        except Exception as error:
+            self.refused += 1
+            if objection := _objection(error):
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                self._fail(f"{objection}, from {place.filename}:{place.lineno}", content)
+        if time.perf_counter() - started > LONGEST_SECONDS:
+            self._fail(f"took {time.perf_counter() - started:.0f} s", content)
+
+    def _fail(self, how: str, content: bytes) -> None:
+        self.failures.setdefault(
+            how, repr(content) if len(content) < 5_000 else f"{content[:2_000]!r}...{content[-500:]!r}"
+        )
+
+
+def _objection(error: Exception) -> str:
+    """What is wrong with `error` as an answer to a bad input; empty where nothing is."""
+    if type(error) is not ValueError and not (
+        isinstance(error, ValueError) and type(error).__module__.startswith("harness")
+    ):
+        return f"{type(error).__name__}: {str(error)[:300]}"
+    lines = str(error).split("\n")
+    if len(lines) > MOST_LINES or any(not line.isprintable() or len(line) > MOST_CHARACTERS for line in lines):
+        return f"a message of {len(lines)} lines that nobody reads: {str(error)[:300]!r}"
+    return ""
+
+
+def readers(folder: Path) -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
+    """For each of `SHARES` what reads an input, and inputs that are valid; files lie in `folder`."""
+    tables = {path.stem.encode(): path for path in sorted(ROOT.glob("results/*/*.csv"))}
+    headed = [b"%s\n%s" % (name, b"".join(path.read_bytes().splitlines(True)[:8])) for name, path in tables.items()]
+    return {
+        "experiment": (_experiment_reader(folder), [text.encode() for text in EXPERIMENTS]),
+        "schedule": (
+            lambda content: parse_schedule(content.decode("utf-8", "surrogateescape")),
+            [*map(str.encode, SCHEDULES)],
+        ),
+        "record": _record_reader(folder),
+        "table": (_read_table, headed),
+    }
+
+
+def _experiment_reader(folder: Path) -> Callable[[bytes], object]:
+    path = folder / "experiment.toml"
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        experiment = Experiment.load(path, bind=False)
+        cells = experiment.cells()
+        if max(cell.depth for cell in cells) > SHALLOW or len(cells) > FEW:  # to try its schedules would take long
+            return
+        for job in Experiment.load(path).jobs():
+            assert Job.from_request(json.loads(json.dumps(job.request()))) == job
+        for cell in cells[-3:]:
+            trace = predict(cell.store_all if cell.peer else cell)
+            assert max(trace.peak_bytes, trace.forward_flops) < 2**63
+
+    return read
+
+
+def _record_reader(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
+    """Half of the inputs are sealed, as if this store had written them, and half are files as they are."""
+    jobs = [Job(measure=measure, cells=(store_all_cell("8,4,3", batch=5),)) for measure in ("memory", "time")]
+    store = Store(folder / "results")
+    outcomes = [Outcome(answer(jobs[0])), Outcome(None, "killed")]
+    limits = Limits(timeout=60, memory_limit=2**31)
+    origin = {"code": "0" * 16, "machine": {"cpu": "c"}, "variables": {"A": "1"}}
+    record = Record(rows=rows_of(jobs[0], outcomes[0]), log="l", limits=limits, origin=origin)
+    failed = replace(record, rows=rows_of(jobs[0], outcomes[1]))
+    path, files, parts = store.path(jobs[0]), [], []
+    for one in (record, failed):
+        store.save(jobs[0], one)
+        files.append(path.read_bytes())
+        parts.append(b"sealed" + json.dumps(json.loads(files[-1])["record"]).encode())
+
+    def read(content: bytes) -> None:
+        if content.startswith(b"sealed"):
+            try:
+                members = json.loads(content.removeprefix(b"sealed"))
+                store.save(jobs[0], replace(record, **members))
+            except (ValueError, TypeError, RecursionError):
+                path.write_bytes(content)
+        else:
+            path.write_bytes(content)
+        found = store.load(jobs[0])
+        NO_LIMITS.settle(found.rows[0]["status"], found.limits)
+        differences(found.origin, origin)
+
+    return read, [*files, *parts]
+
+
+def _read_table(content: bytes) -> None:
+    name, _, rows = content.partition(b"\n")
+    parse_table(name.decode() if name.decode("ascii", "replace") in TABLES else "memory", rows, where="table.csv")
+
+
+def fuzz(inputs: Mapping[str, int], *, seed: int) -> dict[str, Tally]:
+    """Feed each reader so many inputs; the same for the same seed."""
+    tallies = {}
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, (read, valid) in readers(Path(folder)).items():
+            generator, tallies[name] = random.Random(f"{seed} {name}"), Tally()
+            for content in valid if inputs.get(name) else ():
+                read(content)
+            for _ in range(inputs.get(name, 0)):
+                tallies[name].feed(read, mutated(generator, valid))
+    return tallies
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=INPUTS)
+    parser.add_argument("--reader", choices=SHARES, action="append", help="only this one")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    arguments = parser.parse_args()
+    shares = {name: SHARES[name] for name in arguments.reader or SHARES}
+    inputs = {name: round(arguments.inputs * share / sum(shares.values())) for name, share in shares.items()}
+    print(f"{arguments.inputs:,} inputs, seed {arguments.seed}", flush=True)
+    failures = Counter()
+    for name, count in inputs.items():
+        started = time.monotonic()
+        tally = fuzz({name: count}, seed=arguments.seed)[name]
+        seconds = time.monotonic() - started
+        print(
+            f"{name}: {count:,} inputs, {tally.accepted:,} accepted, {tally.refused:,} refused, {seconds:.0f} s",
+            flush=True,
+        )
+        for how, content in tally.failures.items():
+            print(f"  {how}\n    {content}")
+            failures[name] += 1
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
