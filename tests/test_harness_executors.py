@@ -57,7 +57,7 @@ def test_a_worker_killed_while_memory_ran_out_is_told_from_one_killed_by_somebod
 
 def test_many_cells_of_a_day_each_are_waited_for():
     job = Job(measure="time", cells=(CELL,) * 25)
-    code = 'print(\'{"rows": []}\')'
+    code = "print('{\"rows\": []}')"
     outcome = run_in_subprocess(job, command=(sys.executable, "-c", code), limits=Limits(timeout=86_400))
     assert outcome == Outcome([], log="")
 
