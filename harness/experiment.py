@@ -6,7 +6,7 @@ of several grids, each under `[[grid]]`, has the cells of all of them.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -168,10 +168,10 @@ class Experiment(StrictTable):
         try:
             experiment = cls.model_validate(parse(path, content))
         except ValidationError as error:
-            raise _problems(path, [_describe(one) for one in error.errors()]) from None
+            raise _problems(path, error.errors(include_url=False), _describe) from None
         unserved = [f"grid: {problem}" for problem in dict.fromkeys(experiment._unserved() if bind else ())]
         if unserved:
-            raise _problems(path, unserved)
+            raise _problems(path, unserved, str)
         experiment._name = path.stem
         experiment._sha256 = hashlib.sha256(content).hexdigest()
         return experiment
@@ -287,10 +287,10 @@ class Experiment(StrictTable):
         return getattr(self, measure).model_dump() if measure in SECTIONS else {}
 
 
-def _problems(path: Path, problems: list[str]) -> ValueError:
+def _problems(path: Path, problems: list[Any], describe: Callable[[Any], str]) -> ValueError:
     """A line for each problem, up to `MOST_TOLD`."""
     more = len(problems) - MOST_TOLD
-    told = [*problems[:MOST_TOLD], *([f"and {more:,} more problems"] if more > 0 else [])]
+    told = [*map(describe, problems[:MOST_TOLD]), *([f"and {more:,} more problems"] if more > 0 else [])]
     return ValueError("\n".join(f"{path}: {problem}" for problem in told))
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from networks.layer_lists import LARGEST
 from networks.wording import cut
 
-MOST_BYTES = 2**20
-"""Most bytes of a file, because parsing a longer one takes long."""
+MOST_BYTES, MOST_DOTS = 2**17, 1000
+"""Most bytes of a file, a hundred times the longest here, and most dots of a line, which is a key where they are many.
+The time of parsing grows with the square of either."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -40,6 +41,11 @@ def parse(path: Path, content: bytes) -> dict[str, Any]:
         raise ValueError(
             f"{path}: is not TOML: line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save it as UTF-8"
         ) from None
+    dotted = [line.count(".") > MOST_DOTS for line in text.split("\n")]
+    if any(dotted):
+        raise ValueError(
+            f"{path}: is not an experiment: line {dotted.index(True) + 1} has more than {MOST_DOTS:,} dots"
+        )
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -47,7 +47,7 @@ def test_a_file_in_utf_16_is_named_as_such(path, content):
         (VALID.encode("utf-8") + b"# \xe9t\xe9", "is not TOML: line 6: byte 0xe9 is not UTF-8; save it as UTF-8"),
         (codecs.BOM_UTF8[:2], "is not TOML: line 1: byte 0xef is not UTF-8; save it as UTF-8"),
         (b"grid = " + b"[" * 100_000, "is not TOML: it is nested too deeply"),
-        (b"grid = " + b"{a=" * 100_000, "is not TOML: it is nested too deeply"),
+        (b"grid = " + b"{a=" * 40_000, "is not TOML: it is nested too deeply"),
         (b"title = 1\nseed = [" + b"9" * 5000 + b"]", f"line 2: an integer is at most {2**63 - 1}, got 99999999"),
         (b"title = 1\nseed = [" + b"9_" * 5000 + b"9]", f"line 2: an integer is at most {2**63 - 1}, got 9_9_9_9_"),
         (b"seed = 0x" + b"f" * 5000, "title: is missing"),
@@ -57,7 +57,9 @@ def test_a_file_in_utf_16_is_named_as_such(path, content):
             b"a = {" + b"b" * 10_000 + b" = 1, " + b"b" * 10_000 + b" = 2}",
             "is not TOML: Duplicate inline table key 'bbb",
         ),
-        (b"\n" * (MOST_BYTES + 1), "is not an experiment: it has more than 1,048,576 bytes"),
+        (b"\n" + b"a." * 50_000 + b"a = 1", "is not an experiment: line 2 has more than 1,000 dots"),
+        (b"\n[" + b"a." * 50_000 + b"a]", "is not an experiment: line 2 has more than 1,000 dots"),
+        (b"\n" * (MOST_BYTES + 1), "is not an experiment: it has more than 131,072 bytes"),
     ],
 )
 def test_what_is_no_toml_is_one_line(path, content, said):
@@ -77,7 +79,7 @@ def test_what_may_never_end_is_not_read(path, make):
 
 
 def test_a_table_nested_without_brackets_is_shown_in_part(path):
-    path.write_text(f"{VALID}[{'.'.join(['a'] * 50_000)}]\n[limits.timeout.{'.'.join(['a'] * 50_000)}]\n")
+    path.write_text(f"{VALID}[{'.'.join(['a'] * 1000)}]\n[limits.timeout.{'.'.join(['a'] * 990)}]\n")
     with pytest.raises(ValueError, match=r"tiny\.toml") as caught:
         Experiment.load(path)
     timeout, a = str(caught.value).splitlines()
