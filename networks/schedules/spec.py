@@ -2,10 +2,14 @@
 
 import ast
 import inspect
+from collections.abc import Callable
 from functools import lru_cache
 
-from networks.schedules import FACTORIES
 from networks.schedules.signature import Schedule
+
+FACTORIES: dict[str, Callable[..., Schedule]] = {}
+"""Every factory that makes a schedule from numbers and text, by name; the package registers them once all are there,
+because some of them read schedules themselves."""
 
 
 @lru_cache(maxsize=256)
