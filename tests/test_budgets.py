@@ -123,8 +123,8 @@ def test_a_budget_that_cannot_be_met_is_refused_when_the_experiment_is_read(tmp_
         'title = "Small"\nmeasure = ["memory"]\n[grid]\nlayers = ["8,8,8,3"]\nbatch = [40]\n'
         "schedule = [\"optimal(budget_of='store_all()*0.01')\"]\n"
     )
-    said = f"{path}: grid: optimal(budget_of='store_all()*0.01') cannot serve layers 8x3,3: budget_bytes=76 is too small"
-    with pytest.raises(ValueError, match=re.escape(said)):
+    said = "optimal(budget_of='store_all()*0.01') cannot serve layers 8x3,3: budget_bytes=76 is too small"
+    with pytest.raises(ValueError, match=re.escape(f"{path}: grid: {said}")):
         Experiment.load(path)
 
 

@@ -93,9 +93,7 @@ def test_a_schedule_is_given_another_budget_and_keeps_the_rest():
     assert with_budget("optimal(budget_of='sqrt()')", 5) == "optimal(budget_bytes=5)"
     lru = "evicting(budget_bytes=5, heuristic='lru')"
     assert with_budget("evicting(budget_bytes=9_000, heuristic='lru')", 5) == lru
-    assert (
-        with_budget("evicting(budget_of=\"evicting(budget_bytes=9, heuristic='dtr')*0.5\", heuristic='lru')", 5) == lru
-    )
+    assert with_budget("evicting(budget_of=\"periodic(3, recompute='each')*0.5\", heuristic='lru')", 5) == lru
 
 
 def test_every_schedule_of_the_registry_is_of_a_kind():

@@ -1,10 +1,12 @@
 """What all figures share: how one is built, its look, how a variant is shown, panels and scales."""
 
 import textwrap
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
@@ -65,14 +67,17 @@ LOOK = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """A figure: called with all tables there are, it draws those it `needs`.
+    """A figure: called with all tables there are, it draws those it `needs`, and its caption says what it lacks.
 
     `build` takes their finished rows, each with its `variant` and `kind` unless the table has other frameworks' rows
-    too, and returns the figure and its caption.
+    too, and returns the figure and its caption. Where it compares, it takes those alone that are `comparable`. The
+    columns `diverging` are those it draws that may hold what is no number.
     """
 
     build: Callable[..., tuple[Figure, str]]
     needs: tuple[str, ...]
+    comparable: Callable[[pd.DataFrame], pd.Series] | None
+    diverging: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -89,24 +94,41 @@ class Recipe:
                 raise ValueError(f"figure {self.name} needs {need}.csv: add {need!r} to the experiment's measure")
             if not (tables[need]["status"] == "ok").any():
                 raise ValueError(f"figure {self.name} has nothing to show: no row of {need}.csv has status ok")
-        finished = [tables[need].query("status == 'ok'") for need in self.needs]
-        return [table if "framework" in table else name_variants(table) for table in finished]
+        drawn = [tables[need].query("status == 'ok'") for need in self.needs]
+        if self.comparable:
+            drawn = [table[self.comparable(table)] for table in drawn]
+        return [table if "framework" in table else name_variants(table) for table in drawn]
 
     def __call__(self, tables: dict[str, pd.DataFrame]) -> Figure:
-        failed = len({cell for need in self.needs for cell in tables[need].query("status != 'ok'")["cell_id"]})
+        rows = self.rows(tables)
         with mpl.rc_context(LOOK):
-            figure, caption = self.build(*self.rows(tables))
-            if failed:
-                caption += f" Not shown: {failed} failed {'cell' if failed == 1 else 'cells'}."
-            write_caption(figure, caption)
+            figure, caption = self.build(*rows)
+            write_caption(figure, " ".join([caption, *self._lacking(tables, rows)]))
             _label_outer_panels(figure)
             figure.draw_without_rendering()  # ticks are made at the first draw: let them have this look
         return figure
 
+    def _lacking(self, tables: dict[str, pd.DataFrame], rows: list[pd.DataFrame]) -> Iterator[str]:
+        """A sentence on the cells that are not drawn, by the reason why, and one on values that are no numbers."""
+        reasons: dict[str, str] = {}
+        for need, drawn in zip(self.needs, rows, strict=True):
+            cells = tables[need].drop(drawn.index).drop_duplicates("cell_id").set_index("cell_id")["status"]
+            reasons |= cells.replace("ok", "with nothing to compare with").to_dict()
+        if reasons:
+            counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reasons.values()).items())
+            yield f"Not shown: {len(reasons)} {'cell' if len(reasons) == 1 else 'cells'} ({counts})."
+        for drawn in rows:
+            columns = [column for column in self.diverging if column in drawn]
+            cells = drawn.loc[~np.isfinite(drawn[columns]).all(axis=1), "cell_id"].nunique()
+            if cells:
+                yield f"Not finite, and so not shown: some values of {cells} {'cell' if cells == 1 else 'cells'}."
 
-def figure_from(*needs: str) -> Callable[[Callable[..., tuple[Figure, str]]], Recipe]:
+
+def figure_from(
+    *needs: str, comparable: Callable[[pd.DataFrame], pd.Series] | None = None, diverging: Iterable[str] = ()
+) -> Callable[[Callable[..., tuple[Figure, str]]], Recipe]:
     """Make a Recipe of a function that takes these tables."""
-    return lambda build: Recipe(build, needs)
+    return lambda build: Recipe(build, needs, comparable, tuple(diverging))
 
 
 def panels(count: int, *, title: str, columns: int, height: float, **subplots: object) -> tuple[Figure, list[Axes]]:

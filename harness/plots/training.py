@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from harness.analysis import accuracy_summary
+from harness.analysis import accuracy_summary, has_store_all
 from harness.plots.style import (
     BLUE,
     GREY,
@@ -21,12 +21,13 @@ from harness.plots.style import (
 )
 
 SETTING = ["layers", "batch", "dtype", "activation"]
+CURVES = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
 SPLITS = {"train": BLUE, "test": ORANGE}
 BAND = {"linewidth": 6, "alpha": 0.35}
 SPAN = {"linewidth": 0, "alpha": 0.12}
 
 
-@figure_from("training")
+@figure_from("training", comparable=has_store_all, diverging=CURVES)
 def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
     """Loss and accuracy by epoch, medians over seeds: store-all as a broad line, the others as thin ones on it."""
     parts = facets(training, SETTING, marks=["variant", "seed", "epoch"])
