@@ -1,7 +1,9 @@
 """Every figure draws from tables such as the harness writes, shows their numbers, and no text lies on another."""
 
 from itertools import combinations
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -14,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from tables import framework_tables, grid, memory_table, schedule_cells, time_table, timeline_table, training_table
 
+from harness.drawing import save
 from harness.experiment import FIGURE_NEEDS
 from harness.plots import FIGURES, draw
 
@@ -204,6 +207,16 @@ def test_losses_that_are_no_numbers_are_told(tables: Tables):
     )
     assert "Not finite" not in words(FIGURES["training_time"]({"training": training}))
     assert "Not finite" not in words(FIGURES["training_curves"](tables))
+
+
+def test_a_name_is_drawn_as_it_stands_without_control_characters(tmp_path: Path):
+    memory = framework_tables()["peers_memory"]
+    memory["variant"] = memory["variant"].replace("store-all", "a$^2$\x1b[31m")
+    resident = framework_tables()["resident"].merge(memory[["cell_id", "variant"]], on="cell_id", suffixes=("_", ""))
+    figure = FIGURES["peers_resident"]({"peers_memory": memory, "resident": resident})
+    save(figure, tmp_path / "figure.svg")
+    assert "torch a$^2$␛[31m" in words(figure)
+    ElementTree.parse(tmp_path / "figure.svg")
 
 
 def test_a_figure_that_lacks_nothing_says_nothing_of_it(tables: Tables):

@@ -3,7 +3,9 @@
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.scale import LogScale
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from harness.plain import visible
 from harness.variants import name_variants
 
 KIB = 2**10
@@ -62,7 +65,17 @@ LOOK = {
     "figure.titleweight": "bold",
     "legend.frameon": False,
     "legend.handlelength": 1.6,
+    "text.parse_math": False,  # a $ in a name is a $
 }
+
+
+@contextmanager
+def our_look(**settings: Any) -> Iterator[None]:
+    """Draw with matplotlib's own defaults and `LOOK`, and these settings, whatever the caller's files say."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(LOOK | settings)
+        yield
 
 
 @dataclass(frozen=True)
@@ -94,14 +107,14 @@ class Recipe:
                 raise ValueError(f"figure {self.name} needs {need}.csv: add {need!r} to the experiment's measure")
             if not (tables[need]["status"] == "ok").any():
                 raise ValueError(f"figure {self.name} has nothing to show: no row of {need}.csv has status ok")
-        drawn = [tables[need].query("status == 'ok'") for need in self.needs]
+        drawn = [_shown(tables[need].query("status == 'ok'")) for need in self.needs]
         if self.comparable:
             drawn = [table[self.comparable(table)] for table in drawn]
         return [table if "framework" in table else name_variants(table) for table in drawn]
 
     def __call__(self, tables: dict[str, pd.DataFrame]) -> Figure:
         rows = self.rows(tables)
-        with mpl.rc_context(LOOK):
+        with our_look():
             figure, caption = self.build(*rows)
             write_caption(figure, " ".join([caption, *self._lacking(tables, rows)]))
             _label_outer_panels(figure)
@@ -122,6 +135,12 @@ class Recipe:
             cells = drawn.loc[~np.isfinite(drawn[columns]).all(axis=1), "cell_id"].nunique()
             if cells:
                 yield f"Not finite, and so not shown: some values of {cells} {'cell' if cells == 1 else 'cells'}."
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without control characters in its texts, which an SVG file may not hold."""
+    texts = table.select_dtypes("str").columns
+    return table.assign(**{name: table[name].map(visible, na_action="ignore").astype("str") for name in texts})
 
 
 def figure_from(
