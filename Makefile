@@ -13,11 +13,18 @@ HARNESS := $(VENV)/bin/python -m harness
 # Cells that count bytes, beside each other: as many as there are cores. It changes no number.
 JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 # The figures of folders that are read from standard input, beside each other.
-DRAW = xargs -P $(JOBS) -n 1 $(HARNESS) plot
+DRAW = tr '\n' '\0' | xargs -0 -P $(JOBS) -n 1 $(HARNESS) plot
 
 SMOKE := experiments/smoke.toml
 PEERS := $(wildcard experiments/peers*.toml)
 EXPERIMENTS := $(filter-out $(SMOKE) $(PEERS),$(wildcard experiments/*.toml))
+
+# Where results are written, drawn from and verified.
+RESULTS := results
+# What is said before published results are measured again, of the experiments that are given.
+WILL_REPLACE = @for name in $(basename $(notdir $(1))); do if [ -e "$(RESULTS)/$$name/environment.json" ]; then \
+		echo "The results in $(RESULTS)/ are replaced, each once its experiment is complete; RESULTS=folder keeps them."; break; \
+	fi; done
 
 # Of each experiment's memory cells; memory cells repeat to the byte, so a sample tells of all.
 VERIFIED := 8
@@ -25,21 +32,24 @@ VERIFIED := 8
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or newer)"
+	@echo "  RESULTS=folder measures into, draws and verifies another folder than results/, whose contents are kept"
 
 experiments: $(READY) ## measure every experiment and draw its figures; goes on where it was interrupted
+	$(call WILL_REPLACE,$(EXPERIMENTS))
 	@failed=0; for file in $(EXPERIMENTS); do \
-		$(HARNESS) run --jobs $(JOBS) $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
-	done; printf '%s\n' $(EXPERIMENTS:experiments/%.toml=results/%) | $(DRAW) && exit $$failed
+		$(HARNESS) run --jobs $(JOBS) --results "$(RESULTS)" $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
+	done; printf '%s\n' $(EXPERIMENTS:experiments/%.toml="$(RESULTS)"/%) | $(DRAW) && exit $$failed
 
 peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own step, in an environment of their own
+	$(call WILL_REPLACE,$(PEERS))
 	@failed=0; for file in $(PEERS); do \
-		results=results/$$(basename $$file .toml); \
-		$(PEERS_VENV)/bin/python -m harness run --jobs $(JOBS) $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
-		$(PEERS_VENV)/bin/python -m harness plot $$results && $(PEERS_VENV)/bin/python -m harness peers $$results || exit $$?; \
+		results="$(RESULTS)/$$(basename $$file .toml)"; \
+		$(PEERS_VENV)/bin/python -m harness run --jobs $(JOBS) --results "$(RESULTS)" $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
+		$(PEERS_VENV)/bin/python -m harness plot "$$results" && $(PEERS_VENV)/bin/python -m harness peers "$$results" || exit $$?; \
 	done; exit $$failed
 
 plots: $(READY) ## draw every figure again from the CSVs in results/
-	@printf '%s\n' $(patsubst %/environment.json,%,$(wildcard results/*/environment.json)) | $(DRAW)
+	@for file in "$(RESULTS)"/*/environment.json; do dirname "$$file"; done | $(DRAW)
 
 test: $(READY) ## run the tests
 	$(VENV)/bin/python -m pytest -q -n 2
@@ -59,12 +69,12 @@ fuzz: $(READY) ## a million inputs over the four readers: experiment file, sched
 	$(VENV)/bin/python -m tests.slow.fuzz
 
 smoke: $(READY) ## run a whole tiny experiment: measure, assemble, draw
-	$(HARNESS) run $(SMOKE)
-	$(HARNESS) plot results/smoke
+	$(HARNESS) run --results "$(RESULTS)" $(SMOKE)
+	$(HARNESS) plot "$(RESULTS)/smoke"
 
 verify: $(READY) ## measure some cells of each committed result again and compare to the byte
-	@failed=0; for folder in $(patsubst %/memory.csv,%,$(wildcard results/*/memory.csv)); do \
-		$(HARNESS) verify $$folder --cells $(VERIFIED) || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
+	@failed=0; for table in "$(RESULTS)"/*/memory.csv; do \
+		$(HARNESS) verify "$$(dirname "$$table")" --cells $(VERIFIED) || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
 	done; exit $$failed
 
 lint: $(READY) ## check style and formatting

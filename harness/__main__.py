@@ -1,6 +1,7 @@
 """The command line: `python -m harness`."""
 
 import inspect
+import os
 import re
 import signal
 import sys
@@ -14,7 +15,6 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -31,7 +31,7 @@ from harness.executors import Outcome
 from harness.experiment import Experiment
 from harness.flamegraph import flamegraph
 from harness.limits import Limits
-from harness.page import aligned, named, page
+from harness.page import aligned, named, page, prepare_streams
 from harness.planning import plan_command
 from harness.pool import Pool
 from harness.provenance import is_installed
@@ -59,7 +59,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = page()
-errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+errors = page(stderr=True)
 
 ExperimentFile = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT.toml", help="An experiment, such as experiments/smoke.toml.")
@@ -323,5 +323,23 @@ app.command()(_complaints()(trace))
 app.command(name="plan")(_complaints()(plan_command))
 app.command(name="peers")(_complaints()(peers_command))
 
+
+def main() -> None:
+    """The command line in a process of its own."""
+    os.environ.pop("MPLBACKEND", None)  # a notebook's, whose module may not be installed here; figures go to files
+    try:
+        prepare_streams()
+        try:
+            app(prog_name="python -m harness")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        sys.exit(CELL_FAILED)
+    except (OSError, ValueError) as error:
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        errors.print(told)
+        sys.exit(BAD_INPUT)
+
+
 if __name__ == "__main__":
-    app(prog_name="python -m harness")
+    main()

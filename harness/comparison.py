@@ -4,7 +4,6 @@ Pure, as `analysis` is. What no cell has measured is worked out from the chain b
 """
 
 import math
-import re
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis import COMPARED, chains, floor_bytes, time_ratios, work_ratios
-from harness.variants import VARIANT, name_variants
+from harness.variants import VARIANT, budget_bytes_of, name_variants, with_budget
 from networks.chain import Chain
 from networks.dry_run import dry_run
 from networks.layer_lists import format_layers
@@ -62,6 +61,8 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
         ValueError: the table has no optimal schedule.
     """
     memory = name_variants(memory[memory["step"] == "backward"])
+    own = map(budget_bytes_of, memory["schedule"], chains(memory))
+    memory = memory.assign(budget_bytes=pd.Series(list(own), index=memory.index, dtype="Int64"))
     budgets = memory.loc[memory["kind"] == "optimal", [*COMPARED, "budget_bytes"]].drop_duplicates()
     if budgets.empty:
         raise ValueError(
@@ -83,7 +84,7 @@ def _at_budgets(memory: pd.DataFrame, budgets: pd.DataFrame) -> pd.DataFrame:
     taking = memory.dropna(subset="budget_bytes").drop_duplicates([*COMPARED, "kind"])
     rows = taking.drop(columns="budget_bytes").merge(budgets, on=COMPARED)[[*COMPARED, *VARIANT, "budget_bytes"]]
     texts = zip(rows["schedule"], rows["budget_bytes"], strict=True)
-    rows["schedule"] = [re.sub(r"budget_bytes=[\d_]+", f"budget_bytes={budget}", text) for text, budget in texts]
+    rows["schedule"] = [with_budget(text, budget) for text, budget in texts]
     costs = list(map(_replayed, chains(rows), rows["schedule"]))
     met = [cost for cost in costs if cost]
     return rows[[cost is not None for cost in costs]].assign(
@@ -119,7 +120,7 @@ GROWING: dict[str, Callable[[Chain], Schedule]] = {
     "store-all": lambda chain: store_all(),
     "sqrt": lambda chain: sqrt(),
     "revolve": lambda chain: revolve(slots=math.ceil(math.log2(chain.depth))),
-    "optimal": lambda chain: optimal(budget_bytes=replay(chain, GROWING["revolve"](chain)(chain)).peak_bytes),
+    "optimal": lambda chain: optimal(budget_of=GROWING["revolve"](chain).__name__),
 }
 """For each kind the schedule that a chain of some depth is given. Revolve's slots are log2 of it, and optimal has the
 bytes that revolve takes."""

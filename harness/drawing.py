@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from harness import plots
+from harness.plots.style import our_look
 from harness.recorded import read_tables
 from harness.store import write_atomically
 
@@ -38,7 +39,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure to `path`, as SVG or PNG by its suffix; the same figure gives the same file."""
     file_format = path.suffix.removeprefix(".")
     content = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "checkpointing-lab"}):
+    with our_look(**{"svg.hashsalt": "checkpointing-lab"}):
         figure.savefig(content, format=file_format, metadata=_METADATA[file_format], dpi=_PNG_DOTS_PER_INCH)
     write_atomically(path, content.getvalue())
 

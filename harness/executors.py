@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import site
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,12 @@ from harness.sizes import format_bytes
 
 WORKER = (sys.executable, "-m", "harness.worker")
 
-INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-"""All that a worker sees of the caller's environment: what it needs to start, and the BLAS kernel of this machine."""
+INHERITED = (
+    *("PATH", "LD_LIBRARY_PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"),
+    *("PYTHONHOME", "PYTHONNOUSERSITE"),
+)
+"""All that a worker sees of the caller's environment as it is: what it needs to start, and the BLAS kernel of this
+machine. Where packages are is told beside it, by `_packages`."""
 
 _ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -120,7 +125,7 @@ def run_in_subprocess(
 def _run(
     job: Job, command: Sequence[str], *, scratch: str, limits: Limits, on_start: Callable[[subprocess.Popen], None]
 ) -> Outcome:
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ} | _packages()
     oom_kills = _oom_kills()
     timeout = limits.seconds(len(job.cells))
     memory_limit = limits.memory_limit if job.cells else None
@@ -159,6 +164,16 @@ def _run(
     if memory_limit is not None:
         error += f" (under a memory limit of {format_bytes(memory_limit)})"
     return Outcome(None, error, log, "out_of_memory" if reason.startswith(_OUT_OF_MEMORY) else "failed")
+
+
+def _packages() -> dict[str, str]:
+    """Where this process finds packages, so that a worker, whose folder is another and who has no home, finds them."""
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    places = {
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(folder) for folder in given if folder),
+        "PYTHONUSERBASE": site.getuserbase() if site.ENABLE_USER_SITE else "",
+    }
+    return {name: place for name, place in places.items() if place}
 
 
 def _killed(number: int, log: str, *, oom_kills: int) -> Outcome:

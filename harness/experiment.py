@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     Discriminator,
     Field,
@@ -29,6 +30,7 @@ from harness.cell import Cell, Job
 from harness.executors import ALLOCATORS
 from harness.grid import Grid, Seed, StrictTable, integer, number, word
 from harness.limits import SECONDS, are_seconds
+from harness.plain import is_visible
 from harness.sizes import parse_bytes
 from harness.toml import parse, read_bytes
 from networks.layer_lists import parse_layers
@@ -83,6 +85,12 @@ def _size(value: Any) -> int:
     if not isinstance(value, str):
         raise ValueError(f"must be a string like '2GiB', got {shown(value)}")
     return parse_bytes(value)
+
+
+def _one_line(text: str) -> str:
+    if not is_visible(text):
+        raise ValueError(f"must be one line without control characters, got {text!r}")
+    return text
 
 
 Seconds = Annotated[float, number(SECONDS, are_seconds)]
@@ -143,7 +151,7 @@ Grids = Annotated[
 class Experiment(StrictTable):
     """One experiment file."""
 
-    title: StrictStr
+    title: Annotated[StrictStr, AfterValidator(_one_line)]
     description: StrictStr = ""
     measure: list[Measure] = Field(min_length=1)
     figures: list[FigureName] = Field([])

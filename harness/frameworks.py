@@ -9,6 +9,8 @@ import pandas as pd
 from harness.analysis import COMPARED, median_interval
 
 CASE = ["layers", "batch"]
+SAME = [*COMPARED, "framework"]
+"""What a variant and the plain step that it is compared with have in common."""
 PLAIN = ("store-all", "backprop")
 """The variants that save nothing on purpose: what the others of their framework are compared with."""
 
@@ -37,10 +39,9 @@ def savings(memory: pd.DataFrame) -> pd.DataFrame:
     store-all holds H and a delta. Missing where a variant has no n, or its framework no plain step.
     """
     table = named(memory)
-    same = [*COMPARED, "framework"]
-    plain = table.loc[table["kind"].isin(PLAIN), [*same, "memray_peak_bytes"]]
+    plain = table.loc[table["kind"].isin(PLAIN), [*SAME, "memray_peak_bytes"]]
     plain = plain.rename(columns={"memray_peak_bytes": "plain_bytes"})
-    table = table.merge(plain, on=same, how="left", validate="many_to_one")
+    table = table.merge(plain, on=SAME, how="left", validate="many_to_one")
     hidden = table["depth"] - 1
     n = table["checkpoint_frequency"]
     held = -(-hidden // n) + n + 1
@@ -48,6 +49,12 @@ def savings(memory: pd.DataFrame) -> pd.DataFrame:
         saved_share=1 - (table["memray_peak_bytes"] / table["plain_bytes"]).astype("float64"),
         promised_share=1 - (held / (hidden + 1)).astype("float64"),
     )
+
+
+def has_plain(memory: pd.DataFrame) -> pd.Series:
+    """Whether the table has for each row the plain step of its framework."""
+    plain = memory.loc[named(memory)["kind"].isin(PLAIN), SAME]
+    return pd.Series(pd.MultiIndex.from_frame(memory[SAME]).isin(pd.MultiIndex.from_frame(plain)), index=memory.index)
 
 
 def resident_peaks(memory: pd.DataFrame, resident: pd.DataFrame) -> pd.DataFrame:

@@ -1,19 +1,81 @@
 """Where text is printed, the terminal or a page wide enough for tables, and what a cell is called there."""
 
+import codecs
+import io
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from rich.console import Console
+from rich.segment import Segment
 
 from harness.cell import Cell
+from harness.plain import visible
 
 PAGE_COLUMNS = 160
 
+STANDARD_OUTPUT = "standard output"
 
-def page() -> Console:
-    """A console on standard output: text comes as it is, without markup or line breaks, and tables fit the width."""
-    width = None if sys.stdout.isatty() else PAGE_COLUMNS
-    return Console(highlight=False, markup=False, soft_wrap=True, width=width)
+IN_ASCII = {"─": "-", "━": "=", "●": "o", "◂": "<", "·": ".", "→": "->", "√": "sqrt ", "…": "..."}
+"""What stands for a character that the terminal cannot show; a question mark for any other."""
+
+
+class Page(Console):
+    """A console that passes on no control character of the text it is given."""
+
+    def render(self, *arguments, **options) -> Iterator[Segment]:
+        for segment in super().render(*arguments, **options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+def page(*, stderr: bool = False) -> Page:
+    """A console: text comes as it is, without markup or line breaks, and tables fit the width."""
+    width = None if stderr or (sys.stdout and sys.stdout.isatty()) else PAGE_COLUMNS
+    return Page(stderr=stderr, highlight=False, markup=False, soft_wrap=True, width=width)
+
+
+class _Stream(io.FileIO):
+    """A standard stream. Its first failure is raised under its name, if it has one; what comes later is dropped.
+
+    Otherwise Python complains of the same failure once more when it flushes the stream at its end.
+    """
+
+    def __init__(self, descriptor: int, name: str = ""):
+        super().__init__(descriptor, "w", closefd=False)
+        self._called = name
+        self._failed = False
+
+    def write(self, data: bytes) -> int | None:
+        if self._failed:
+            return len(data)
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._failed = True
+            if not self._called:
+                return len(data)
+            raise OSError(error.errno, error.strerror, self._called) from None
+
+
+def prepare_streams() -> None:
+    """Make the standard streams of this process ready for any text, on any terminal, and for what may befall them.
+
+    Raises ValueError where standard output is closed. A closed standard error is nowhere to tell anything.
+    """
+    codecs.register_error("in_ascii", _in_ascii)
+    sys.stderr = _text_stream(sys.stderr, _Stream(2)) if sys.stderr else io.StringIO()
+    if sys.stdout is None:
+        raise ValueError(f"{STANDARD_OUTPUT} is closed; send it to a file, or to /dev/null")
+    sys.stdout = _text_stream(sys.stdout, _Stream(1, STANDARD_OUTPUT))
+
+
+def _text_stream(like: io.TextIOWrapper, stream: _Stream) -> io.TextIOWrapper:
+    buffered = io.BufferedWriter(stream)
+    return io.TextIOWrapper(buffered, like.encoding, errors="in_ascii", line_buffering=like.line_buffering)
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    unknown = error.object[error.start : error.end]
+    return "".join(IN_ASCII.get(character, "?") for character in unknown), error.end
 
 
 def aligned(rows: Sequence[Mapping[str, str]], *, left: Collection[str]) -> str:

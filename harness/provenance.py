@@ -1,7 +1,9 @@
 """Where a result comes from: machine, versions, code. Never a host's name, a user's name or a path."""
 
 import hashlib
+import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -18,6 +20,10 @@ FRAMEWORKS = {"torch": ("torch",), "jax": ("jax", "jaxlib"), "sklearn": ("scikit
 MEASURED_WITH = ("numpy", "memray", "scikit-learn", "threadpoolctl")
 DRAWN_WITH = ("pandas", "scipy", "matplotlib", "seaborn")
 
+CPU_INFO = Path("/proc/cpuinfo")
+GIT_SECONDS = 10
+"""How long git may take to answer a question."""
+
 
 def machine(frameworks: Iterable[str] = ()) -> dict[str, Any]:
     """What a measurement depends on beside the code and the settings, as seen from the process that measures.
@@ -33,7 +39,7 @@ def machine(frameworks: Iterable[str] = ()) -> dict[str, Any]:
         "libc": " ".join(platform.libc_ver()),
         "python": platform.python_version(),
         **versions(MEASURED_WITH),
-        **{package: _version(package) for framework in frameworks for package in FRAMEWORKS[framework]},
+        **versions(package for framework in frameworks for package in FRAMEWORKS[framework]),
         "blas": [dict(sorted(library.items())) for library in libraries],
     }
 
@@ -55,9 +61,9 @@ def machine_id() -> str:
     return hashlib.sha256(b"checkpointing-lab" + identity).hexdigest()
 
 
-def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """The installed version of each package, without importing it."""
-    return {package: version(package) for package in packages}
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """The version of each package, without importing it; None where one is not installed."""
+    return {package: _version(package) for package in packages}
 
 
 def is_installed(framework: str) -> bool:
@@ -129,25 +135,50 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+class _UnknownCommitError(Exception):
+    """Says why it is not known which commit is checked out."""
+
+
 def commit() -> dict[str, Any]:
-    """The commit that is checked out and whether anything but results differs from it; None where that is unknown."""
-    if _git("rev-parse", "--show-toplevel") != str(ROOT):
-        return {"commit": None, "dirty": None}
-    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
-    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(changes)}
+    """The commit that is checked out and whether anything but results differs from it.
 
-
-def _git(*arguments: str) -> str | None:
+    Both are None where that is unknown, and `commit_unknown` says why: a run is not lost by a git that fails.
+    """
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        if _git("rev-parse", "--show-toplevel") != str(ROOT):
+            raise _UnknownCommitError("the code is not at the top of its git repository")
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+        return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(changes)}
+    except _UnknownCommitError as error:
+        return {"commit": None, "dirty": None, "commit_unknown": str(error)}
+
+
+def _git(*arguments: str) -> str:
+    """What git answers about the code's own repository, whichever one the caller's variables name."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", *arguments],
+            cwd=ROOT,
+            env={**environment, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=GIT_SECONDS,
+        )
+    except OSError as error:
+        raise _UnknownCommitError(f"git cannot be run: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise _UnknownCommitError(f"git did not answer within {GIT_SECONDS} s") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+        told = re.sub(r"'/[^']*'|/\S*", "(a path)", said)  # which would name a user
+        raise _UnknownCommitError(f"git exited with {done.returncode}: {told}".removesuffix(": "))
+    return os.fsdecode(done.stdout).strip()
 
 
 def _cpu_model() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = CPU_INFO.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

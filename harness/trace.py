@@ -14,6 +14,7 @@ from rich.text import Text
 from harness.page import page
 from harness.sizes import format_bytes, parse_bytes
 from harness.sweeps import Sweep, sweeps
+from harness.variants import BUDGETS
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import format_layers, parse_layers
 from networks.schedules import FACTORIES, Schedule
@@ -111,6 +112,8 @@ def make_schedule(name: str, **options: Any) -> Schedule:
     for option, parameter in takes.items():
         if parameter.default is inspect.Parameter.empty and option not in given:
             raise ValueError(f"--schedule {name} needs {flag(option)}")
+    if takes.keys() >= set(BUDGETS) and len(given.keys() & set(BUDGETS)) != 1:
+        raise ValueError(f"--schedule {name} needs one of {' and '.join(map(flag, BUDGETS))}")
     return FACTORIES[name](**given)
 
 
@@ -127,6 +130,9 @@ def trace(
     checkpoint_frequency: Annotated[int | None, typer.Option(help="Of periodic: saves one after in this many.")] = None,
     recompute: Annotated[str | None, typer.Option(help="Of periodic: segment or each.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of greedy, evicting, optimal: 24MiB.")] = None,
+    budget_of: Annotated[
+        str | None, typer.Option(metavar="SCHEDULE", help="Instead of --budget: its peak, 'revolve(slots=3)'.")
+    ] = None,
     heuristic: Annotated[str | None, typer.Option(help="Of evicting: dtr, lru or largest.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     step: Annotated[str, typer.Option(help=f"{' or '.join(STEPS)}.")] = "backward",
@@ -147,6 +153,7 @@ def trace(
         recompute=recompute,
         slots=slots,
         budget_bytes=None if budget is None else parse_bytes(budget),
+        budget_of=budget_of,
         heuristic=heuristic,
     )
     widths = parse_layers(layers)

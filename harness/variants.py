@@ -12,10 +12,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.sizes import UNITS, parse_bytes
+from networks.chain import Chain
 from networks.schedules import FACTORIES
+from networks.schedules.budget import budget
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.spec import parse_schedule
 
+BUDGETS = ("budget_bytes", "budget_of")
+"""The arguments that give a schedule its budget, one or the other."""
 STORE_ALL = "Network"
 VARIANT = ["network", "checkpoint_frequency", "recompute", "schedule", "step", "micro_batch"]
 
@@ -32,16 +36,15 @@ KINDS = [*SCHEDULE_KINDS, TRAIN_STEP, MICRO_BATCH]
 
 
 class _Variant(NamedTuple):
-    """`number` orders the variants of a kind: a frequency, slots or a budget."""
+    """`number` orders the variants of a kind: a frequency, slots or a budget, 0 if that is another schedule's peak."""
 
     kind: str
     number: int
     name: str
-    budget_bytes: int | None = None
 
 
 def name_variants(table: pd.DataFrame) -> pd.DataFrame:
-    """Add to each row its `variant`, its `kind` and the `budget_bytes` of its schedule, missing where it has none.
+    """Add to each row its `variant` and its `kind`.
 
     A variant is `store-all`, `n = 4` where one after in four is saved, or a schedule such as `revolve, 4 slots`; beside
     steps by `backward`, a train step is told as such, as in `n = 4, train step`, and parts in `micro-batch 128`.
@@ -50,14 +53,29 @@ def name_variants(table: pd.DataFrame) -> pd.DataFrame:
     rows = [[None if pd.isna(value) else value for value in row] for row in table[VARIANT].to_numpy()]
     both = table["step"].nunique() > 1
     named = [_stepped(_named(*schedule), step if both else None, rows) for *schedule, step, rows in rows]
-    in_order = sorted(set(named), key=lambda variant: (KINDS.index(variant.kind), *variant[1:3]))
+    in_order = sorted(set(named), key=lambda variant: (KINDS.index(variant.kind), *variant[1:]))
     variants = pd.CategoricalDtype([variant.name for variant in in_order], ordered=True)
     kinds = pd.CategoricalDtype(list(dict.fromkeys(variant.kind for variant in in_order)), ordered=True)
     return table.assign(
         variant=pd.Series([variant.name for variant in named], index=table.index, dtype=variants),
         kind=pd.Series([variant.kind for variant in named], index=table.index, dtype=kinds),
-        budget_bytes=pd.Series([variant.budget_bytes for variant in named], index=table.index, dtype="Int64"),
     )
+
+
+def budget_bytes_of(schedule: str | None, chain: Chain) -> int | None:
+    """The budget of a schedule's step of `chain`; None if it has none."""
+    if pd.isna(schedule):
+        return None
+    _, arguments = _call(parse_schedule(schedule).__name__)
+    given = [arguments.get(name) for name in BUDGETS]
+    return None if given == [None, None] else budget(*given).on(chain)
+
+
+def with_budget(schedule: str, budget_bytes: int) -> str:
+    """The same schedule with this budget in place of its own."""
+    factory, arguments = _call(schedule)
+    others = {name: value for name, value in arguments.items() if name not in BUDGETS}
+    return FACTORIES[factory](budget_bytes=budget_bytes, **others).__name__
 
 
 def name_budget(nbytes: int) -> str:
@@ -91,9 +109,16 @@ def _scheduled(text: str) -> _Variant:
         case {"slots": slots}:
             return _Variant(factory, slots, f"{factory}, {slots} {'slot' if slots == 1 else 'slots'}")
         case {"budget_bytes": budget_bytes}:
-            kind = f"{factory} {arguments['heuristic']}" if factory == "evicting" else factory
-            return _Variant(kind, budget_bytes, f"{kind}, {name_budget(budget_bytes)}", budget_bytes)
+            kind = _kind(factory, arguments)
+            return _Variant(kind, budget_bytes, f"{kind}, {name_budget(budget_bytes)}")
+        case {"budget_of": budget_of}:
+            kind = _kind(factory, arguments)
+            return _Variant(kind, 0, f"{kind}, bytes of {budget_of}")
     return _Variant("store-all", 0, "store-all, scheduled") if factory == "store_all" else _Variant(factory, 0, factory)
+
+
+def _kind(factory: str, arguments: dict[str, Any]) -> str:
+    return f"{factory} {arguments['heuristic']}" if factory == "evicting" else factory
 
 
 def _call(text: str) -> tuple[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from harness import comparison
 from networks import dry_run
 from networks.layer_lists import parse_layers
 from networks.schedules import evicting as evicting_of
-from networks.schedules import revolve_forward_steps
+from networks.schedules import revolve_forward_steps, sqrt
 
 UNEQUAL = "5,40,8,24,8,32,3"
 DEEP = "64x20,10"
@@ -123,6 +123,15 @@ def test_of_equals_the_one_that_was_measured_wins():
     assert best["kind"].tolist() == ["optimal", "evicting lru"]
     assert best["forward_work_ratio"].tolist() == [1, 1]
     assert best["memray_peak_bytes"].isna().tolist() == [False, True]
+
+
+def test_a_budget_that_follows_from_another_schedule_is_one_of_those_compared():
+    """The bytes that sqrt takes: of the kinds with a budget only the derived one was measured with it."""
+    texts = ["optimal(budget_of='sqrt()')", "greedy(budget_of='store_all()*0.9')", "sqrt()"]
+    best = comparison.within_budgets(memory_table(grid([DEEP], frequencies=(), schedules=texts)))
+    assert set(best["budget_bytes"]) == {dry_run(parse_layers(DEEP), batch=4096, schedule=sqrt()).peak_bytes}
+    measured = best.set_index("kind")["memray_peak_bytes"].notna()
+    assert measured.to_dict() == {"optimal": True, "sqrt": True, "greedy": False}
 
 
 def test_a_kind_that_cannot_meet_a_budget_is_not_there():

@@ -1,7 +1,9 @@
 """Every figure draws from tables such as the harness writes, shows their numbers, and no text lies on another."""
 
 from itertools import combinations
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -14,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from tables import framework_tables, grid, memory_table, schedule_cells, time_table, timeline_table, training_table
 
+from harness.drawing import save
 from harness.experiment import FIGURE_NEEDS
 from harness.plots import FIGURES, draw
 
@@ -157,8 +160,67 @@ def test_failed_cells_are_left_out_and_counted(tables: Tables):
     memory.loc[memory["depth"] == 64, "status"] = "failed"
     memory.loc[memory["depth"] == 64, "memray_peak_bytes"] = 10**12
     figure = FIGURES["peak_by_depth"]({"memory": memory})
-    assert "Not shown: 6 failed cells." in words(figure)
+    assert "Not shown: 6 cells (6 failed)." in words(figure)
     assert max(y for line in figure.axes[0].lines for y in line.get_ydata()) < 1000
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_says_how_many_cells_it_lacks_and_why(name: str, tables_of):
+    """Three cells of the first configuration that has as many: one failed, one out of time and one never started."""
+    given = {need: tables_of(name)[need].copy() for need in FIGURE_NEEDS[name]}
+    ids = given[FIGURE_NEEDS[name][0]].query("network != 'Network'")["cell_id"].unique()[-3:]
+    for table in given.values():
+        for cell, status in zip(ids, ("failed", "timeout", "skipped_too_large"), strict=False):
+            table.loc[table["cell_id"] == cell, "status"] = status
+    told = ["1 failed", "1 timeout", "1 skipped_too_large"][: len(ids)]
+    assert f"Not shown: {len(ids)} cells ({', '.join(told)})." in words(FIGURES[name](given))
+
+
+@pytest.mark.parametrize("name", ["saving_heatmap", "tradeoff", "time_ratio", "pareto_work", "training_curves"])
+def test_cells_without_the_store_all_they_are_compared_with_are_counted(name: str, tables_of):
+    given = {need: tables_of(name)[need].copy() for need in FIGURE_NEEDS[name]}
+    (first, *_), others = given[FIGURE_NEEDS[name][0]]["layers"].unique(), 0
+    for table in given.values():
+        table.loc[(table["layers"] == first) & (table["network"] == "Network"), "status"] = "failed"
+        others = table.query("layers == @first and network != 'Network'")["cell_id"].nunique()
+        failed = table.query("status == 'failed'")["cell_id"].nunique()
+    said = words(FIGURES[name](given))
+    assert f"Not shown: {failed + others} cells ({failed} failed, {others} with nothing to compare with)." in said
+
+
+def test_variants_without_their_frameworks_plain_step_are_counted():
+    memory = framework_tables()["peers_memory"]
+    memory.loc[memory["variant"] == "store-all", "status"] = "timeout"
+    plain = (memory["framework"] == "torch") & (memory["variant"] == "store-all")
+    memory.loc[~plain, "status"] = "ok"
+    said = words(FIGURES["peers_saving"]({"peers_memory": memory}))
+    assert "Not shown: 4 cells (2 timeout, 2 with nothing to compare with)." in said
+
+
+def test_losses_that_are_no_numbers_are_told(tables: Tables):
+    training = tables["training"].copy()
+    late = (training["layers"] == training["layers"].iloc[0]) & (training["seed"] == 1) & (training["epoch"] > 6)
+    training.loc[late, ["train_loss", "test_loss"]] = np.nan
+    of = f"of {training.loc[late, 'cell_id'].nunique()} of {training['cell_id'].nunique()} trainings"
+    told = f"Not drawn, and in no median: losses that are zero or no finite number, {of}."
+    assert told in words(FIGURES["training_curves"]({"training": training}))
+    assert "Not drawn" not in words(FIGURES["training_time"]({"training": training}))
+    assert "Not drawn" not in words(FIGURES["training_curves"](tables))
+
+
+def test_a_name_is_drawn_as_it_stands_without_control_characters(tmp_path: Path):
+    memory = framework_tables()["peers_memory"]
+    memory["variant"] = memory["variant"].replace("store-all", "a$^2$\x1b[31m")
+    resident = framework_tables()["resident"].merge(memory[["cell_id", "variant"]], on="cell_id", suffixes=("_", ""))
+    figure = FIGURES["peers_resident"]({"peers_memory": memory, "resident": resident})
+    save(figure, tmp_path / "figure.svg")
+    assert "torch a$^2$␛[31m" in words(figure)
+    ElementTree.parse(tmp_path / "figure.svg")
+
+
+def test_a_figure_that_lacks_nothing_says_nothing_of_it(tables: Tables):
+    for name in ("peak_by_depth", "tradeoff", "training_curves"):
+        assert "Not " not in words(FIGURES[name](tables))
 
 
 def test_what_varies_beside_the_axes_gets_a_panel_of_its_own():

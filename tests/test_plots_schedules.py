@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from tables import CHAINS, grid, memory_table, schedule_cells, time_table
 
+from harness.cell import Cell
 from harness.plots import FIGURES
 from harness.variants import SCHEDULE_KINDS, name_variants
 
@@ -137,3 +138,25 @@ def test_figures_of_budgets_and_depth_say_what_they_lack(tables):
         FIGURES["winners"]({name: table.query("schedule.isna()") for name, table in tables.items()})
     with pytest.raises(ValueError, match="no network of equal hidden layers"):
         FIGURES["growth"]({"memory": memory_table(grid(["64,32,16,10"], frequencies=(2,)))})
+
+
+def test_growth_names_the_kinds_that_no_cell_measured():
+    slots = {8: 3, 16: 4}
+    cells = [
+        cell
+        for depth, count in slots.items()
+        for cell in grid(
+            [f"64x{depth},10"],
+            frequencies=(),
+            schedules=[f"revolve(slots={count})", f"optimal(budget_of='revolve(slots={count})')"],
+        )
+    ]
+    assert "No point, because no cell did that step: sqrt at 8, 16 layers." in _caption(cells)
+    missed = [cell for cell in cells if not (cell.depth == 16 and cell.schedule and "optimal" in cell.schedule)]
+    assert "that step: sqrt at 8, 16 layers; optimal at 16 layers." in _caption(missed)
+    with_sqrt = [*cells, *(grid([f"64x{depth},10"], frequencies=(), schedules=["sqrt()"])[1] for depth in slots)]
+    assert "No point" not in _caption(with_sqrt)
+
+
+def _caption(cells: list[Cell]) -> str:
+    return " ".join(FIGURES["growth"]({"memory": memory_table(cells)}).get_supxlabel().split())

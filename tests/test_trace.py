@@ -222,10 +222,11 @@ def test_a_train_step_is_shown_beside_store_alls_train_step(tmp_path: Path):
         ("revolve", {"slots": 4}, "revolve(slots=4)"),
         ("evicting", {"budget_bytes": 9, "heuristic": "lru"}, "evicting(budget_bytes=9, heuristic='lru')"),
         ("evicting", {"budget_bytes": 9}, "evicting(budget_bytes=9, heuristic='dtr')"),
+        ("optimal", {"budget_of": "sqrt()*0.5"}, "optimal(budget_of='sqrt()*0.5')"),
     ],
 )
 def test_options_go_to_the_schedule_they_belong_to(name: str, options: dict[str, object], made: str):
-    none = dict.fromkeys(["slots", "checkpoint_frequency", "recompute", "budget_bytes", "heuristic"])
+    none = dict.fromkeys(["slots", "checkpoint_frequency", "recompute", "budget_bytes", "budget_of", "heuristic"])
     assert make_schedule(name, **none | options).__name__ == made
 
 
@@ -244,6 +245,12 @@ def test_options_go_to_the_schedule_they_belong_to(name: str, options: dict[str,
             ["--schedule", "greedy", "--budget", "3x"],
             "a size must be written like 24MiB, 1.5GB or 65536 (bytes), got '3x'",
         ),
+        (["--schedule", "greedy"], "--schedule greedy needs one of --budget and --budget-of"),
+        (
+            ["--schedule", "greedy", "--budget", 9, "--budget-of", "sqrt()"],
+            "--schedule greedy needs one of --budget and --budget-of",
+        ),
+        (["--schedule", "optimal", "--budget-of", "best()"], "budget_of='best()': schedule must be one of"),
         (["--schedule", "greedy", "--budget", 9], "--budget=9 is too small for greedy"),
         (["--layers", "8,,3"], "--layers '8,,3': '' is not a width such as 128 or a run such as 128x32"),
         (["--batch", 0], "--batch must be an integer of at least 1, got 0"),

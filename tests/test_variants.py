@@ -3,9 +3,11 @@
 import pandas as pd
 import pytest
 
-from harness.variants import SCHEDULE_KINDS, VARIANT, name_budget, name_variants
-from networks.schedules import FACTORIES
+from harness.variants import SCHEDULE_KINDS, VARIANT, budget_bytes_of, name_budget, name_variants, with_budget
+from networks.chain import Chain
+from networks.schedules import FACTORIES, store_all
 from networks.schedules.evicting import HEURISTICS
+from networks.schedules.replay import replay
 
 STORE_ALL = ("Network", None, None, None, "backward", None)
 
@@ -62,6 +64,8 @@ def test_where_every_step_is_a_train_step_it_goes_without_saying():
         ("evicting(budget_bytes=1500000)", "evicting dtr, 1.5 MB", "evicting dtr"),
         ("evicting(budget_bytes=1500000, heuristic='lru')", "evicting lru, 1.5 MB", "evicting lru"),
         ("optimal(budget_bytes=8000001)", "optimal, 8000001 B", "optimal"),
+        ("optimal(budget_of='revolve( slots=3 )')", "optimal, bytes of revolve(slots=3)", "optimal"),
+        ("evicting(budget_of='sqrt()*0.50')", "evicting dtr, bytes of sqrt()*0.5", "evicting dtr"),
     ],
 )
 def test_schedules_are_named_by_kind_and_number(text: str, variant: str, kind: str):
@@ -78,8 +82,18 @@ def test_schedules_come_in_the_order_of_kinds_and_numbers():
 
 
 def test_budgets_are_read_from_schedules_that_have_one():
-    named = name_variants(table(scheduled("greedy(budget_bytes=123)"), scheduled("revolve(slots=3)"), STORE_ALL))
-    assert named["budget_bytes"].tolist() == [123, pd.NA, pd.NA]
+    chain = Chain((8, 8, 8, 3), 40, 4)
+    assert budget_bytes_of("greedy(budget_bytes=123)", chain) == 123
+    half = replay(chain, store_all()(chain)).peak_bytes // 2
+    assert budget_bytes_of("evicting(budget_of='store_all()*0.5', heuristic='lru')", chain) == half
+    assert budget_bytes_of("revolve(slots=3)", chain) is budget_bytes_of(None, chain) is None
+
+
+def test_a_schedule_is_given_another_budget_and_keeps_the_rest():
+    assert with_budget("optimal(budget_of='sqrt()')", 5) == "optimal(budget_bytes=5)"
+    lru = "evicting(budget_bytes=5, heuristic='lru')"
+    assert with_budget("evicting(budget_bytes=9_000, heuristic='lru')", 5) == lru
+    assert with_budget("evicting(budget_of=\"periodic(3, recompute='each')*0.5\", heuristic='lru')", 5) == lru
 
 
 def test_every_schedule_of_the_registry_is_of_a_kind():

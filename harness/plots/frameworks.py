@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from harness.frameworks import CASE, named, resident_peaks, savings, step_times
+from harness.frameworks import CASE, has_plain, named, resident_peaks, savings, step_times
 from harness.plots.style import GREY, INK, MIB, facets, figure_from, key_above, log2, panels
 from harness.tables import ALLOCATORS
 
@@ -70,10 +70,10 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
     )
 
 
-@figure_from("peers_memory")
+@figure_from("peers_memory", comparable=has_plain)
 def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
     """For each variant with a frequency: the part of the plain step's peak that it saves, and what segments promise."""
-    table = savings(memory).dropna(subset=["checkpoint_frequency", "saved_share"])
+    table = savings(memory).dropna(subset="checkpoint_frequency")
     parts = facets(table, CASE, marks=["name"])
     figure, axes = _rows_of_points(parts, title="Saving promised and saving measured", sharex=True)
     for ax, (_, rows) in zip(axes, parts, strict=True):

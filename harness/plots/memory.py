@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from harness.analysis import RESIDUAL_BOUND_BYTES, dominant_kind, residual_bound, residuals, savings
+from harness.analysis import RESIDUAL_BOUND_BYTES, dominant_kind, has_store_all, residual_bound, residuals, savings
 from harness.plots.style import (
     GREY,
     INK,
@@ -59,10 +59,10 @@ def peak_by_depth(memory: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("memory")
+@figure_from("memory", comparable=has_store_all)
 def saving_heatmap(memory: pd.DataFrame) -> tuple[Figure, str]:
     """The part of store-all's measured peak that each variant saves at each depth."""
-    saved = savings(memory).query("variant != 'store-all'").dropna(subset="saved_share")
+    saved = savings(memory).query("variant != 'store-all'")
     parts = facets(saved, SETTING, marks=["depth", "variant"])
     height = 0.8 + 0.36 * saved["depth"].nunique()
     figure, axes = panels(len(parts), title="Peak memory saved against store-all", columns=1, height=height)
@@ -79,7 +79,7 @@ def saving_heatmap(memory: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("memory")
+@figure_from("memory", comparable=has_store_all)
 def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
     """Over batch and width: what could be saved and what each variant saves; beneath, what fills that peak."""
     memory = dominant_kind(savings(memory))

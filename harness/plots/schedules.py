@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from harness.analysis import COMPARED, pareto_front, savings, with_time_ratios, work_ratios
+from harness.analysis import COMPARED, has_store_all, pareto_front, savings, with_time_ratios, work_ratios
 from harness.comparison import GROWTH_DEPTHS, optimal_curve, within_budgets
 from harness.comparison import growth as grow
 from harness.comparison import winners as find_winners
@@ -51,7 +51,7 @@ WORSE = sns.color_palette("light:#a9c9e8_r", as_cmap=True)
 IN_THE_MIDDLE = {"ha": "center", "va": "center", "size": 8}
 
 
-@figure_from("memory")
+@figure_from("memory", comparable=has_store_all)
 def pareto_work(memory: pd.DataFrame) -> tuple[Figure, str]:
     """Peak against forward work, both over store-all's, a panel a network: every cell, and the optimal curve."""
     table = _peak_ratios(work_ratios(memory))
@@ -71,7 +71,7 @@ def pareto_work(memory: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("memory", "time")
+@figure_from("memory", "time", comparable=has_store_all)
 def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Peak against step time, both over store-all's, a panel a network, and the time that the work alone would take."""
     table = _with_fronts(_peak_ratios(with_time_ratios(work_ratios(memory), time)), ["time_ratio", "peak_ratio"])
@@ -176,11 +176,22 @@ def growth(memory: pd.DataFrame) -> tuple[Figure, str]:
         "Lines: by dry run. Points: the tracker's afters, memray's peak and the work of a cell that did this step. "
         "revolve has log2 L slots, rounded up, and optimal the bytes that revolve takes. Dotted: parameter deltas and "
         f"one backward step, which no schedule goes below. {constants(table, ['width', 'batch', 'dtype'])}"
+        f"{_without_a_point(table)}"
     )
 
 
+def _without_a_point(table: pd.DataFrame) -> str:
+    """Which kinds have a line alone at depths that the experiment has, as a caption's last sentence."""
+    depths = table.loc[table["kind"] == "optimal", "depth"]
+    alone = table[table["depth"].isin(depths) & table["measured"].isna()]
+    names = [
+        f"{kind} at {', '.join(map(str, rows['depth']))} layers" for kind, rows in alone.groupby("kind", observed=True)
+    ]
+    return f" No point, because no cell did that step: {'; '.join(names)}." if names else ""
+
+
 def _peak_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    table = savings(table).dropna(subset="saved_share")
+    table = savings(table)
     return table.assign(peak_ratio=(1 - table["saved_share"]).astype("float64"))
 
 

@@ -1,8 +1,11 @@
 """What all figures share: how one is built, its look, how a variant is shown, panels and scales."""
 
 import textwrap
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -14,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.scale import LogScale
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from harness.plain import visible
 from harness.variants import name_variants
 
 KIB = 2**10
@@ -60,19 +64,30 @@ LOOK = {
     "figure.titleweight": "bold",
     "legend.frameon": False,
     "legend.handlelength": 1.6,
+    "text.parse_math": False,  # a $ in a name is a $
 }
+
+
+@contextmanager
+def our_look(**settings: Any) -> Iterator[None]:
+    """Draw with matplotlib's own defaults and `LOOK`, and these settings, whatever the caller's files say."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(LOOK | settings)
+        yield
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A figure: called with all tables there are, it draws those it `needs`.
+    """A figure: called with all tables there are, it draws those it `needs`, and its caption says what it lacks.
 
     `build` takes their finished rows, each with its `variant` and `kind` unless the table has other frameworks' rows
-    too, and returns the figure and its caption.
+    too, and returns the figure and its caption. Where it compares, it takes those alone that are `comparable`.
     """
 
     build: Callable[..., tuple[Figure, str]]
     needs: tuple[str, ...]
+    comparable: Callable[[pd.DataFrame], pd.Series] | None
 
     @property
     def name(self) -> str:
@@ -89,24 +104,42 @@ class Recipe:
                 raise ValueError(f"figure {self.name} needs {need}.csv: add {need!r} to the experiment's measure")
             if not (tables[need]["status"] == "ok").any():
                 raise ValueError(f"figure {self.name} has nothing to show: no row of {need}.csv has status ok")
-        finished = [tables[need].query("status == 'ok'") for need in self.needs]
-        return [table if "framework" in table else name_variants(table) for table in finished]
+        drawn = [_shown(tables[need].query("status == 'ok'")) for need in self.needs]
+        if self.comparable:
+            drawn = [table[self.comparable(table)] for table in drawn]
+        return [table if "framework" in table else name_variants(table) for table in drawn]
 
     def __call__(self, tables: dict[str, pd.DataFrame]) -> Figure:
-        failed = len({cell for need in self.needs for cell in tables[need].query("status != 'ok'")["cell_id"]})
-        with mpl.rc_context(LOOK):
-            figure, caption = self.build(*self.rows(tables))
-            if failed:
-                caption += f" Not shown: {failed} failed {'cell' if failed == 1 else 'cells'}."
-            write_caption(figure, caption)
+        rows = self.rows(tables)
+        with our_look():
+            figure, caption = self.build(*rows)
+            write_caption(figure, " ".join([caption, *self._lacking(tables, rows)]))
             _label_outer_panels(figure)
             figure.draw_without_rendering()  # ticks are made at the first draw: let them have this look
         return figure
 
+    def _lacking(self, tables: dict[str, pd.DataFrame], rows: list[pd.DataFrame]) -> Iterator[str]:
+        """A sentence on the cells that are not drawn, by the reason why."""
+        reasons: dict[str, str] = {}
+        for need, drawn in zip(self.needs, rows, strict=True):
+            cells = tables[need].drop(drawn.index).drop_duplicates("cell_id").set_index("cell_id")["status"]
+            reasons |= cells.replace("ok", "with nothing to compare with").to_dict()
+        if reasons:
+            counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reasons.values()).items())
+            yield f"Not shown: {len(reasons)} {'cell' if len(reasons) == 1 else 'cells'} ({counts})."
 
-def figure_from(*needs: str) -> Callable[[Callable[..., tuple[Figure, str]]], Recipe]:
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without control characters in its texts, which an SVG file may not hold."""
+    texts = table.select_dtypes("str").columns
+    return table.assign(**{name: table[name].map(visible, na_action="ignore").astype("str") for name in texts})
+
+
+def figure_from(
+    *needs: str, comparable: Callable[[pd.DataFrame], pd.Series] | None = None
+) -> Callable[[Callable[..., tuple[Figure, str]]], Recipe]:
     """Make a Recipe of a function that takes these tables."""
-    return lambda build: Recipe(build, needs)
+    return lambda build: Recipe(build, needs, comparable)
 
 
 def panels(count: int, *, title: str, columns: int, height: float, **subplots: object) -> tuple[Figure, list[Axes]]:

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from harness.analysis import pareto_front, savings, time_ratios, with_time_ratios, work_ratios
+from harness.analysis import has_store_all, pareto_front, savings, time_ratios, with_time_ratios, work_ratios
 from harness.plots.ratios import ratio_keys, ratio_point, ratios_explained
 from harness.plots.style import (
     GREY,
@@ -24,7 +24,7 @@ from harness.plots.style import (
 from harness.variants import name_variants
 
 
-@figure_from("memory", "time")
+@figure_from("memory", "time", comparable=has_store_all)
 def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Step time over store-all's by checkpoint frequency, a panel a depth, with the ratio of the work."""
     ratios = with_time_ratios(work_ratios(memory), time).dropna(subset="checkpoint_frequency")
@@ -50,10 +50,10 @@ def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("memory", "time")
+@figure_from("memory", "time", comparable=has_store_all)
 def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Peak memory against step time, both over store-all's, and the variants that no other beats."""
-    table = with_time_ratios(savings(memory), time).dropna(subset="saved_share")
+    table = with_time_ratios(savings(memory), time)
     table = table.assign(peak_ratio=1 - table["saved_share"])
     parts = facets(table, ["depth", *SETTING], marks=["variant"])
     figure, axes = panels(len(parts), title="Memory against time", columns=3, height=2.1, sharex=True, sharey=True)
@@ -74,7 +74,7 @@ def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("training")
+@figure_from("training", comparable=has_store_all)
 def training_time(training: pd.DataFrame) -> tuple[Figure, str]:
     """Epoch time over store-all's, a panel a network, a line a variant."""
     ratios = time_ratios(training, seconds="epoch_seconds", pair_on=["seed", "epoch"])

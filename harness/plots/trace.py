@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.collections import LineCollection
@@ -15,12 +14,12 @@ from harness.plots.style import (
     GREY,
     INK,
     LEFT,
-    LOOK,
     MIB,
     ORANGE,
     PALE,
     WIDTH_INCHES,
     key_above,
+    our_look,
     write_caption,
 )
 from harness.sweeps import Sweep, sweeps
@@ -43,7 +42,7 @@ def draw_trace(trace: Trace, name: str, store_all: Trace) -> Figure:
         "run forward": {"color": BLUE, "linewidth": 1.4},
         "backward": {"color": ORANGE, "linewidth": 1.4},
     }
-    with mpl.rc_context(LOOK):
+    with our_look():
         figure = Figure(figsize=(WIDTH_INCHES, sum(HEIGHTS) + 0.9), layout="constrained")
         figure.suptitle(name, **LEFT)
         layers, live = figure.subplots(2, 1, sharex=True, height_ratios=HEIGHTS)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from harness.analysis import accuracy_summary
+from harness.analysis import accuracy_summary, has_store_all
 from harness.plots.style import (
     BLUE,
     GREY,
@@ -28,7 +28,7 @@ BAND = {"linewidth": 6, "alpha": 0.35}
 SPAN = {"linewidth": 0, "alpha": 0.12}
 
 
-@figure_from("training")
+@figure_from("training", comparable=has_store_all)
 def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
     """Loss and accuracy by epoch, medians over seeds: store-all as a broad line, the others as thin ones on it.
 

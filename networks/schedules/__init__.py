@@ -3,8 +3,6 @@
 A factory makes a schedule, as in `revolve(slots=4)`. A factory's module imports the types from `signature`.
 """
 
-from collections.abc import Callable
-
 from networks.schedules.adapter import from_checkpoint_schedules
 from networks.schedules.evicting import evicting
 from networks.schedules.greedy import greedy
@@ -12,13 +10,14 @@ from networks.schedules.optimal import optimal
 from networks.schedules.periodic import periodic
 from networks.schedules.revolve import revolve, revolve_forward_steps
 from networks.schedules.signature import Keep, Schedule
+from networks.schedules.spec import FACTORIES
 from networks.schedules.sqrt import sqrt
 from networks.schedules.store_all import store_all
 
-FACTORIES: dict[str, Callable[..., Schedule]] = {
-    factory.__name__: factory for factory in (store_all, periodic, sqrt, greedy, revolve, evicting, optimal)
-}
-"""The registry: every factory that makes a schedule from numbers, by name."""
+REGISTERED = (store_all, periodic, sqrt, greedy, revolve, evicting, optimal)
+"""What has a name in experiments and on the command line, in the order in which it is shown."""
+
+FACTORIES.update((factory.__name__, factory) for factory in REGISTERED)
 
 __all__ = [
     "FACTORIES",

@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from networks.chain import Chain
-from networks.layer_lists import check_count
+from networks.schedules.budget import budget
 from networks.schedules.replay import replay
 from networks.schedules.signature import Keep, Schedule
 from networks.wording import one_of
@@ -34,19 +34,21 @@ HEURISTICS: dict[str, Heuristic] = {
 Of equals the lowest position is evicted."""
 
 
-def evicting(*, budget_bytes: int, heuristic: str = "dtr") -> Schedule:
-    """Hold whatever fits into `budget_bytes`, and evict by `heuristic`: `"dtr"`, `"lru"` or `"largest"`.
+def evicting(*, budget_bytes: int | None = None, budget_of: str | None = None, heuristic: str = "dtr") -> Schedule:
+    """Hold whatever fits into a budget, and evict by `heuristic`: `"dtr"`, `"lru"` or `"largest"`.
 
-    The budget bounds the peak of the whole training step as a dry run predicts it: afters, deltas, parameter deltas,
-    outputs and workspace. Evictions look no further ahead than the next recomputation and may lead into a corner:
-    binding the schedule to a chain replays the step, and raises ValueError where its peak passes the budget.
+    It is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. It bounds the peak of the whole
+    training step as a dry run predicts it: afters, deltas, parameter deltas, outputs and workspace. Evictions look no
+    further ahead than the next recomputation and may lead into a corner: binding the schedule to a chain replays the
+    step, and raises ValueError where its peak passes the budget.
     """
-    budget_bytes = check_count("budget_bytes", budget_bytes)
+    limit = budget(budget_bytes, budget_of)
     if not isinstance(heuristic, str) or heuristic not in HEURISTICS:
         raise ValueError(f"heuristic must be {one_of(heuristic, HEURISTICS)}")
 
     @lru_cache(maxsize=4)
     def schedule(chain: Chain) -> Keep:
+        budget_bytes = limit.on(chain)
         keep = evict(chain, budget_bytes, HEURISTICS[heuristic])
         if replay(chain, keep).peak_bytes > budget_bytes:
             raise ValueError(
@@ -55,7 +57,7 @@ def evicting(*, budget_bytes: int, heuristic: str = "dtr") -> Schedule:
             )
         return keep
 
-    schedule.__name__ = f"evicting(budget_bytes={budget_bytes}, heuristic={heuristic!r})"
+    schedule.__name__ = f"evicting({limit}, heuristic={heuristic!r})"
     return schedule
 
 

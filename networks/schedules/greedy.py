@@ -11,21 +11,23 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from networks.chain import Chain
-from networks.layer_lists import check_count
+from networks.schedules.budget import budget
 from networks.schedules.signature import Keep, Schedule
 
 
-def greedy(*, budget_bytes: int) -> Schedule:
-    """Keep afters by the greedy walk with the b that costs the least work within `budget_bytes`.
+def greedy(*, budget_bytes: int | None = None, budget_of: str | None = None) -> Schedule:
+    """Keep afters by the greedy walk with the b that costs the least work within a budget.
 
-    The budget bounds the peak of the whole training step as a dry run predicts it: afters, deltas, parameter deltas,
-    outputs and workspace. A recomputed segment is kept until it is used. Binding the schedule to a chain raises
-    ValueError where no b meets the budget, and names the smallest budget that one meets.
+    It is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. It bounds the peak of the whole
+    training step as a dry run predicts it: afters, deltas, parameter deltas, outputs and workspace. A recomputed
+    segment is kept until it is used. Binding the schedule to a chain raises ValueError where no b meets the budget, and
+    names the smallest budget that one meets.
     """
-    budget_bytes = check_count("budget_bytes", budget_bytes)
+    limit = budget(budget_bytes, budget_of)
 
     @lru_cache(maxsize=4)
     def schedule(chain: Chain) -> Keep:
+        budget_bytes = limit.on(chain)
         plans = list(_plans(chain))
         fitting = [plan for plan in plans if plan[1] <= budget_bytes]
         if not fitting:
@@ -41,7 +43,7 @@ def greedy(*, budget_bytes: int) -> Schedule:
 
         return keep
 
-    schedule.__name__ = f"greedy(budget_bytes={budget_bytes})"
+    schedule.__name__ = f"greedy({limit})"
     return schedule
 
 

@@ -28,10 +28,10 @@ from functools import lru_cache
 import numpy as np
 
 from networks.chain import Chain
-from networks.layer_lists import check_count
 from networks.schedules._floating import FloatingLeastPeak, FloatingProgramme
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
+from networks.schedules.budget import budget
 from networks.schedules.candidates import periodics, revolves
 from networks.schedules.evicting import HEURISTICS, evict
 from networks.schedules.greedy import greedy
@@ -52,18 +52,19 @@ SLOTS = 1000, 4000
 Programme = FloatingProgramme | PersistentProgramme | FloatingLeastPeak | PersistentLeastPeak
 
 
-def optimal(*, budget_bytes: int) -> Schedule:
-    """Do the least forward work with a peak of at most `budget_bytes`, everything a step holds included.
+def optimal(*, budget_bytes: int | None = None, budget_of: str | None = None) -> Schedule:
+    """Do the least forward work with a peak within a budget, everything a step holds included.
 
-    Binding it to a chain raises ValueError where no schedule of the class fits, naming the smallest budget that does.
+    It is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. Binding the schedule to a
+    chain raises ValueError where no schedule of the class fits, and names the smallest budget that one meets.
     """
-    check_count("budget_bytes", budget_bytes)
+    limit = budget(budget_bytes, budget_of)
 
     @lru_cache(maxsize=4)  # every step of a training asks
     def schedule(chain: Chain) -> Keep:
-        return _solve(chain, budget_bytes)
+        return _solve(chain, limit.on(chain))
 
-    schedule.__name__ = f"optimal(budget_bytes={budget_bytes})"
+    schedule.__name__ = f"optimal({limit})"
     return schedule
 
 

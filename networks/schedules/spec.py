@@ -3,15 +3,19 @@
 import ast
 import inspect
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from networks.schedules import FACTORIES
 from networks.schedules.signature import Schedule
 from networks.wording import one_of, shown
 
 MOST_CHARACTERS = 200
 """Most that a text may have, because Python's parser runs out of stack or memory on a long one."""
+
+FACTORIES: dict[str, Callable[..., Schedule]] = {}
+"""Every factory that makes a schedule from numbers and text, by name; the package registers them once all are there,
+because some of them read schedules themselves."""
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,73 @@
+"""A budget in bytes: a number, or what a step by another schedule takes, times a factor.
+
+`budget_of="revolve(slots=3)"` is the peak of that schedule's step on the same chain. It is found by replay when the
+schedule is bound, so a schedule with such a budget is a function of its chain like any other, and the budget follows
+the network and the batch. `budget_of="store_all()*0.5"` is half of store-all's peak, rounded down to a whole byte.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from networks.chain import Chain
+from networks.layer_lists import check_count
+from networks.schedules.replay import replay
+from networks.schedules.signature import Schedule
+from networks.schedules.spec import parse_schedule
+
+_TIMES = re.compile(r"(?P<schedule>.*\S)\s*\*\s*(?P<factor>\d{1,9}(\.\d{1,9})?)\s*", re.DOTALL)
+"""A schedule and a decimal factor, whose digits are few enough to be exact."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Either `nbytes`, or the peak of the schedule `of` times the `factor`.
+
+    `str` gives the argument that makes it, such as `budget_bytes=4096` or `budget_of='sqrt()*0.5'`.
+    """
+
+    nbytes: int | None = None
+    of: Schedule | None = None
+    factor: str = "1"
+
+    def on(self, chain: Chain) -> int:
+        """The bytes that a step of `chain` may take.
+
+        The replay's peak is the dry run's, but for a batch in exactly two parts. There it may be more, as with any
+        budget: each part counts the sums of the parameter deltas whole, which only the parts between first and last
+        have to the end.
+        """
+        if self.of is None:
+            return self.nbytes
+        return int(replay(chain, self.of(chain)).peak_bytes * Fraction(self.factor))
+
+    def __str__(self) -> str:
+        if self.of is None:
+            return f"budget_bytes={self.nbytes}"
+        times = "" if self.factor == "1" else f"*{self.factor}"
+        return f"budget_of={self.of.__name__ + times!r}"
+
+
+def budget(budget_bytes: int | None, budget_of: str | None) -> Budget:
+    """The budget that one of these two arguments of a schedule says; the other is None.
+
+    Raises ValueError where both are given or neither, and where `budget_of` is not `SCHEDULE` or `SCHEDULE*FACTOR`.
+    """
+    if (budget_bytes is None) == (budget_of is None):
+        raise ValueError(
+            f"exactly one of budget_bytes and budget_of must be given, got {budget_bytes=} and {budget_of=}"
+        )
+    if budget_of is None:
+        return Budget(check_count("budget_bytes", budget_bytes))
+    if not isinstance(budget_of, str):
+        raise ValueError(f"budget_of must be text such as 'revolve(slots=3)' or 'sqrt()*0.5', got {budget_of!r}")
+    times = _TIMES.fullmatch(budget_of)
+    schedule, factor = times.group("schedule", "factor") if times else (budget_of, "1")
+    whole, _, part = factor.partition(".")
+    factor = f"{int(whole)}.{part}".rstrip("0").rstrip(".")
+    if factor == "0":
+        raise ValueError(f"budget_of={budget_of!r} is no bytes at all; the factor must be above 0")
+    try:
+        return Budget(of=parse_schedule(schedule), factor=factor)
+    except ValueError as error:
+        raise ValueError(f"budget_of={budget_of!r}: {error}; a factor may follow, as in 'sqrt()*0.5'") from None

@@ -1,0 +1,82 @@
+"""The Makefile: which folder its targets write to and read, and what they say before they replace results."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.provenance import ROOT
+
+MAKE = shutil.which("make")
+pytestmark = pytest.mark.skipif(MAKE is None, reason="make is not installed")
+
+INTERPRETER = """#!/bin/sh
+echo "$@"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The Makefile and the experiments, with environments in which Python only tells its arguments."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    (tmp_path / "requirements.lock").touch()
+    (tmp_path / "pyproject.toml").touch()
+    version = "{}.{}".format(*sys.version_info[:2])
+    for environment in (".venv", ".venv-peers"):
+        (tmp_path / environment / "bin").mkdir(parents=True)
+        (tmp_path / environment / "bin/python").write_text(INTERPRETER)
+        (tmp_path / environment / "bin/python").chmod(0o755)
+        (tmp_path / environment / f"ready-{version}").touch()
+    return tmp_path
+
+
+def make(project: Path, *arguments: str) -> list[str]:
+    """The lines that a target prints; those of Python are its arguments."""
+    command = [MAKE, "--silent", "--no-print-directory", f"PYTHON={sys.executable}", *arguments]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def publish(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name in ("environment.json", "memory.csv"):
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize(("target", "name"), [("experiments", "growth"), ("peers", "peers_compiled")])
+def test_results_that_will_be_replaced_are_named_before_anything_is_measured(project, target, name):
+    lines = make(project, target)
+    assert lines[0].startswith("-m harness run")
+    publish(project / "results" / name)
+    first, *others = make(project, target)
+    said = "The results in results/ are replaced, each once its experiment is complete; RESULTS=folder keeps them."
+    assert (first, sorted(others)) == (said, sorted(lines))
+
+
+@pytest.mark.parametrize("folder", ["results", "elsewhere/my results"])
+@pytest.mark.parametrize("target", ["experiments", "peers", "smoke"])
+def test_what_is_measured_goes_to_the_chosen_folder_and_is_drawn_there(project, target, folder):
+    lines = make(project, target, *([] if folder == "results" else [f"RESULTS={folder}"]))
+    runs = [line for line in lines if " run " in line]
+    assert runs
+    for line in runs:
+        assert f"--results {folder} " in line
+        name = Path(line.split()[-1]).stem
+        assert f"-m harness plot {folder}/{name}" in lines
+    assert (f"-m harness peers {folder}/peers" in lines) == (target == "peers")
+
+
+@pytest.mark.parametrize("folder", ["results", "my results"])
+@pytest.mark.parametrize("target", ["plots", "verify"])
+def test_what_is_drawn_and_verified_lies_in_the_chosen_folder(project, target, folder):
+    publish(project / folder / "growth")
+    publish(project / "others/growth")
+    command, rest = ("plot", "") if target == "plots" else ("verify", " --cells 8")
+    assert make(project, target, f"RESULTS={folder}") == [f"-m harness {command} {folder}/growth{rest}"]
+
+
+def test_help_names_the_folder(project):
+    assert any(line.startswith("  RESULTS=folder ") for line in make(project))
