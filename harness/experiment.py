@@ -149,6 +149,7 @@ class Experiment(StrictTable):
         Raises:
             ValueError: a line for each problem, naming the file, the key and the value.
         """
+        _require_plain_name(path)
         content = _read(path)
         try:
             experiment = cls.model_validate(_parse(path, content))
@@ -257,6 +258,15 @@ class Experiment(StrictTable):
     def settings(self, measure: str) -> dict[str, Any]:
         """Those of the measure's section; none where it has no section."""
         return getattr(self, measure).model_dump() if measure in SECTIONS else {}
+
+
+def _require_plain_name(path: Path) -> None:
+    """Results are kept in a folder of the file's name: it must not be one of the file system's own, nor hide itself."""
+    if path.stem.startswith(".") or not path.stem.isprintable():
+        raise ValueError(
+            f"{str(path)!r}: an experiment's file must be named like growth.toml, with no dot in front and all of it "
+            f"printable, got {path.name!r}; rename it"
+        )
 
 
 def _read(path: Path) -> bytes:

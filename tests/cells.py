@@ -21,6 +21,14 @@ FAILING_IN_ITS_STEP = (
 )
 """The command of a worker that fails once memray watches it, which leaves a capture."""
 
+ENVIRONMENT = {
+    "experiment": {"name": "tiny", "title": "Tiny", "sha256": "e5", "figures": []},
+    "code": {"sha256": "1a"},
+    "machine": {"python": "3.11.7", "blas": [{"num_threads": 1}]},
+    "variables": {"memory": {"PYTHONMALLOC": "malloc"}},
+}
+"""What an environment.json tells."""
+
 REPEATS = 2
 SECONDS = 0.25
 

@@ -84,10 +84,19 @@ def test_a_difference_is_named_with_its_kind_and_what_was_not_alike(results):
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (lambda folder: (folder / "memory.csv").unlink(), "{}: has no memory.csv"),
-        (lambda folder: (folder / "environment.json").unlink(), "{}/environment.json: cannot be read"),
-        (lambda folder: (folder / "environment.json").write_text("{}"), "{}/environment.json: does not tell code"),
-        (lambda folder: (folder / "memory.csv").write_text("a\n"), "{}/memory.csv: has no column cell_id"),
+        (
+            lambda folder: (folder / "memory.csv").unlink(),
+            "{}/memory.csv: is not what a run wrote: it cannot be read (No such file or directory)",
+        ),
+        (shutil.rmtree, "{}/environment.json: cannot be read (No such file or directory); run the experiment first"),
+        (
+            lambda folder: (folder / "environment.json").write_text("{}"),
+            "{}/environment.json: is not what a run wrote: ",
+        ),
+        (
+            lambda folder: (folder / "memory.csv").write_text("a\n"),
+            "{}/memory.csv: is not what a run wrote: its hash is not that in datapackage.json; put it back",
+        ),
     ],
 )
 def test_a_folder_that_cannot_be_verified_is_one_line(results, damage, line):
