@@ -176,7 +176,7 @@ def _own(path: Path, parse: Callable[[bytes], T]) -> T | None:
     """What a file tells that a run wrote; None where there is none. Raises ValueError for somebody else's."""
     try:
         return parse(read_regular(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         raise _foreign(path) from None
