@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -25,6 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from harness.arguments import path_given
 from harness.cell import Cell, Job
 from harness.compare import compare
 from harness.executors import Outcome
@@ -62,14 +63,18 @@ console = page()
 errors = page(stderr=True)
 
 ExperimentFile = Annotated[
-    Path, typer.Argument(metavar="EXPERIMENT.toml", help="An experiment, such as experiments/smoke.toml.")
+    Path,
+    typer.Argument(metavar="EXPERIMENT.toml", parser=path_given, help="An experiment, such as experiments/smoke.toml."),
+]
+ResultsFolder = Annotated[
+    Path, typer.Option("--results", metavar="FOLDER", parser=path_given, help="Where results are kept.")
 ]
 
 
 @app.command()
 def run(
     experiment: ExperimentFile,
-    results: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results are kept.")] = Path("results"),
+    results: ResultsFolder = Path("results"),
     jobs: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many cells to measure at once; times are taken alone.")
     ] = 1,
@@ -85,13 +90,17 @@ def run(
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Take up cells of other machines and code; a column tells them apart.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over another experiment's tables, and over files of yours.")
+    ] = False,
 ) -> None:
     """Measure an experiment and write its CSVs.
 
     They go to FOLDER/EXPERIMENT/. Interrupted at any moment, the same command goes on where it stopped. What is
     finished is measured again only if its configuration, the measured code or the machine has changed, and that is
     said; cells that failed are tried again. The CSVs are written when the grid is complete. Only one run at a time
-    writes to a folder.
+    writes to a folder. One that holds the results of an experiment of another title, or files that no run wrote where
+    tables belong, is left as it is.
 
     A cell over a limit is a row of status timeout or out_of_memory, and the others go on; one that is predicted not to
     fit the limit or the machine is skipped_too_large. Times of one network and batch are taken together, in one
@@ -113,7 +122,7 @@ def run(
         try:
             measure = partial(run_if_it_fits, limits=limits, force=force)
             store = Store(results / loaded.name)
-            with store.held(), _executor(loaded, measure, jobs=jobs, dask=dask) as execute:
+            with _held(store, loaded, replace=replace), _executor(loaded, measure, jobs=jobs, dask=dask) as execute:
                 current = Run(loaded, store, execute=execute, limits=limits, mixed=allow_mixed)
                 for reason, again in current.again.items():
                     _tell_again(reason, again)
@@ -134,7 +143,8 @@ def run(
 @app.command()
 def plot(
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="A folder that `run` wrote, such as results/smoke.")
+        Path,
+        typer.Argument(metavar="RESULTS", parser=path_given, help="A folder that `run` wrote, such as results/smoke."),
     ],
 ) -> None:
     """Draw an experiment's figures from its CSVs.
@@ -151,7 +161,7 @@ def plot(
 @app.command()
 def show(
     experiment: ExperimentFile,
-    results: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results are kept.")] = Path("results"),
+    results: ResultsFolder = Path("results"),
 ) -> None:
     """Show an experiment's cells, what each would cost, and what has become of those that were run.
 
@@ -174,13 +184,15 @@ def show(
 
 @app.command(name="list")
 def list_experiments(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where experiments are.")] = Path("experiments"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", parser=path_given, help="Where experiments are.")] = Path(
+        "experiments"
+    ),
 ) -> None:
     """List the experiments of a folder."""
     with _complaints():
         if not folder.is_dir():
             raise ValueError(f"{folder}: is not a folder")
-        experiments = [Experiment.load(path, bind=False) for path in sorted(folder.glob("*.toml"))]
+        experiments = [Experiment.load(path, bind=False) for path in sorted(folder.glob("[!.]*.toml"))]
         if not experiments:
             raise ValueError(f"{folder}: holds no experiment (*.toml)")
     table = Table("experiment", "title", "cells", "measures", box=box.SIMPLE_HEAD)
@@ -188,6 +200,18 @@ def list_experiments(
         cells = str(len(experiment.cells()))
         table.add_row(experiment.name, experiment.title, cells, ", ".join(experiment.measure))
     console.print(table)
+
+
+@contextmanager
+def _held(store: Store, experiment: Experiment, *, replace: bool) -> Iterator[None]:
+    """Hold the folder for an experiment that may write there: asked before it is touched and once it is held."""
+    cells: defaultdict[str, set[str]] = defaultdict(set)
+    for job in experiment.jobs():
+        cells[job.measure].update(cell.cell_id for cell in job.cells)
+    store.require_own(experiment.title, cells, replace=replace)
+    with store.held():
+        store.require_own(experiment.title, cells, replace=replace)
+        yield
 
 
 def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str | None) -> Limits:

@@ -11,8 +11,9 @@ from rich import box
 from rich.table import Table
 
 from harness import provenance
+from harness.arguments import path_given
 from harness.page import named, page
-from harness.recorded import cell_of, read_origin, read_tables
+from harness.recorded import cell_of, read_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +27,8 @@ SECONDS = {"time": "step_seconds", "peers_time": "step_seconds", "training": "ep
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Results to compare with, such as results/growth.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Results that are compared with them.")],
+    a: Annotated[Path, typer.Argument(metavar="A", parser=path_given, help="Results to compare with: results/growth.")],
+    b: Annotated[Path, typer.Argument(metavar="B", parser=path_given, help="Results that are compared with them.")],
     fail_if_memory_grows: Annotated[
         bool, typer.Option("--fail-if-memory-grows", help="Fail if the peak of any cell is larger in B.")
     ] = False,
@@ -50,8 +51,9 @@ def compare(
     """
     if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
         raise ValueError(f"--fail-if-slower must be a ratio above 0, such as 1.05, got {fail_if_slower}")
-    origins = [read_origin(folder) for folder in (a, b)]
-    compared = _compared(*(read_tables(folder) for folder in (a, b)))
+    results = [read_results(folder) for folder in (a, b)]
+    origins = [one.environment.origin for one in results]
+    compared = _compared(*(one.tables((*PEAKS, *SECONDS)) for one in results))
     failures = []
     if fail_if_memory_grows:
         failures += _failures(compared, PEAKS, _growth, option="--fail-if-memory-grows")

@@ -172,6 +172,7 @@ class Experiment(StrictTable):
         Raises:
             ValueError: a line for each problem, naming the file, the key and the value.
         """
+        _require_plain_name(path)
         content = read_bytes(path)
         try:
             experiment = cls.model_validate(parse(path, content))
@@ -300,6 +301,15 @@ def _problems(path: Path, problems: list[Any], describe: Callable[[Any], str]) -
     more = len(problems) - MOST_TOLD
     told = [*map(describe, problems[:MOST_TOLD]), *([f"and {more:,} more problems"] if more > 0 else [])]
     return ValueError("\n".join(f"{path}: {problem}" for problem in told))
+
+
+def _require_plain_name(path: Path) -> None:
+    """Results are kept in a folder of the file's name: it must not be one of the file system's own, nor hide itself."""
+    if path.stem.startswith(".") or not path.stem.isprintable():
+        raise ValueError(
+            f"{str(path)!r}: an experiment's file must be named like growth.toml, with no dot in front and all of it "
+            f"printable, got {path.name!r}; rename it"
+        )
 
 
 def _describe(error: dict[str, Any]) -> str:

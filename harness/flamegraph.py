@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from harness.arguments import path_given
 from harness.cell import Cell, Job
 from harness.executors import run_in_subprocess
 from harness.page import named, page
-from harness.recorded import cell_of
+from harness.recorded import PACKAGE, cell_of, read_results
 from harness.runner import RunAbortedError
+from harness.store import write_atomically
 
 
 def flamegraph(
@@ -20,34 +22,38 @@ def flamegraph(
         str, typer.Argument(metavar="CELL", help="The cell_id of a row of a memory.csv, or how it begins.")
     ],
     results: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where results are: one experiment's, or all.")
+        Path, typer.Option(metavar="FOLDER", parser=path_given, help="Where results are: one experiment's, or all.")
     ] = Path("results"),
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="The page to write; CELL.html else.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", parser=path_given, help="The page to write, .html; CELL.html else.")
+    ] = None,
 ) -> None:
     """Measure one cell again and write memray's flame graph of its peak, as an HTML page.
 
     It shows which call allocated what was live when the step's requested bytes were at their most.
     """
+    if output is not None and output.suffix != ".html":
+        raise ValueError(f"--output must end in .html, got {str(output)!r}")
     found = _find(cell, results)
     path = Path(f"{found.cell_id}.html") if output is None else output
     with tempfile.TemporaryDirectory() as folder:
-        capture = Path(folder) / "capture.bin"
+        capture, drawn = Path(folder) / "capture.bin", Path(folder) / "page.html"
         outcome = run_in_subprocess(Job(measure="capture", cells=(found,), settings={"path": str(capture)}))
         if outcome.rows is None:
             raise RunAbortedError(f"the cell cannot be measured: {outcome.error}")
         # By another process: to import memray costs what the other commands need not pay.
-        command = (sys.executable, "-m", "memray", "flamegraph", "--force", "--output", str(path), str(capture))
+        command = (sys.executable, "-m", "memray", "flamegraph", "--force", "--output", str(drawn), str(capture))
         done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RunAbortedError(f"memray flamegraph failed: {done.stderr.strip().rpartition(chr(10))[2]}")
+        if done.returncode:
+            raise RunAbortedError(f"memray flamegraph failed: {done.stderr.strip().rpartition(chr(10))[2]}")
+        write_atomically(path, drawn.read_bytes())
     page().print(f"{named(found)}\n  {path}")
 
 
 def _find(prefix: str, results: Path) -> Cell:
     """The one finished cell whose id begins with `prefix`."""
-    from harness.schemas import read_table  # imports pandas
-
-    tables = [read_table(path) for path in sorted({*results.glob("memory.csv"), *results.glob("*/memory.csv")})]
+    folders = sorted({path.parent for pattern in (PACKAGE, f"*/{PACKAGE}") for path in results.glob(pattern)})
+    tables = [table for folder in folders for table in read_results(folder).tables(("memory",)).values()]
     rows = {row["cell_id"]: row for table in tables for row in table.to_dict("records")}
     found = [cell_id for cell_id in rows if cell_id.startswith(prefix)]
     if len(found) != 1:

@@ -13,7 +13,7 @@ from harness.executors import ALLOCATORS, SETTINGS, Outcome, variables
 from harness.experiment import Experiment
 from harness.limits import NO_LIMITS, Limits
 from harness.rows import rows_of
-from harness.store import DamagedError, Record, Row, Store
+from harness.store import DamagedError, Record, Row, Store, unfit
 from harness.tables import PROVENANCE
 
 Execute = Callable[[Mapping[str, Job]], Iterator[tuple[str, Outcome]]]
@@ -72,6 +72,7 @@ class Run:
         self._published = {measure: store.published(measure) for measure in experiment.measure}
         self.again: defaultdict[str, list[Job]] = defaultdict(list)
         self._records = {name: record for name, job in self._jobs.items() if (record := self._earlier(job))}
+        self._set_unfit_aside()
 
     def _origin(self, job: Job, place: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return provenance.origin(place or self._place, code=self._code, variables=variables(job))
@@ -87,6 +88,14 @@ class Run:
             return record
         self.again[reason].append(job)
         return None
+
+    def _set_unfit_aside(self) -> None:
+        """Measure again what is whole, and breaks a rule of its table: no table could be published with it."""
+        for measure in self._experiment.measure:
+            rows = {name: record.rows for name, record in self._records.items() if self._jobs[name].measure == measure}
+            for name, problem in unfit(measure, rows):
+                self.again[f"{self._store.path(self._jobs[name])}: {problem}"].append(self._jobs[name])
+                del self._records[name]
 
     def _objection(self, job: Job, record: Record | None) -> str:
         """Why `job` has to be measured again; empty where `record` holds good, and where it was never measured."""

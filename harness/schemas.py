@@ -6,20 +6,21 @@ A damaged table is one line that names the file, the line in it and the column.
 import csv
 import io
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
 
-from harness.tables import Column, Table, table_of
+from harness.files import shown, text_of
+from harness.tables import Column, Table, table_of, within_64_bits
 
 DTYPES = {"string": "str", "integer": "Int64", "number": "float64"}
 """`Int64` and not int64: a failed cell leaves its counts empty."""
 
 _WRITTEN = {
     "string": (r".*", "one line"),
-    "integer": (r"-?\d+", "an integer"),
-    "number": (r"-?\d+(\.\d+)?(e[+-]?\d+)?|nan|-?inf", "a number"),
+    "integer": (r"-?[0-9]+", "an integer"),
+    "number": (r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?|nan|-?inf", "a number"),
 }
 
 Rule = tuple[str, str, Callable[[pd.DataFrame], pd.Series]]
@@ -97,36 +98,39 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read one of the harness's CSV files, validated and with the types of its columns.
+def parse_table(name: str, content: bytes, *, where: str) -> pd.DataFrame:
+    """The content of the CSV file of table `name`, validated and with the types of its columns.
 
     Counts and bytes are `Int64`, because a failed cell leaves them empty and store-all has no
     `checkpoint_frequency`; seconds, losses and accuracies are `float64`; the rest is text, however much a
     `cell_id` looks like a number. An empty field is missing.
 
     Raises:
-        ValueError: the file is no table of the harness, or is damaged: names the file, the line and the column.
+        ValueError: it is no such table, or is damaged: names the file, as `where` calls it, the line and the column.
+            Nothing else, whatever the content.
     """
-    return parse_table(path.stem, path.read_bytes(), where=str(path))
-
-
-def parse_table(name: str, content: bytes, *, where: str) -> pd.DataFrame:
-    """As `read_table`, from the content of the file of table `name`; `where` is what an error calls it."""
     table = table_of(name, content)
     written = _fields(table, content, where)
     for ok, rows in written.groupby(written["status"] == "ok"):
         _validate(rows, _written_schema(table, ok=ok), where)
-    dtypes = {column.name: DTYPES[column.type] for column in table.columns}
-    missing = {column.name: ["", "nan"] if column.type == "number" else [""] for column in table.columns}
-    typed = pd.read_csv(io.BytesIO(content), dtype=dtypes, keep_default_na=False, na_values=missing)
+    typed = pd.DataFrame({name: _typed(written[name], table.column(name)) for name in written})
     _validate(typed, _schema(table), where)
     return typed
+
+
+def _typed(fields: pd.Series, column: Column) -> pd.Series:
+    """The values of fields that are written as they must be."""
+    if column.type == "string":
+        return fields
+    convert = int if column.type == "integer" else float
+    values = [None if pd.isna(field) else convert(field) for field in fields]
+    return pd.Series(values, index=fields.index, dtype=DTYPES[column.type])
 
 
 def _fields(table: Table, content: bytes, where: str) -> pd.DataFrame:
     """The fields as they are written, missing where nothing is; all of the table's columns, and no line cut short."""
     try:
-        lines = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
+        lines = list(csv.reader(io.StringIO(text_of(content), newline=""), strict=True))
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{where}: is not a CSV table: {error}") from None
     header, *lines = lines or [[]]
@@ -147,8 +151,10 @@ def _written_schema(table: Table, *, ok: bool) -> pa.DataFrameSchema:
     columns = {}
     for column in table.columns:
         pattern, kind = _WRITTEN[column.type]
-        check = pa.Check(lambda fields, pattern=pattern: fields.str.fullmatch(pattern), error=f"must be {kind}")
-        columns[column.name] = pa.Column(checks=check, nullable=column.filled not in required)
+        checks = [pa.Check(lambda fields, pattern=pattern: fields.str.fullmatch(pattern), error=f"must be {kind}")]
+        if column.type == "integer":
+            checks.append(pa.Check(lambda fields: fields.map(_within_64_bits), error="must be an integer of 64 bits"))
+        columns[column.name] = pa.Column(checks=checks, nullable=column.filled not in required)
     return pa.DataFrameSchema(columns)
 
 
@@ -197,8 +203,16 @@ def _describe(rows: pd.DataFrame, schema: pa.DataFrameSchema, failure: pd.Series
     column = schema.checks[failure["check_number"]].name if of_rows else failure["column"]
     problem = "must not be empty" if failure["check"] == "not_nullable" else failure["check"]
     value = rows.at[failure["index"], column]
-    got = "" if pd.isna(value) else f", got {value!s}"
+    got = "" if pd.isna(value) else f", got {shown(value)}"
     return f"line {failure['index'] + 2}, column {column}: {problem}{got}"
+
+
+def _within_64_bits(field: Any) -> bool:
+    """Of an integer as it is written; what is none is not judged here."""
+    try:
+        return len(field) <= 20 and within_64_bits(int(field))
+    except ValueError:
+        return True
 
 
 def _more(count: int) -> str:

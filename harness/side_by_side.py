@@ -5,16 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.arguments import path_given
 from harness.page import aligned, page
+from harness.recorded import read_results
 from harness.tables import ALLOCATORS
 
 MIB = 2**20
 
 
 def peers_command(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="A folder that `make peers` wrote.")] = Path(
-        "results/peers"
-    ),
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", parser=path_given, help="A folder that `make peers` wrote.")
+    ] = Path("results/peers"),
 ) -> None:
     """Print what every framework's step needs in memory and time, a row a variant.
 
@@ -22,21 +24,21 @@ def peers_command(
     there and not requested. `blocks` are the live ones of an after's size at the peak.
     """
     from harness.frameworks import CASE, resident_peaks, savings, step_times
-    from harness.schemas import read_table
 
-    if not (results / "peers_memory.csv").is_file():
+    tables = read_results(results).tables(("peers_memory", "resident", "peers_time"))
+    if "peers_memory" not in tables:
         raise ValueError(f"{results}: holds no peers_memory.csv; run an experiment that measures peers_memory first")
-    memory = savings(read_table(results / "peers_memory.csv"))
+    memory = savings(tables["peers_memory"])
     # Resident peaks and times are measures of their own, which an experiment may leave out.
     columns = []
-    if (results / "resident.csv").is_file():
-        resident = read_table(results / "resident.csv")
+    if "resident" in tables:
+        resident = tables["resident"]
         peaks = resident_peaks(memory, resident[resident["status"] == "ok"])
         kept = peaks[peaks["allocator"] == ALLOCATORS[0]].set_index("cell_id")["kept_bytes"].astype("float64")
         peaks = peaks.pivot(index="cell_id", columns="allocator", values="resident_bytes")
         columns.append(peaks.reindex(columns=list(ALLOCATORS)).astype("float64").join(kept))
-    if (results / "peers_time.csv").is_file():
-        time = read_table(results / "peers_time.csv")
+    if "peers_time" in tables:
+        time = tables["peers_time"]
         columns.append(step_times(time[time["status"] == "ok"]).set_index("cell_id"))
     for (layers, batch), rows in memory.groupby(CASE, sort=False):
         measured = rows[rows["status"] == "ok"]

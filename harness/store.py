@@ -2,7 +2,7 @@
 
     results/<experiment>/
         memory.csv, timeline.csv, time.csv, training.csv    those that the experiment measures
-        datapackage.json                                     what their columns mean, for people and programs
+        datapackage.json                                     what their columns mean, and the hash of each table
         environment.json                                     where they come from; written last
         cells/<measure>-<name>.json                          finished jobs, and where each result comes from
         cells/<measure>-<name>.bin                           memray's capture of a step that failed
@@ -15,42 +15,22 @@ job comes back; one whose origin is not that of the run is replaced when the job
 import csv
 import fcntl
 import io
-import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from harness.cell import Job, digest
-from harness.limits import Limits
-from harness.tables import PROVENANCE, SCHEMA_VERSION, TABLES, data_package
+from harness.cell import Job
+from harness.files import format_json, read_regular
+from harness.recorded import ENVIRONMENT, PACKAGE, parse_environment
+from harness.records import DamagedError, Record, Row, format_record, parse_record
+from harness.tables import PROVENANCE, SCHEMA_VERSION, TABLES, data_package, listed_tables, sha256_of
 
-Row = Mapping[str, Any]
-
-
-class DamagedError(ValueError):
-    """A job's file is not what was written."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What is kept of a job.
-
-    Attributes:
-        rows: of its table.
-        log: what its worker printed.
-        limits: those that it was given.
-        origin: where the rows come from, as `provenance.origin` tells it.
-    """
-
-    rows: list[Row]
-    log: str
-    limits: Limits
-    origin: Mapping[str, Any]
+TEMPORARY = ".checkpointing-lab.{}.tmp"
+"""What a file is called while it is written; nobody else's is called so."""
 
 
 class Store:
@@ -86,7 +66,7 @@ class Store:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}, started {datetime.now():%Y-%m-%d %H:%M:%S}\n")
             file.flush()
-            for left in (*self.folder.glob("*.tmp"), *self._cells.glob("*.tmp")):
+            for left in (*self.folder.glob(TEMPORARY.format("*")), *self._cells.glob(TEMPORARY.format("*"))):
                 left.unlink()
             yield
 
@@ -99,34 +79,36 @@ class Store:
         return self.path(job).with_suffix(".bin")
 
     def load(self, job: Job) -> Record | None:
-        """What is kept of a job; None where nothing is. Raises DamagedError."""
+        """What is kept of a job; None where nothing is.
+
+        Raises:
+            DamagedError: its file is not what was kept of it; `save` replaces it.
+            ValueError: a folder is where its files belong, which nothing here replaces.
+        """
         path = self.path(job)
+        _require_no_folder(path, self.capture_path(job))
         try:
-            file = json.loads(path.read_bytes())
-            if file["digest"] == _seal(file["record"]):
-                return Record(**{**file["record"], "limits": Limits(**file["record"]["limits"])})
+            return parse_record(read_regular(path), job)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError):
-            pass
-        raise DamagedError(f"{path}: is damaged, or of another version")
+        except ValueError as error:
+            raise DamagedError(f"{path}: is damaged, or of another version: {error}") from None
 
     def published(self, measure: str) -> frozenset[str]:
         """The ids of the cells in the table of a measure; none where there is no table."""
         try:
-            lines = (self.folder / f"{measure}.csv").read_text(errors="replace").splitlines()
-        except OSError:
+            lines = read_regular(self.folder / f"{measure}.csv").decode(errors="replace").splitlines()
+        except (OSError, ValueError):
             return frozenset()
         return frozenset(line.partition(",")[0] for line in lines[1:])
 
     def save(self, job: Job, record: Record, *, capture: bytes = b"") -> None:
         """Keep what is known of a job, in place of what was kept before."""
-        content = asdict(record)
         if capture:
             write_atomically(self.capture_path(job), capture)
         else:
             self.capture_path(job).unlink(missing_ok=True)
-        write_atomically(self.path(job), _json({"record": content, "digest": _seal(content)}))
+        write_atomically(self.path(job), format_record(record, job))
 
     def publish(self, tables: Mapping[str, Sequence[Row]], environment: Mapping[str, Any]) -> list[Path]:
         """Replace the folder's tables, datapackage.json and environment.json, and return their paths.
@@ -138,22 +120,93 @@ class Store:
         """
         from harness.schemas import parse_table  # imports pandas: seconds that the start of a run need not wait
 
-        contents = {measure: _csv(_columns(measure, rows), rows) for measure, rows in tables.items()}
+        contents = {measure: _csv(measure, rows) for measure, rows in tables.items()}
         for measure, content in contents.items():
             parse_table(measure, content, where=f"{measure}.csv as measured")
-        environment_path = self.folder / "environment.json"
-        environment_path.unlink(missing_ok=True)
-        for measure in TABLES.keys() - contents.keys():
+        package = format_json(data_package(self.folder.name, contents))
+        told = {"schema_version": SCHEMA_VERSION, "datapackage_hash": sha256_of(package), **environment}
+        (self.folder / ENVIRONMENT).unlink(missing_ok=True)
+        for measure in self._listed() - contents.keys():
             (self.folder / f"{measure}.csv").unlink(missing_ok=True)
-        described = data_package(self.folder.name, contents)
-        files = {
-            **{f"{measure}.csv": content for measure, content in contents.items()},
-            "datapackage.json": _json(described),
-            environment_path.name: _json({"schema_version": SCHEMA_VERSION, **environment}),
-        }
-        for name, content in files.items():
-            write_atomically(self.folder / name, content)
-        return [self.folder / name for name in files]
+        # The package comes before the tables, so that it lists each table of ours that a kill may leave.
+        write_atomically(self.folder / PACKAGE, package)
+        for measure, content in contents.items():
+            write_atomically(self.folder / f"{measure}.csv", content)
+        write_atomically(self.folder / ENVIRONMENT, format_json(told))
+        return [self.folder / name for name in (*(f"{measure}.csv" for measure in contents), PACKAGE, ENVIRONMENT)]
+
+    def _listed(self) -> frozenset[str]:
+        """The tables here that a run wrote: those that its datapackage.json lists."""
+        try:
+            return frozenset(_own(self.folder / PACKAGE, listed_tables) or ())
+        except ValueError:
+            return frozenset()
+
+    def require_own(self, title: str, cells: Mapping[str, Set[str]], *, replace: bool = False) -> None:
+        """Raise ValueError where the tables of an experiment would write over what is not its own.
+
+        Its own is what a run has published under this title, whatever the cells were. Under another title it is its own
+        as well if `cells`, the ids of those that each measure has, hold all that was published: nothing is lost then.
+        With `replace` all is written over, but for folders.
+        """
+        places = {measure: self.folder / f"{measure}.csv" for measure in cells}
+        package, environment = self.folder / PACKAGE, self.folder / ENVIRONMENT
+        _require_no_folder(*places.values(), package, environment)
+        if replace:
+            return
+        listed = _own(package, listed_tables) or {}
+        told = _own(environment, parse_environment)
+        for measure, path in places.items():
+            if path.exists() and measure not in listed:
+                raise _foreign(path)
+        if told is None or told.experiment.title == title:
+            return
+        lost = [f"{measure}.csv" for measure in listed if not self.published(measure) <= cells.get(measure, set())]
+        if lost:
+            raise ValueError(
+                f"{self.folder}: holds the results of another experiment, {told.experiment.title!r}, whose "
+                f"{', '.join(lost)} would be lost; choose another folder with --results, or use --replace"
+            )
+
+
+T = TypeVar("T")
+
+
+def _own(path: Path, parse: Callable[[bytes], T]) -> T | None:
+    """What a file tells that a run wrote; None where there is none. Raises ValueError for somebody else's."""
+    try:
+        return parse(read_regular(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        raise _foreign(path) from None
+
+
+def _foreign(path: Path) -> ValueError:
+    return ValueError(f"{path}: is not what a run wrote; move it away, or write over it with --replace")
+
+
+def unfit(measure: str, rows: Mapping[str, Sequence[Row]]) -> Iterator[tuple[str, str]]:
+    """Of jobs, by name, those whose rows break a rule of their table, and what it is: it could not be published."""
+    if not rows:
+        return
+    from harness.schemas import parse_table  # imports pandas
+
+    try:
+        parse_table(measure, _csv(measure, [row for part in rows.values() for row in part]), where="its rows")
+    except ValueError as error:
+        names = list(rows)
+        if len(names) == 1:
+            yield names[0], str(error)
+        else:
+            for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+                yield from unfit(measure, {name: rows[name] for name in half})
+
+
+def _require_no_folder(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir():
+            raise ValueError(f"{path}: is a folder where a file belongs; move it away")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -162,7 +215,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises OSError, with the file's name, and leaves nothing half-written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(TEMPORARY.format(path.name))
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -179,22 +232,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def _seal(record: Any) -> str:
-    return digest([SCHEMA_VERSION, record])
-
-
-def _columns(measure: str, rows: Sequence[Row]) -> tuple[str, ...]:
+def _csv(measure: str, rows: Sequence[Row]) -> bytes:
     table = TABLES[measure]
-    return table.mixed().names if any(PROVENANCE.name in row for row in rows) else table.names
-
-
-def _csv(columns: tuple[str, ...], rows: Iterable[Row]) -> bytes:
+    columns = table.mixed().names if any(PROVENANCE.name in row for row in rows) else table.names
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
-
-
-def _json(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

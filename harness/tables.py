@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from harness.files import parse_json, shown
 from harness.peers import FRAMEWORKS, OWN
 
 SCHEMA_VERSION = 2
@@ -51,6 +52,9 @@ class Table:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
 
     def mixed(self) -> "Table":
         """The same table, whose rows were allowed to come from different machines or versions of the code."""
@@ -244,6 +248,35 @@ def table_of(name: str, content: bytes) -> Table:
     return TABLES[name].mixed() if header.endswith(f",{PROVENANCE.name}".encode()) else TABLES[name]
 
 
+def within_64_bits(value: int) -> bool:
+    """Whether every program can read an integer of a table."""
+    return -(2**63) <= value < 2**63
+
+
+def sha256_of(content: bytes) -> str:
+    """The hash of a file, as a data package tells it."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def listed_tables(content: bytes) -> dict[str, str]:
+    """The tables that the content of a `datapackage.json` describes, each with the hash of its file.
+
+    Raises:
+        ValueError: it is none that `data_package` makes; nothing else, whatever the content.
+    """
+    match parse_json(content):
+        case {"resources": [*resources]}:
+            return dict(_listed(resource) for resource in resources)
+    raise ValueError("lists no tables")
+
+
+def _listed(resource: Any) -> tuple[str, str]:
+    match resource:
+        case {"name": str(name), "path": str(path), "hash": str(told)} if name in TABLES and path == f"{name}.csv":
+            return name, told
+    raise ValueError(f"lists what is no table of the harness: {shown(resource)}")
+
+
 def data_package(title: str, contents: Mapping[str, bytes]) -> dict[str, Any]:
     """A Frictionless data package that describes tables, given as the contents of their CSV files by name."""
     return {
@@ -263,7 +296,7 @@ def _resource(table: Table, content: bytes) -> dict[str, Any]:
         "mediatype": "text/csv",
         "encoding": "utf-8",
         "bytes": len(content),
-        "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
+        "hash": sha256_of(content),
         "schema": {
             "$schema": "https://datapackage.org/profiles/2.0/tableschema.json",
             "fields": [_field(column) for column in table.columns],

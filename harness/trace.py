@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from harness.arguments import path_given
 from harness.page import page
 from harness.sizes import format_bytes, parse_bytes
 from harness.sweeps import Sweep, sweeps
@@ -137,7 +138,9 @@ def trace(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     step: Annotated[str, typer.Option(help=f"{' or '.join(STEPS)}.")] = "backward",
     micro_batch: Annotated[int | None, typer.Option(metavar="ROWS", help="Of a train_step: rows of a part.")] = None,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="The picture, .png or .svg.")] = Path("trace.png"),
+    output: Annotated[Path, typer.Option(metavar="FILE", parser=path_given, help="The picture, .png or .svg.")] = Path(
+        "trace.png"
+    ),
 ) -> None:
     """Print and draw what a schedule does in a training step.
 

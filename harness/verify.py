@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from harness import provenance
+from harness.arguments import path_given
 from harness.cell import Job
 from harness.executors import SETTINGS
 from harness.limits import NO_LIMITS
 from harness.page import named, page
 from harness.peers import OWN
 from harness.pool import Pool
-from harness.recorded import cell_of, read_origin, read_tables
+from harness.recorded import Results, cell_of, read_results
 from harness.room import available_bytes, run_if_it_fits
 from harness.rows import rows_of
 from harness.tables import KEY_COLUMNS, TABLES
@@ -27,7 +28,7 @@ EXACT = ("memory", "peers_memory")
 
 
 def verify(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="A folder that `run` wrote.")],
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", parser=path_given, help="A folder that `run` wrote.")],
     cells: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Measure N of the cells, always the same; else all.")
     ] = None,
@@ -43,8 +44,8 @@ def verify(
 
     Exit code: 0, or 1 if a cell differs, 2 for bad input.
     """
-    origin = read_origin(results)
-    finished = _finished(results)
+    published = read_results(results)
+    finished = _finished(published)
     frameworks = sorted({job.cells[0].framework for job, _ in finished} - {OWN})
     absent = [framework for framework in frameworks if not provenance.is_installed(framework)]
     here = [(job, row) for job, row in finished if job.cells[0].framework not in absent]
@@ -67,26 +68,29 @@ def verify(
     if absent:
         console.print(f"  {len(finished) - len(here)} cells left out: {', '.join(absent)} not installed")
     if unequal:
+        origin = published.environment.origin
         for line in provenance.differences(origin, _here(outcomes["environment"].rows, origin["variables"])):
             console.print(f"  not measured alike: {line}")
         raise typer.Exit(DIFFERENT)
 
 
-def _finished(results: Path) -> list[tuple[Job, dict[str, Any]]]:
+def _finished(results: Results) -> list[tuple[Job, dict[str, Any]]]:
     """What `EXACT` tables have of finished cells, each row behind the job that measures it again.
 
     They are in the order of their ids: those are hashes, so that the first ones are a sample of the whole grid.
     """
-    tables = {name: table for name, table in read_tables(results).items() if name in EXACT}
+    tables = results.tables(EXACT)
     if not tables:
-        raise ValueError(f"{results}: has no memory.csv or peers_memory.csv, and nothing else repeats to the byte")
+        raise ValueError(
+            f"{results.folder}: has no memory.csv or peers_memory.csv, and nothing else repeats to the byte"
+        )
     finished = [
         (Job(measure=name, cells=(cell_of(row),)), row)
         for name, table in tables.items()
         for row in table.query("status == 'ok'").to_dict("records")
     ]
     if not finished:
-        raise ValueError(f"{results}: has no memory cell of status ok")
+        raise ValueError(f"{results.folder}: has no memory cell of status ok")
     return sorted(finished, key=lambda pair: pair[1]["cell_id"])
 
 

@@ -1,10 +1,13 @@
 """Cells for the harness's tests, and what a worker would answer about them."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from harness.cell import Cell, Job
+from harness.files import format_json, parse_json
 from harness.rows import predict
+from harness.tables import data_package, sha256_of
 
 FAILING_IN_ITS_STEP = (
     sys.executable,
@@ -20,6 +23,14 @@ FAILING_IN_ITS_STEP = (
     "sys.exit(worker.main())",
 )
 """The command of a worker that fails once memray watches it, which leaves a capture."""
+
+ENVIRONMENT = {
+    "experiment": {"name": "tiny", "title": "Tiny", "sha256": "e5", "figures": []},
+    "code": {"sha256": "1a"},
+    "machine": {"python": "3.11.7", "blas": [{"num_threads": 1}]},
+    "variables": {"memory": {"PYTHONMALLOC": "malloc"}},
+}
+"""What an environment.json tells."""
 
 REPEATS = 2
 SECONDS = 0.25
@@ -55,6 +66,15 @@ def answer(job: Job) -> list[list[dict[str, Any]]]:
         [{"repeat": repeat, "position": repeat * len(job.cells) + place, **timed} for repeat in range(REPEATS)]
         for place in range(len(job.cells))
     ]
+
+
+def publish_as_they_are(folder: Path) -> None:
+    """Describe the tables of a folder anew, as if a run had written them."""
+    contents = {path.stem: path.read_bytes() for path in folder.glob("*.csv")}
+    package = format_json(data_package(folder.name, contents))
+    (folder / "datapackage.json").write_bytes(package)
+    environment = parse_json((folder / "environment.json").read_bytes())
+    (folder / "environment.json").write_bytes(format_json(environment | {"datapackage_hash": sha256_of(package)}))
 
 
 def memory_row(cell: Cell) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from cells import memory_row, store_all_cell
+from cells import ENVIRONMENT, memory_row, store_all_cell
 from typer.testing import CliRunner
 
 from harness import frameworks
@@ -13,8 +13,8 @@ from harness.cell import Job
 from harness.executors import ALLOCATORS, Outcome
 from harness.rows import rows_of
 from harness.schemas import parse_table
+from harness.store import Store
 from harness.store import _csv as csv_of
-from harness.tables import TABLES
 
 MIB = 2**20
 
@@ -74,32 +74,24 @@ def time_of(cell):
     )
 
 
-def content(measure, outcomes):
-    rows = [row for job, outcome in outcomes for row in rows_of(job, outcome)]
-    return csv_of(TABLES[measure].names, rows)
+def all_rows(outcomes):
+    return [row for job, outcome in outcomes for row in rows_of(job, outcome)]
 
 
 CELLS = (OURS, TRAIN_STEP, TORCH, CHECKPOINT, JAX, FAILED)
-FILES = {
-    "peers_memory": content(
-        "peers_memory", [(Job(measure="peers_memory", cells=(cell,)), memory_of(cell)) for cell in CELLS]
+ROWS = {
+    "peers_memory": all_rows((Job(measure="peers_memory", cells=(cell,)), memory_of(cell)) for cell in CELLS),
+    "resident": all_rows(
+        (Job(measure="resident", cells=(cell,), settings={"allocator": allocator}), resident_of(cell, allocator))
+        for cell in CELLS[:-1]
+        for allocator in ALLOCATORS
     ),
-    "resident": content(
-        "resident",
-        [
-            (Job(measure="resident", cells=(cell,), settings={"allocator": allocator}), resident_of(cell, allocator))
-            for cell in CELLS[:-1]
-            for allocator in ALLOCATORS
-        ],
-    ),
-    "peers_time": content(
-        "peers_time", [(Job(measure="peers_time", cells=(cell,)), time_of(cell)) for cell in CELLS[:-1]]
-    ),
+    "peers_time": all_rows((Job(measure="peers_time", cells=(cell,)), time_of(cell)) for cell in CELLS[:-1]),
 }
 
 
 def finished(name) -> pd.DataFrame:
-    table = parse_table(name, FILES[name], where=name)
+    table = parse_table(name, csv_of(name, ROWS[name]), where=name)
     return table[table["status"] == "ok"]
 
 
@@ -166,8 +158,7 @@ def test_a_step_is_held_against_the_products_of_its_own_repeat():
 
 
 def test_the_command_prints_a_row_a_variant_and_the_reason_of_one_that_failed(tmp_path):
-    for name, table in FILES.items():
-        (tmp_path / f"{name}.csv").write_bytes(table)
+    Store(tmp_path).publish(ROWS, ENVIRONMENT)
     result = CliRunner().invoke(app, ["peers", str(tmp_path)])
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
@@ -177,7 +168,7 @@ def test_the_command_prints_a_row_a_variant_and_the_reason_of_one_that_failed(tm
 
 
 def test_the_command_prints_peaks_where_nothing_else_was_measured(tmp_path):
-    (tmp_path / "peers_memory.csv").write_bytes(FILES["peers_memory"])
+    Store(tmp_path).publish({"peers_memory": ROWS["peers_memory"]}, ENVIRONMENT)
     result = CliRunner().invoke(app, ["peers", str(tmp_path)])
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
@@ -185,7 +176,8 @@ def test_the_command_prints_peaks_where_nothing_else_was_measured(tmp_path):
     assert "torch checkpoint, n = 4 6.0 40% 22% 26 8" in lines
 
 
-def test_the_command_says_what_is_missing_where_nothing_was_measured(tmp_path):
+def test_the_command_says_what_is_missing_where_something_else_was_measured(tmp_path):
+    Store(tmp_path).publish({"resident": ROWS["resident"]}, ENVIRONMENT)
     result = CliRunner().invoke(app, ["peers", str(tmp_path)])
     assert result.exit_code == 2
     assert "peers_memory.csv" in result.output

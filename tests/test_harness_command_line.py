@@ -8,12 +8,17 @@ import sys
 import time
 
 import pytest
+from cells import ENVIRONMENT, answer, store_all_cell
 from typer.testing import CliRunner
 
 from harness.__main__ import app
+from harness.cell import Job
+from harness.executors import Outcome
 from harness.limits import SECONDS
 from harness.provenance import ROOT
+from harness.rows import rows_of
 from harness.runner import UNRECORDED
+from harness.store import Store
 
 TEXT = """
 title = "Tiny"
@@ -66,7 +71,10 @@ def test_help_tells_what_a_command_does_and_takes(command):
         (["run", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
         (["show", "."], ".: cannot be read: Is a directory"),
         (["show", "LICENSE"], "LICENSE: is not TOML: "),
-        (["plot", "nowhere"], "nowhere/environment.json: cannot be read; run the experiment first"),
+        (
+            ["plot", "nowhere"],
+            "nowhere/environment.json: cannot be read (No such file or directory); run the experiment first",
+        ),
         (["list", "nope"], "nope: is not a folder"),
         (["list", "harness"], "harness: holds no experiment (*.toml)"),
     ],
@@ -85,17 +93,6 @@ def test_a_results_folder_that_is_a_file_is_one_line(experiment):
     assert result.exit_code == 2
     said = f"{experiment}/tiny: cannot be written: Not a directory; choose another folder with --results\n"
     assert result.stderr == said
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"experiment": {}}'])
-def test_a_damaged_environment_is_one_line(tmp_path, content):
-    (tmp_path / "environment.json").write_text(content)
-    result = invoke("plot", tmp_path)
-    assert result.exit_code == 2
-    assert (
-        result.stderr
-        == f"{tmp_path}/environment.json: does not name the experiment's figures; run the experiment again\n"
-    )
 
 
 def test_show_predicts_every_cell_and_measures_none(experiment, monkeypatch):
@@ -194,6 +191,68 @@ def test_a_folder_that_is_a_file_is_one_line_and_exit_code_2(experiment):
     result = invoke("show", experiment, "--results", experiment)
     assert result.exit_code == 2
     assert "Not a directory" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["...toml", "..toml", ".toml"])
+def test_a_name_that_leads_out_of_the_folder_writes_and_removes_nothing(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_text(TEXT)
+    (tmp_path / "results" / "deep").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "results"):
+        for mine in ("time.csv", "thesis.tmp"):
+            (folder / mine).write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    result = invoke("run", tmp_path / "in" / name, "--results", tmp_path / "results" / "deep")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_list_reads_over_hidden_files(experiment):
+    (experiment.parent / ".#tiny.toml").write_text("an editor's")
+    assert invoke("list", experiment.parent).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", ""],
+        ["run", "{}", "--results", ""],
+        ["show", "{}", "--results", ""],
+        ["plot", ""],
+        ["list", ""],
+        ["compare", "", "results/growth"],
+        ["compare", "results/growth", ""],
+        ["verify", ""],
+        ["peers", ""],
+        ["flamegraph", "0", "--results", ""],
+        ["flamegraph", "0", "--output", ""],
+        ["trace", "--layers", "8,4,3", "--batch", "5", "--output", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_not_the_folder_that_one_is_in(experiment, monkeypatch, arguments):
+    monkeypatch.chdir(experiment.parent)
+    result = invoke(*(argument.format(experiment) for argument in arguments))
+    assert result.exit_code == 2
+    assert result.stderr.endswith(": must not be empty; name a file or folder, such as . for this one\n")
+    assert list(experiment.parent.iterdir()) == [experiment]
+
+
+def test_a_folder_of_another_experiment_is_left_as_it_is_unless_it_is_to_be_replaced(experiment, tmp_path):
+    folder = tmp_path / "results" / "tiny"
+    job = Job(measure="memory", cells=(store_all_cell("64,32,10", batch=9),))
+    told = ENVIRONMENT["experiment"] | {"title": "Another"}
+    Store(folder).publish({"memory": rows_of(job, Outcome(answer(job)))}, ENVIRONMENT | {"experiment": told})
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    result = invoke("run", experiment, "--results", tmp_path / "results")
+    said = (
+        f"{folder}: holds the results of another experiment, 'Another', whose memory.csv would be lost; choose another "
+        "folder with --results, or use --replace\n"
+    )
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", said)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    result = invoke("run", experiment, "--results", tmp_path / "results", "--replace")
+    assert (result.exit_code, f"{CELLS} cells, 0 failed" in result.stdout) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["--memory-limit", "limits.memory_limit"])

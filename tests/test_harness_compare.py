@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cells import answer, memory_row, store_all_cell
+from cells import ENVIRONMENT, answer, memory_row, store_all_cell
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -23,15 +23,17 @@ from harness.store import Store
 
 STORE_ALL = store_all_cell("64,128x3,10", batch=64)
 CELLS = [STORE_ALL, *(replace(STORE_ALL, seed=seed) for seed in (1, 2))]
-ENVIRONMENT = {
-    "code": {"sha256": "1a"},
-    "machine": {"python": "3.11.7", "blas": [{"num_threads": 1}]},
-    "variables": {"memory": {"PYTHONMALLOC": "malloc"}},
-}
 
 
 def write(
-    folder: Path, *, grows: int = 0, slower: float = 1.0, cells=CELLS, killed=(), environment=ENVIRONMENT
+    folder: Path,
+    *,
+    grows: int = 0,
+    slower: float = 1.0,
+    cells=CELLS,
+    killed=(),
+    environment=ENVIRONMENT,
+    measures=("memory", "time"),
 ) -> Path:
     """Results in which the first cell takes `grows` bytes more, and all steps `slower` times as long."""
     memory = {cell: memory_row(cell) for cell in cells}
@@ -56,7 +58,7 @@ def write(
         ],
         "time": rows_of(Job(measure="time", cells=tuple(cells)), Outcome(times)),
     }
-    Store(folder).publish(rows, environment)
+    Store(folder).publish({measure: rows[measure] for measure in measures}, environment)
     return folder
 
 
@@ -149,7 +151,7 @@ def test_a_folder_without_results_is_one_line(a, tmp_path):
 
 
 def test_a_gate_needs_cells_to_compare(a, tmp_path):
-    (a / "time.csv").unlink()
+    write(a, measures=["memory"])
     result = compare(a, a, "--fail-if-slower", 1.05)
     line = (
         "--fail-if-slower has nothing to compare: no cell is finished in both folders' time or peers_time or training; "

@@ -266,6 +266,22 @@ def test_what_is_no_text_file_is_one_line(tmp_path, make):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["...toml", "..toml", ".toml", ".hidden.toml", "a\nb.toml", "a\x1b[31m.toml", "a\udcff.toml"]
+)
+def test_a_name_that_is_no_plain_file_name_is_refused_before_it_is_read(tmp_path, name):
+    with pytest.raises(ValueError, match=r"an experiment's file must be named like growth\.toml") as caught:
+        Experiment.load(tmp_path / name)
+    assert str(caught.value).isprintable()
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["growth.toml", "a b.toml", "größe.toml", "v1.2.toml", "-x.toml"])
+def test_a_plain_name_is_that_of_the_results(tmp_path, name):
+    (tmp_path / name).write_text(HEAD + GRID)
+    assert f"{Experiment.load(tmp_path / name).name}.toml" == name
+
+
 def test_the_grid_is_every_combination_once_store_all_beside_its_variants(tmp_path):
     grid = '[grid]\nlayers = ["4,3,3,2", "4,3x2,2"]\nbatch = [5, 6]\ncheckpoint_frequency = [1, 2, 1]\n'
     cells = load(tmp_path, HEAD + grid + 'recompute = ["each"]').cells()

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from cells import REPEATS, answer
@@ -234,8 +235,52 @@ def test_a_damaged_record_is_measured_again_and_said(start):
     first = next(start().execute())
     first.path.write_text("{}")
     run = start()
-    assert again(run) == {f"{first.path}: is damaged, or of another version": 1}
+    said = f"{first.path}: is damaged, or of another version: its seal is not that of this job and these rows"
+    assert again(run) == {said: 1}
     assert not any(one.resumed for one in run.execute())
+
+
+def test_records_that_were_swapped_or_copied_are_measured_again_and_the_tables_are_as_they_were(start, workers):
+    run = start()
+    a, b, c, *_ = [one.path for one in run.execute()]
+    undisturbed = [path.read_bytes() for path in run.publish()]
+    contents = a.read_bytes(), b.read_bytes()
+    a.write_bytes(contents[1])
+    b.write_bytes(contents[0])
+    c.write_bytes(contents[0])
+    workers.jobs.clear()
+    run = start()
+    assert [reason.partition(":")[0] for reason in again(run)] == [str(path) for path in (a, b, c)]
+    list(run.execute())
+    assert len(workers.jobs) == 3
+    assert [path.read_bytes() for path in run.publish()] == undisturbed
+
+
+def test_a_record_of_another_grid_is_measured_again(start):
+    other = start(TEXT.replace("batch = [5]", "batch = [6]"))
+    (foreign, *_) = [one.path for one in other.execute()]
+    run = start()
+    (own, *_) = [one.path for one in run.execute()]
+    own.write_bytes(foreign.read_bytes())
+    run = start()
+    assert sum(again(run).values()) == 1
+    list(run.execute())
+    assert {row["batch"] for row in table(run.publish(), "memory.csv")} == {"5"}
+
+
+def test_a_whole_record_that_breaks_a_rule_of_its_table_is_measured_again(start):
+    run = start()
+    first, *others = run.execute()
+    record = run._store.load(first.job)
+    (row,) = record.rows
+    broken = replace(record, rows=[row | {"residual_bytes": row["residual_bytes"] + 1}])
+    run._store.save(first.job, broken)
+    run = start()
+    ((reason, cells),) = again(run).items()
+    assert cells == 1
+    assert reason.startswith(f"{first.path}: its rows: line 2, column residual_bytes: must be memray_peak_bytes less ")
+    assert [one.resumed for one in run.execute()] == [True] * len(others) + [False]
+    run.publish()
 
 
 def test_a_cell_that_a_limit_ended_is_tried_again_when_that_is_raised(start, workers):
@@ -313,6 +358,14 @@ def test_the_environment_names_no_host_no_user_and_no_path(start):
     list(run.execute())
     environment = run.publish()[-1].read_text()
     loaded = json.loads(environment)
-    assert loaded.keys() == {"schema_version", "experiment", "code", "machine", "variables", "drawn_with"}
+    assert loaded.keys() == {
+        "schema_version",
+        "datapackage_hash",
+        "experiment",
+        "code",
+        "machine",
+        "variables",
+        "drawn_with",
+    }
     assert loaded["experiment"]["time"] == {"repeats": 15, "order_seed": 0}
     assert "/" not in environment

@@ -4,10 +4,11 @@ import csv
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cells import answer, store_all_cell
+from cells import ENVIRONMENT, answer, store_all_cell
 
 from harness import store as store_module
 from harness.cell import Job
@@ -16,11 +17,12 @@ from harness.limits import Limits
 from harness.provenance import ROOT
 from harness.rows import rows_of
 from harness.store import DamagedError, Record, Store, write_atomically
-from harness.tables import KEY_COLUMNS, SCHEMA_VERSION, TABLES
+from harness.tables import KEY_COLUMNS, SCHEMA_VERSION, TABLES, listed_tables, sha256_of
 
 JOBS = {
     measure: Job(measure=measure, cells=(store_all_cell("64,128x2,10", batch=5),)) for measure in ("memory", "time")
 }
+ORIGIN = {"code": "c", "machine": {}, "machine_id": "", "variables": {}}
 OK, TIMED = ([*rows_of(job, Outcome(answer(job)))] for job in JOBS.values())
 FAILED, UNTIMED = (rows_of(job, Outcome(None, "killed")) for job in JOBS.values())
 
@@ -52,7 +54,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def record(rows, **changes):
-    return Record(**{"rows": rows, "log": "trace", "limits": Limits(timeout=2.5), "origin": {"code": "c"}, **changes})
+    return Record(**{"rows": rows, "log": "trace", "limits": Limits(timeout=2.5), "origin": ORIGIN, **changes})
 
 
 def test_a_record_comes_back_as_it_was_kept(tmp_path):
@@ -81,7 +83,7 @@ def test_a_damaged_record_is_told_from_a_whole_one(tmp_path, damage):
     store.save(JOBS["memory"], record(OK))
     path = store.path(JOBS["memory"])
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DamagedError, match=f"^{path}: is damaged, or of another version$"):
+    with pytest.raises(DamagedError, match=f"^{path}: is damaged, or of another version: [^\n]+$"):
         store.load(JOBS["memory"])
 
 
@@ -94,10 +96,25 @@ def test_one_process_at_a_time_writes_to_a_folder(tmp_path):
         said = rf"^{tmp_path}: is being written by process {holder.pid} on \S+, started 20[-\d: ]+; wait"
         with pytest.raises(ValueError, match=said), Store(tmp_path).held():
             pass
-        (tmp_path / "cells" / "memory-0.json.tmp").write_bytes(b"half")
         holder.kill()
+
+
+def test_what_a_kill_left_half_written_is_removed_and_what_others_left_is_not(tmp_path):
+    (tmp_path / "cells").mkdir()
+    own = [tmp_path / ".checkpointing-lab.memory.csv.tmp", tmp_path / "cells" / ".checkpointing-lab.memory-0.json.tmp"]
+    foreign = [tmp_path / "memory.csv.tmp", tmp_path / "thesis.tmp", tmp_path / "cells" / "notes.tmp"]
+    for path in (*own, *foreign):
+        path.write_bytes(b"half")
     with Store(tmp_path).held():
-        assert [path.name for path in (tmp_path / "cells").iterdir()] == ["lock"]
+        assert not any(path.exists() for path in own)
+        assert all(path.exists() for path in foreign)
+
+
+def test_a_file_that_is_being_written_has_the_name_that_is_swept(tmp_path, monkeypatch):
+    names = []
+    monkeypatch.setattr(store_module.os, "fsync", lambda _: names.append([path.name for path in tmp_path.iterdir()]))
+    write_atomically(tmp_path / "memory.csv", b"whole")
+    assert names == [[".checkpointing-lab.memory.csv.tmp"], ["memory.csv"]]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line():
@@ -107,12 +124,13 @@ def test_a_folder_that_cannot_be_written_is_one_line():
 
 
 def test_a_table_has_all_its_columns_and_plain_line_ends(tmp_path):
-    memory, _, environment = Store(tmp_path).publish({"memory": OK}, {"code": "c"})
+    memory, package, environment = Store(tmp_path).publish({"memory": OK}, {"code": "c"})
     header, row, end = memory.read_bytes().decode().split("\n")
     assert tuple(header.split(",")) == TABLES["memory"].names
     assert row.startswith(f'{OK[0]["cell_id"]},Network,"64,128x2,10",3,128,5,float32,relu,,,,backward,,0,ok,3,')
     assert end == ""
-    assert json.loads(environment.read_text()) == {"schema_version": SCHEMA_VERSION, "code": "c"}
+    told = {"schema_version": SCHEMA_VERSION, "datapackage_hash": sha256_of(package.read_bytes()), "code": "c"}
+    assert json.loads(environment.read_text()) == told
 
 
 def test_a_failed_cell_is_a_row_with_what_is_known(tmp_path):
@@ -144,6 +162,76 @@ def test_publishing_replaces_the_whole_set(tmp_path):
     store.publish({"memory": FAILED}, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["datapackage.json", "environment.json", "memory.csv"]
     assert "killed" in (tmp_path / "memory.csv").read_text()
+
+
+def test_publishing_removes_no_table_that_no_run_wrote(tmp_path):
+    store = Store(tmp_path)
+    store.publish({"memory": OK}, {})
+    (tmp_path / "time.csv").write_text("mine")
+    store.publish({"memory": FAILED}, {})
+    assert (tmp_path / "time.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("call", range(9))
+def test_a_kill_leaves_no_table_that_is_not_known_as_ours(tmp_path, monkeypatch, call):
+    store = Store(tmp_path)
+    store.publish({"memory": OK}, {})
+    stop_at(monkeypatch, "fsync", call)
+    with suppress(OSError):
+        store.publish({"memory": OK, "time": TIMED}, {})
+    monkeypatch.undo()
+    listed = listed_tables((tmp_path / "datapackage.json").read_bytes())
+    assert {path.stem for path in tmp_path.glob("*.csv")} <= listed.keys()
+
+
+CELLS = {"memory": {OK[0]["cell_id"]}, "time": {TIMED[0]["cell_id"]}}
+
+
+@pytest.mark.parametrize(
+    ("title", "cells", "lost"),
+    [
+        ("Tiny", {"memory": {"another"}}, ""),
+        ("Edited", CELLS, ""),
+        ("Edited", CELLS | {"memory": CELLS["memory"] | {"more"}}, ""),
+        ("Another", {"memory": CELLS["memory"]}, "time.csv"),
+        ("Another", {"memory": {"another"}, "time": {"another"}}, "memory.csv, time.csv"),
+    ],
+)
+def test_another_experiments_results_are_written_over_only_where_that_is_asked_for(tmp_path, title, cells, lost):
+    store = Store(tmp_path)
+    store.publish({"memory": OK, "time": TIMED}, ENVIRONMENT)
+    store.require_own(title, cells, replace=True)
+    if not lost:
+        store.require_own(title, cells)
+        return
+    said = (
+        f"^{tmp_path}: holds the results of another experiment, 'Tiny', whose {lost} would be lost; .* use --replace$"
+    )
+    with pytest.raises(ValueError, match=said):
+        store.require_own(title, cells)
+
+
+def test_a_torn_set_is_written_over_by_whoever_runs_next(tmp_path):
+    store = Store(tmp_path)
+    *_, environment = store.publish({"memory": OK}, ENVIRONMENT)
+    environment.unlink()
+    store.require_own("Another", {"memory": {"another"}})
+
+
+@pytest.mark.parametrize("name", ["memory.csv", "datapackage.json", "environment.json"])
+@pytest.mark.parametrize("content", ["mine", '{"resources": [{"name": "mine"}]}'])
+def test_files_that_no_run_wrote_are_written_over_only_where_that_is_asked_for(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    store = Store(tmp_path)
+    with pytest.raises(
+        ValueError, match=f"^{tmp_path / name}: is not what a run wrote; move it away, or .* --replace$"
+    ):
+        store.require_own("Tiny", {"memory": set()})
+    store.require_own("Tiny", {"time": set()}, replace=True)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match=f"^{tmp_path / name}: is a folder where a file belongs; move it away$"):
+        store.require_own("Tiny", {"memory": set()}, replace=True)
 
 
 @pytest.mark.parametrize("call", range(8))

@@ -8,21 +8,29 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from cells import answer, store_all_cell
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.cell import Job
 from harness.executors import Outcome
 from harness.provenance import ROOT
+from harness.recorded import read_results
 from harness.rows import rows_of
-from harness.schemas import RULES, parse_table, read_table
+from harness.schemas import RULES, parse_table
 from harness.store import Store
+from harness.store import _csv as csv_of
 from harness.tables import KEY_COLUMNS, SCHEMA_VERSION, TABLES
 
 RESULTS = sorted(path.parent for path in ROOT.glob("results/*/environment.json"))
 UNITS = {"_bytes": "byte", "_seconds": "second", "_flops": "operation"}
 
 
+def job_of(depth: int, measure: str = "memory") -> Job:
+    return Job(measure=measure, cells=(store_all_cell(f"64,128x{depth},10", batch=5),))
+
+
 def published(folder: Path, measure: str = "memory", depths=(2, 3)) -> Path:
-    jobs = [Job(measure=measure, cells=(store_all_cell(f"64,128x{depth},10", batch=5),)) for depth in depths]
+    jobs = [job_of(depth, measure) for depth in depths]
     rows = [row for job in jobs for row in rows_of(job, Outcome(answer(job)))]
     return Store(folder).publish({measure: rows}, {})[0]
 
@@ -61,10 +69,9 @@ def test_the_committed_results_are_what_the_tables_say(folder):
     version = json.loads((folder / "environment.json").read_text())["schema_version"]
     if version != SCHEMA_VERSION:
         pytest.skip(f"measured under schema version {version}, this is {SCHEMA_VERSION}: measure it again")
-    tables = sorted(folder.glob("*.csv"))
-    assert tables
-    for path in tables:
-        assert len(read_table(path)) > 0
+    tables = read_results(folder).tables()
+    assert [f"{name}.csv" for name in sorted(tables)] == sorted(path.name for path in folder.glob("*.csv"))
+    assert all(len(table) > 0 for table in tables.values())
 
 
 def test_values_are_read_with_the_types_their_columns_promise(memory):
@@ -82,6 +89,14 @@ def test_values_are_read_with_the_types_their_columns_promise(memory):
 
 DAMAGES = [
     ({"batch": "1x6"}, "line 3, column batch: must be an integer, got 1x6"),
+    ({"batch": "1" * 5_000}, "line 3, column batch: must be an integer of 64 bits, got '1111"),
+    ({"batch": str(2**63)}, f"line 3, column batch: must be an integer of 64 bits, got {2**63}"),
+    ({"residual_bytes": str(-(2**63) - 1)}, "line 3, column residual_bytes: must be an integer of 64 bits, got -92"),
+    (
+        {"batch": "\N{ARABIC-INDIC DIGIT ONE}"},
+        "line 3, column batch: must be an integer, got \N{ARABIC-INDIC DIGIT ONE}",
+    ),
+    ({"layers": "8,4\n,3"}, "line 3, column layers: must be one line, got '8,4\\n,3'"),
     ({"batch": "0"}, "line 3, column batch: must be at least 1, got 0"),
     ({"dtype": "int8"}, "line 3, column dtype: must be one of float32, float64, got int8"),
     ({"hits": ""}, "line 3, column hits: must not be empty"),
@@ -148,13 +163,36 @@ def test_a_training_that_diverges_is_no_damage(memory):
     [
         (b"", "has no column cell_id (and 37 more); it is not of this version: run the experiment again"),
         (b"a,b\n1,2\n", "has no column cell_id (and 37 more); it is not of this version: run the experiment again"),
-        (b"\xff\xfe", "is not a CSV table: 'utf-8' codec can't decode"),
+        (b"\xff", "is not a CSV table: 'utf-8' codec can't decode"),
+        ("cell_id".encode("utf-16"), "is not a CSV table: it is UTF-16, and must be UTF-8"),
+        ("cell_id".encode("utf-16-le"), "is not a CSV table: it is UTF-16, and must be UTF-8"),
+        (b"\x00" * 9, "is not a CSV table: it is UTF-16"),
         (b'cell_id\n"a', "is not a CSV table: unexpected end of data"),
     ],
-    ids=["empty", "another table", "no text", "cut in a quotation"],
+    ids=["empty", "another table", "no text", "UTF-16", "UTF-16 without a mark", "zeros", "cut in a quotation"],
 )
 def test_a_file_that_is_no_table_says_so(data, line):
     assert complaint("memory", data).startswith(line)
+
+
+def test_a_byte_order_mark_is_read_over(memory):
+    data = content(memory)
+    assert parse_table("memory", b"\xef\xbb\xbf" + data, where="x").equals(parse_table("memory", data, where="x"))
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_whatever_a_file_holds_is_a_table_or_one_line(data):
+    rows = [row for depth in (2, 3) for row in rows_of(job_of(depth), Outcome(answer(job_of(depth))))]
+    whole = csv_of("memory", rows)
+    start = data.draw(st.integers(0, len(whole)))
+    piece = data.draw(st.binary(max_size=8) | st.sampled_from([b'"', b",", b"\n", b"\r", b"1e999", b"9" * 30, b"\0"]))
+    damaged = whole[:start] + piece + whole[start + data.draw(st.integers(0, 20)) :]
+    try:
+        parse_table("memory", damaged, where="x.csv")
+    except ValueError as error:
+        assert str(error).startswith("x.csv: ")  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
 
 
 def test_a_file_that_was_cut_short_names_the_line(tmp_path):

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cells import publish_as_they_are
 from typer.testing import CliRunner
 
 from harness import provenance
@@ -68,6 +69,7 @@ def test_a_difference_is_named_with_its_kind_and_what_was_not_alike(results):
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    publish_as_they_are(results)
     environment = results / "environment.json"
     environment.write_text(environment.read_text().replace('"python": "', '"python": "2.7, then '))
     result = invoke("verify", results)
@@ -84,10 +86,23 @@ def test_a_difference_is_named_with_its_kind_and_what_was_not_alike(results):
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (lambda folder: (folder / "memory.csv").unlink(), "{}: has no memory.csv"),
-        (lambda folder: (folder / "environment.json").unlink(), "{}/environment.json: cannot be read"),
-        (lambda folder: (folder / "environment.json").write_text("{}"), "{}/environment.json: does not tell code"),
-        (lambda folder: (folder / "memory.csv").write_text("a\n"), "{}/memory.csv: has no column cell_id"),
+        (
+            lambda folder: (folder / "memory.csv").unlink(),
+            "{}/memory.csv: is not what a run wrote: it cannot be read (No such file or directory)",
+        ),
+        (
+            lambda folder: [(folder / "memory.csv").write_text("a\n"), publish_as_they_are(folder)],
+            "{}/memory.csv: has no column cell_id",
+        ),
+        (shutil.rmtree, "{}/environment.json: cannot be read (No such file or directory); run the experiment first"),
+        (
+            lambda folder: (folder / "environment.json").write_text("{}"),
+            "{}/environment.json: is not what a run wrote: ",
+        ),
+        (
+            lambda folder: (folder / "memory.csv").write_text("a\n"),
+            "{}/memory.csv: is not what a run wrote: its hash is not that in datapackage.json; put it back",
+        ),
     ],
 )
 def test_a_folder_that_cannot_be_verified_is_one_line(results, damage, line):
@@ -101,6 +116,7 @@ def test_a_folder_that_cannot_be_verified_is_one_line(results, damage, line):
 def test_parameters_that_do_not_make_the_id_are_one_line(results):
     path = results / "memory.csv"
     path.write_text(path.read_text().replace(",5,float32,", ",6,float32,"))
+    publish_as_they_are(results)
     result = invoke("verify", results)
     assert result.exit_code == 2
     assert "its parameters make" in result.stderr
@@ -132,3 +148,11 @@ def test_a_flame_graph_needs_one_cell(results, prefix, reason):
     result = invoke("flamegraph", prefix, "--results", results)
     assert result.exit_code == 2
     assert reason in result.stderr
+
+
+@pytest.mark.parametrize("name", ["page.txt", "memory.csv", "page"])
+def test_a_flame_graph_writes_over_no_file_that_is_no_page(results, name):
+    before = content(results)
+    result = invoke("flamegraph", "0", "--results", results, "--output", results / name)
+    assert (result.exit_code, result.stderr) == (2, f"--output must end in .html, got '{results / name}'\n")
+    assert content(results) == before

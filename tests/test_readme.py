@@ -10,7 +10,7 @@ from harness.experiment import FIGURE_NEEDS, MEASURES, SECTIONS, Experiment, Lim
 from harness.frameworks import named
 from harness.grid import Grid
 from harness.peers import PEERS
-from harness.schemas import read_table
+from harness.recorded import read_results
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -85,7 +85,7 @@ FRAMEWORKS = {
 
 
 def test_its_table_of_frameworks_is_the_committed_results():
-    measured = named(read_table(ROOT / "results/peers/peers_memory.csv"))
+    measured = named(read_results(ROOT / "results/peers").tables()["peers_memory"])
     peaks = measured.set_index(["layers", "batch", "name"]).memray_peak_bytes
     (table,) = re.findall(r"^\| peak of one step .*?\n\n", README, flags=re.MULTILINE | re.DOTALL)
     header, _, *rows = (line.strip("| ").split(" | ") for line in table.split("\n") if line)

@@ -1,0 +1,70 @@
+"""Files that anybody may have written: read without waiting, as text and as JSON, or refused in a few words."""
+
+import codecs
+import errno
+import json
+import os
+import reprlib
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+JSON_LEVELS = 32
+"""How deep the JSON of the harness may be nested; what it writes has six levels."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read. Raises OSError, and ValueError for a FIFO or device, which might be waited for for ever."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise ValueError("it is not a regular file")
+    return path.open("rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """The content of a file. Raises as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def text_of(content: bytes) -> str:
+    """UTF-8 as text, a byte order mark left out. Raises ValueError."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]:
+        raise ValueError("it is UTF-16, and must be UTF-8")
+    return content.decode("utf-8-sig")
+
+
+def parse_json(content: bytes) -> Any:
+    """The value of a JSON text that can be written as UTF-8 again. Raises ValueError, and nothing else."""
+    try:
+        value = json.loads(text_of(content))
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if _is_deeper(value, JSON_LEVELS):
+        raise ValueError(_TOO_DEEP)
+    if b"\\u" in content:
+        format_json(value)  # an escape may stand for half a character, which cannot be written
+    return value
+
+
+def format_json(value: Any) -> bytes:
+    """The inverse of `parse_json`."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+_TOO_DEEP = f"it is nested more than {JSON_LEVELS} deep"
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(inner, levels - 1) for inner in inside)
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: short, and on one line."""
+    text = str(value)
+    return text if len(text) <= 60 and text.isprintable() else reprlib.repr(value)
