@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +9,11 @@ import typer
 
 from harness.cell import Cell, Job
 from harness.executors import run_in_subprocess
+from harness.machine_lock import at_work
 from harness.page import named, page
 from harness.recorded import cell_of
 from harness.runner import RunAbortedError
+from harness.scratch import scratch
 
 
 def flamegraph(
@@ -30,8 +31,8 @@ def flamegraph(
     """
     found = _find(cell, results)
     path = Path(f"{found.cell_id}.html") if output is None else output
-    with tempfile.TemporaryDirectory() as folder:
-        capture = Path(folder) / "capture.bin"
+    with scratch() as folder, at_work(alone=False):
+        capture = folder / "capture.bin"
         outcome = run_in_subprocess(Job(measure="capture", cells=(found,), settings={"path": str(capture)}))
         if outcome.rows is None:
             raise RunAbortedError(f"the cell cannot be measured: {outcome.error}")

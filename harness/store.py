@@ -13,23 +13,29 @@ job comes back; one whose origin is not that of the run is replaced when the job
 """
 
 import csv
+import errno
 import fcntl
 import io
 import json
 import os
 import platform
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from harness.cell import Job, digest
 from harness.limits import Limits
+from harness.machine_lock import holder
 from harness.tables import PROVENANCE, SCHEMA_VERSION, TABLES, data_package
 
 Row = Mapping[str, Any]
+
+LONGEST_HOLDER = 200
+"""How many letters of a lock's file are shown, where the system does not tell whose it is."""
 
 
 class DamagedError(ValueError):
@@ -71,18 +77,18 @@ class Store:
         """
         try:
             self._cells.mkdir(parents=True, exist_ok=True)
-            file = (self._cells / "lock").open("a+")
+            file = _open_lock(self._cells / "lock")
         except OSError as error:
             raise ValueError(
-                f"{self.folder}: cannot be written: {error.strerror}; choose another folder with --results"
+                f"{error.filename or self.folder}: cannot be written: {error.strerror}; "
+                "choose another folder with --results"
             ) from None
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise ValueError(f"{self.folder}: is being written by {holder}; wait for it or stop it") from None
+                by = holder(file.fileno()) or file.read(LONGEST_HOLDER).strip() or "another process"
+                raise ValueError(f"{self.folder}: is being written by {by}; wait for it or stop it") from None
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}, started {datetime.now():%Y-%m-%d %H:%M:%S}\n")
             file.flush()
@@ -154,6 +160,16 @@ class Store:
         for name, content in files.items():
             write_atomically(self.folder / name, content)
         return [self.folder / name for name in files]
+
+
+def _open_lock(path: Path) -> TextIO:
+    """Open a lock's file for reading and writing; make it if need be. Raises OSError where it is no plain file."""
+    # A link would be followed to somebody's file, and a pipe waited at.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return os.fdopen(descriptor, "r+", errors="replace")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -91,7 +91,7 @@ def test_one_process_at_a_time_writes_to_a_folder(tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=-1, stdout=-1) as holder:
         assert holder.stdout.readline() == b"held\n"
-        said = rf"^{tmp_path}: is being written by process {holder.pid} on \S+, started 20[-\d: ]+; wait"
+        said = rf"^{tmp_path}: is being written by process {holder.pid} of user \d+ \(.*python.*\); wait"
         with pytest.raises(ValueError, match=said), Store(tmp_path).held():
             pass
         (tmp_path / "cells" / "memory-0.json.tmp").write_bytes(b"half")
