@@ -123,9 +123,8 @@ class Cluster:
                 asyncio.run(_greet(self._address, parse_timedelta(patience)))
             return Client(self._address, timeout=patience, set_as_default=False)
         except Exception as error:  # whatever listens there may answer anything
-            raise RunAbortedError(
-                f"{self._address}: no Dask scheduler answers within {patience}: {_reason(error)[:SHOWN]}"
-            ) from None
+            reason = _reason(error, patience)[:SHOWN]
+            raise RunAbortedError(f"{self._address}: no Dask scheduler answers: {reason}") from None
 
     def _submit(self, client: Client, jobs: Mapping[str, Job]) -> Iterator[tuple[str, Outcome]]:
         """Submit `jobs` and yield what comes back; raises CancelledError or OSError where the scheduler is lost."""
@@ -141,9 +140,9 @@ class Cluster:
             future.release()
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, patience: str) -> str:
     if isinstance(error, TimeoutError):
-        return "what listens there is silent"
+        return f"nothing has come from there in {patience}"
     said = " ".join(str(error).split())
     return said if isinstance(error, OSError) else f"what listens there is another program ({said})"
 
@@ -154,7 +153,7 @@ async def _greet(address: str, seconds: float) -> None:
     Raises TimeoutError, or whatever Dask makes of an answer that is no scheduler's.
     """
     async with asyncio.timeout(seconds):
-        comm = await connect(address, timeout=0.9 * seconds, **_certificates())
+        comm = await connect(address, timeout=seconds, **_certificates())
         try:
             await comm.write({"op": "identity", "reply": True})
             answer = await comm.read()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,34 @@ def test_one_process_at_a_time_writes_to_a_folder(tmp_path):
         holder.kill()
     with Store(tmp_path).held():
         assert [path.name for path in (tmp_path / "cells").iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("plant", [lambda path, other: path.symlink_to(other), lambda path, other: os.mkfifo(path)])
+def test_a_planted_lock_is_one_line_and_nothing_is_written_through_it(tmp_path, plant):
+    other, cells = tmp_path / "other", tmp_path / "cells"
+    other.write_text("precious")
+    cells.mkdir()
+    plant(cells / "lock", other)
+    said = rf"^{cells}/lock: cannot be written: .*; choose another folder with --results$"
+    with pytest.raises(ValueError, match=said), Store(tmp_path).held():
+        pass
+    assert other.read_text() == "precious"
+
+
+def test_a_folder_that_is_held_without_a_word_is_told_by_who_holds_it(tmp_path):
+    with Store(tmp_path).held():
+        pass
+    code = (
+        f"import fcntl; file = open({str(tmp_path / 'cells/lock')!r}); fcntl.flock(file, 2); print(1, flush=1); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as blocker:
+        blocker.stdout.readline()
+        with (
+            pytest.raises(ValueError, match=f"is being written by process {blocker.pid} of user"),
+            Store(tmp_path).held(),
+        ):
+            pass
+        blocker.communicate(b"\n")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line():
