@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -22,7 +22,7 @@ from distributed.security import Security
 
 from harness import provenance
 from harness.cell import Job, digest
-from harness.executors import SETTINGS, Outcome, run_in_subprocess
+from harness.executors import SETTINGS, Outcome, one_line, run_in_subprocess
 from harness.machine_lock import at_work
 from harness.pool import BESIDE_OTHERS
 from harness.room import available_bytes, needed_bytes
@@ -123,8 +123,7 @@ class Cluster:
                 asyncio.run(_greet(self._address, parse_timedelta(patience)))
             return Client(self._address, timeout=patience, set_as_default=False)
         except Exception as error:  # whatever listens there may answer anything
-            reason = _reason(error, patience)[:SHOWN]
-            raise RunAbortedError(f"{self._address}: no Dask scheduler answers: {reason}") from None
+            raise RunAbortedError(f"{self._address}: no Dask scheduler answers: {_reason(error, patience)}") from None
 
     def _submit(self, client: Client, jobs: Mapping[str, Job]) -> Iterator[tuple[str, Outcome]]:
         """Submit `jobs` and yield what comes back; raises CancelledError or OSError where the scheduler is lost."""
@@ -143,7 +142,7 @@ class Cluster:
 def _reason(error: Exception, patience: str) -> str:
     if isinstance(error, TimeoutError):
         return f"nothing has come from there in {patience}"
-    said = " ".join(str(error).split())
+    said = one_line(str(error))[:SHOWN]
     return said if isinstance(error, OSError) else f"what listens there is another program ({said})"
 
 
@@ -184,7 +183,7 @@ def measure_here(request: Mapping[str, Any], *, run: Measure, code: str, framewo
             "start it in a checkout of the same commit, or stop it"
         )
     job = Job.from_request(request)
-    with at_work(alone=not _has_room_beside_others(job)):
+    with at_work(alone=not _has_room_beside_others(job)) if job.cells else nullcontext():
         return replace(run(job), place=this_place(frameworks))
 
 

@@ -169,18 +169,18 @@ def _understood(job: Job, answer: bytes, log: str, *, code: int) -> Outcome:
     try:
         answered = json.loads(answer)
     except (ValueError, RecursionError):
-        reason = _one_line(log.strip().rpartition("\n")[2])
+        reason = one_line(log.strip().rpartition("\n")[2])
         error = f"the worker exited with {code} without an answer: {reason}"
     else:
         if problem := nonsense(job, answered):
-            return Outcome(None, f"the worker answered nonsense: {_one_line(problem)}", log)
+            return Outcome(None, f"the worker answered nonsense: {one_line(problem)}", log)
         if "rows" in answered:
             return Outcome(answered["rows"], "", log)
-        error = reason = _one_line(answered["error"])
+        error = reason = one_line(answered["error"])
     return Outcome(None, error, log, "out_of_memory" if reason.startswith(_OUT_OF_MEMORY) else "failed")
 
 
-def _one_line(words: str) -> str:
+def one_line(words: str) -> str:
     """Words for a table and a terminal: bounded, and without line ends and other control characters."""
     return "".join(letter if letter.isprintable() else " " for letter in words)[:LONGEST_ERROR]
 

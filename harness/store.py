@@ -80,8 +80,7 @@ class Store:
             file = _open_lock(self._cells / "lock")
         except OSError as error:
             raise ValueError(
-                f"{error.filename or self.folder}: cannot be written: {error.strerror}; "
-                "choose another folder with --results"
+                f"{self.folder}: cannot be written: {error.strerror}; choose another folder with --results"
             ) from None
         with file:
             try:
@@ -163,13 +162,20 @@ class Store:
 
 
 def _open_lock(path: Path) -> TextIO:
-    """Open a lock's file for reading and writing; make it if need be. Raises OSError where it is no plain file."""
-    # A link would be followed to somebody's file, and a pipe waited at.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    """Open a lock's file for reading and writing; make it if need be.
+
+    Raises OSError, and ValueError where it is no plain file: a link would lead to somebody else's.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "r+", errors="replace")
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a plain file", str(path))
-    return os.fdopen(descriptor, "r+", errors="replace")
+    raise ValueError(f"{path}: is not a plain file; remove it")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
@@ -163,19 +163,25 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, options, l
     assert len(result.stderr.splitlines()) == 1
 
 
-def serve(answer):
+@contextmanager
+def serving(answer):
     """Listen on the loopback and do `answer` with each connection, which stays open unless that closes it."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    accepted = []
 
     def accept():
         with suppress(OSError):
-            while connection := listener.accept()[0]:
-                accepted.append(connection)
-                answer(connection)
+            while True:
+                accepted.append(listener.accept()[0])
+                answer(accepted[-1])
 
-    accepted = []
-    Thread(target=accept, daemon=True).start()
-    return listener, f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=accept)
+        thread.start()
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)  # ends its wait
+        thread.join()
+    for connection in accepted:
+        connection.close()
 
 
 SERVERS = {
@@ -191,8 +197,7 @@ SERVERS = {
 @pytest.mark.parametrize("name", SERVERS)
 def test_whatever_answers_in_place_of_a_scheduler_is_one_line_and_exit_code_2(tmp_path, monkeypatch, name):
     monkeypatch.setattr(cluster, "FIRST_PATIENCE", "500ms")
-    listener, address = serve(SERVERS[name])
-    with listener:
+    with serving(SERVERS[name]) as address:
         result = CliRunner().invoke(
             app, ["run", str(ROOT / "experiments/smoke.toml"), "--results", str(tmp_path), "--dask", address]
         )
@@ -203,9 +208,9 @@ def test_whatever_answers_in_place_of_a_scheduler_is_one_line_and_exit_code_2(tm
 
 def test_a_silent_server_is_left_at_the_first_signal(tmp_path):
     connected_to = Event()
-    listener, address = serve(lambda connection: connected_to.set())
     command = [sys.executable, "-m", "harness", "run", "experiments/smoke.toml", "--results", str(tmp_path)]
-    with listener, subprocess.Popen([*command, "--dask", address], cwd=ROOT, stdout=-1, stderr=-1, text=True) as run:
+    with serving(lambda connection: connected_to.set()) as address:
+        run = subprocess.Popen([*command, "--dask", address], cwd=ROOT, stdout=-1, stderr=-1, text=True)
         assert connected_to.wait(60)
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate()
