@@ -1,13 +1,17 @@
 """The command line: `python -m harness`."""
 
+from harness.interrupts import Interrupted, end_at_once, run_in_order
+
+if __name__ == "__main__":
+    end_at_once()  # the other imports take a second
+
 import inspect
 import os
 import re
-import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -47,7 +51,7 @@ from harness.verify import verify
 
 LEFT = ("framework", "layers", "variant")
 COSTS = ("forward_steps", "predicted_peak_bytes")
-CELL_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+CELL_FAILED, BAD_INPUT = 1, 2
 
 NAMED = 4
 """How many of many are told by name."""
@@ -109,8 +113,7 @@ def run(
 
     Exit code: 0, or 1 if a cell failed, 2 for bad input, 130 if interrupted.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job's time limit ends it as Ctrl-C does, all in order
-    with _complaints():
+    with _complaints(interrupted="interrupted: what is finished is kept, and the same command goes on from there"):
         loaded = Experiment.load(experiment)
         limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
         absent = [framework for framework in loaded.frameworks if not dask and not is_installed(framework)]
@@ -119,18 +122,14 @@ def run(
                 f"{experiment}: {', '.join(absent)} is not installed here; make peers makes an environment with it, "
                 "for .venv-peers/bin/python -m harness run"
             )
-        try:
-            measure = partial(run_if_it_fits, limits=limits, force=force)
-            store = Store(results / loaded.name)
-            with _held(store, loaded, replace=replace), _executor(loaded, measure, jobs=jobs, dask=dask) as execute:
-                current = Run(loaded, store, execute=execute, limits=limits, mixed=allow_mixed)
-                for reason, again in current.again.items():
-                    _tell_again(reason, again)
-                counts = _execute(current)
-                paths = current.publish()
-        except KeyboardInterrupt:
-            errors.print("interrupted: what is finished is kept, and the same command goes on from there")
-            raise typer.Exit(INTERRUPTED) from None
+        measure = partial(run_if_it_fits, limits=limits, force=force)
+        store = Store(results / loaded.name)
+        with _held(store, loaded, replace=replace), _executor(loaded, measure, jobs=jobs, dask=dask) as execute:
+            current = Run(loaded, store, execute=execute, limits=limits, mixed=allow_mixed)
+            for reason, again in current.again.items():
+                _tell_again(reason, again)
+            counts = _execute(current)
+            paths = current.publish()
     console.print(
         f"{loaded.title}: {counts['done']} cells, {counts['failed']} failed, {counts['resumed']} measured earlier"
     )
@@ -229,10 +228,14 @@ def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str 
 
 
 @contextmanager
-def _complaints() -> Iterator[None]:
+def _complaints(*, interrupted: str = "interrupted") -> Iterator[None]:
     """Turn what is wrong with the input, the folder or the machine into its message and an exit code."""
     try:
         yield
+    except Interrupted:
+        with suppress(OSError):  # the terminal may be what has gone
+            errors.print(interrupted)
+        raise
     except (ValueError, RunAbortedError) as error:
         message = _as_typed(str(error))
     except BrokenPipeError:
@@ -366,4 +369,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_in_order(main)

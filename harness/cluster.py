@@ -4,31 +4,37 @@ A Dask worker needs the same checkout and packages, and starts a process for eac
 cluster: those of a lost worker go to another, and those of a lost scheduler to the one that takes its place.
 """
 
-import fcntl
+import asyncio
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from distributed import Client, KilledWorker, LocalCluster, as_completed, get_worker
+import dask
+from dask.utils import parse_timedelta
+from distributed import Client, KilledWorker, Scheduler, SpecCluster, Worker, as_completed, get_worker
 from distributed.client import CancelledError
-from distributed.comm import get_address_host_port
+from distributed.comm import connect, get_address_host_port
+from distributed.security import Security
 
 from harness import provenance
 from harness.cell import Job, digest
-from harness.executors import SETTINGS, Outcome, run_in_subprocess
+from harness.executors import SETTINGS, Outcome, one_line, run_in_subprocess
+from harness.machine_lock import at_work
 from harness.pool import BESIDE_OTHERS
 from harness.room import available_bytes, needed_bytes
 from harness.runner import RunAbortedError
+from harness.scratch import scratch
 
 Measure = Callable[[Job], Outcome]
 
 LOCAL = "local:"
+
+SHOWN = 200
+"""How many letters are shown of what an answer that is no scheduler's comes to."""
 
 FIRST_PATIENCE, PATIENCE = "10s", "10m"
 """How long a scheduler is waited for: at first, where the address may be wrong, and after it was lost."""
@@ -46,7 +52,7 @@ def connected(
     Raises:
         ValueError: where `local:` is followed by no number of workers.
     """
-    for name in ("distributed", "distributed.client"):
+    for name in ("distributed", "distributed.client", "asyncio", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is said here, in a line
     if not address.startswith(LOCAL):
         try:
@@ -55,16 +61,33 @@ def connected(
             raise ValueError(
                 f"--dask must be an address like tcp://10.0.0.1:8786, or local:4, got {address!r}: {error}"
             ) from None
+        if address.startswith("tls://") and not _certificates().get("ssl_context"):
+            raise ValueError(
+                f"--dask {address} needs certificates: name them in Dask's configuration, distributed.comm.tls, "
+                "or in DASK_DISTRIBUTED__COMM__TLS__CA_FILE, __CLIENT__CERT and __CLIENT__KEY"
+            )
         yield Cluster(address, run=run, frameworks=tuple(frameworks), say=say)
         return
     workers = address.removeprefix(LOCAL)
     if not workers.isdecimal() or int(workers) < 1:
         raise ValueError(f"--dask {LOCAL}N needs a number of workers of at least 1, got {address!r}")
-    with LocalCluster(n_workers=int(workers), threads_per_worker=1, processes=False, dashboard_address=":0") as cluster:
+    with scratch() as folder, dask.config.set(temporary_directory=str(folder)), _local_cluster(int(workers)) as cluster:
         yield Cluster(cluster.scheduler_address, run=run, frameworks=tuple(frameworks), say=say)
 
 
-MACHINE_LOCK = Path(tempfile.gettempdir()) / f"checkpointing-lab-{os.getuid()}.lock"
+def _certificates() -> dict[str, Any]:
+    return Security().get_connection_args("client")
+
+
+def _local_cluster(workers: int) -> SpecCluster:
+    """A scheduler and workers in this process, which talk within it; their web servers listen on the loopback only."""
+    options = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    worker = {"cls": Worker, "options": {**options, "nthreads": 1}}
+    return SpecCluster(
+        scheduler={"cls": Scheduler, "options": options},
+        workers=dict.fromkeys(range(workers), worker),
+        silence_logs=logging.CRITICAL,
+    )
 
 
 class Cluster:
@@ -96,9 +119,11 @@ class Cluster:
 
     def _client(self, patience: str) -> Client:
         try:
+            if not self._address.startswith("inproc://"):
+                asyncio.run(_greet(self._address, parse_timedelta(patience)))
             return Client(self._address, timeout=patience, set_as_default=False)
-        except OSError as error:
-            raise RunAbortedError(f"{self._address}: no Dask scheduler answers: {error}") from None
+        except Exception as error:  # whatever listens there may answer anything
+            raise RunAbortedError(f"{self._address}: no Dask scheduler answers: {_reason(error, patience)}") from None
 
     def _submit(self, client: Client, jobs: Mapping[str, Job]) -> Iterator[tuple[str, Outcome]]:
         """Submit `jobs` and yield what comes back; raises CancelledError or OSError where the scheduler is lost."""
@@ -112,6 +137,30 @@ class Cluster:
             failed = future.status == "error"
             yield names.pop(future), _failure(future.exception()) if failed else future.result()
             future.release()
+
+
+def _reason(error: Exception, patience: str) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing has come from there in {patience}"
+    said = one_line(str(error))[:SHOWN]
+    return said if isinstance(error, OSError) else f"what listens there is another program ({said})"
+
+
+async def _greet(address: str, seconds: float) -> None:
+    """Ask who listens at `address`: Dask's own client waits for ever for one that accepts and says nothing.
+
+    Raises TimeoutError, or whatever Dask makes of an answer that is no scheduler's.
+    """
+    async with asyncio.timeout(seconds):
+        comm = await connect(address, timeout=seconds, **_certificates())
+        try:
+            await comm.write({"op": "identity", "reply": True})
+            answer = await comm.read()
+        finally:
+            comm.abort()
+    kind = answer.get("type")
+    if kind != "Scheduler":
+        raise ValueError(f"it is a {kind}")
 
 
 def _failure(error: BaseException) -> Outcome:
@@ -134,7 +183,7 @@ def measure_here(request: Mapping[str, Any], *, run: Measure, code: str, framewo
             "start it in a checkout of the same commit, or stop it"
         )
     job = Job.from_request(request)
-    with _at_work(alone=not _has_room_beside_others(job)):
+    with at_work(alone=not _has_room_beside_others(job)) if job.cells else nullcontext():
         return replace(run(job), place=this_place(frameworks))
 
 
@@ -158,14 +207,3 @@ def this_place(frameworks: tuple[str, ...]) -> dict[str, Any]:
     if described.rows is None:
         raise RunAbortedError(f"{get_worker().address}: no process can be started: {described.error}")
     return described.rows[0][0]
-
-
-@contextmanager
-def _at_work(*, alone: bool) -> Iterator[None]:
-    """Wait until this machine measures nothing, or where not `alone` nothing that has to be alone.
-
-    A lock of this machine, not of a Dask worker: a node may have several of them, of several runs.
-    """
-    with MACHINE_LOCK.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        yield

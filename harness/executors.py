@@ -7,15 +7,19 @@ import signal
 import site
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness.answers import nonsense
 from harness.cell import Job
 from harness.limits import NO_LIMITS, Limits
+from harness.pipes import ANSWER_BYTES, converse
 from harness.provenance import ROOT
+from harness.scratch import end_processes, scratch
 from harness.sizes import format_bytes
 
 WORKER = (sys.executable, "-m", "harness.worker")
@@ -61,6 +65,9 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
     "environment": _FOR_TIME,
 }
 """The variables that each measure fixes before numpy is imported."""
+
+LONGEST_ERROR = 1000
+"""How many letters a cell's error has at most."""
 
 _OUT_OF_MEMORY = ("MemoryError", "OpenBLAS error: Memory allocation still failed")
 """How the last words of a worker begin that could not allocate."""
@@ -115,15 +122,15 @@ def run_in_subprocess(
     The process has a session of its own, so that Ctrl-C reaches this one alone; it is killed with this one.
     `limits` are for jobs with cells. `on_start` is given the process, which another thread may kill.
     """
-    with tempfile.TemporaryDirectory(prefix="checkpointing-lab-") as scratch:
-        outcome = _run(job, command, scratch=scratch, limits=limits, on_start=on_start)
+    with scratch() as folder:
+        outcome = _run(job, command, folder=folder, limits=limits, on_start=on_start)
         if outcome.rows is not None:
             return outcome
-        return replace(outcome, capture=b"".join(path.read_bytes() for path in Path(scratch).glob("capture-*.bin")))
+        return replace(outcome, capture=b"".join(path.read_bytes() for path in folder.glob("capture-*.bin")))
 
 
 def _run(
-    job: Job, command: Sequence[str], *, scratch: str, limits: Limits, on_start: Callable[[subprocess.Popen], None]
+    job: Job, command: Sequence[str], *, folder: Path, limits: Limits, on_start: Callable[[subprocess.Popen], None]
 ) -> Outcome:
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ} | _packages()
     oom_kills = _oom_kills()
@@ -134,35 +141,47 @@ def _run(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        bufsize=0,
         cwd=ROOT,
-        env={**inherited, "TMPDIR": scratch, **variables(job)},
+        env={**inherited, "TMPDIR": str(folder), **variables(job)},
         start_new_session=True,
     ) as process:
+        end = partial(_end, process, folder)
         try:
             on_start(process)
             if memory_limit is not None:
                 _limit_memory(process.pid, memory_limit)
-            answer, printed = process.communicate(json.dumps(job.request()).encode(), timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            _, printed = process.communicate()
-            return Outcome(None, f"took longer than {timeout:g} s", printed.decode(errors="replace"), "timeout")
+            request = json.dumps(job.request()).encode()
+            answer, printed, in_time = converse(process, request, timeout=timeout, end=end)
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            end()
             raise
     log = printed.decode(errors="replace")
+    if not in_time:
+        return Outcome(None, f"took longer than {timeout:g} s", log, "timeout")
     if process.returncode < 0:
         return _killed(-process.returncode, log, oom_kills=_oom_kills() - oom_kills)
+    outcome = _understood(job, answer, log, code=process.returncode)
+    if outcome.rows is None and memory_limit is not None:
+        return replace(outcome, error=f"{outcome.error} (under a memory limit of {format_bytes(memory_limit)})")
+    return outcome
+
+
+def _understood(job: Job, answer: bytes, log: str, *, code: int) -> Outcome:
+    """What a worker says that has ended by itself."""
+    if len(answer) > ANSWER_BYTES:
+        return Outcome(None, f"the worker answered nonsense: more than {format_bytes(ANSWER_BYTES)}", log)
     try:
         answered = json.loads(answer)
-        if "error" not in answered:
+    except (ValueError, RecursionError):
+        reason = one_line(log.strip().rpartition("\n")[2])
+        error = f"the worker exited with {code} without an answer: {reason}"
+    else:
+        if problem := nonsense(job, answered):
+            return Outcome(None, f"the worker answered nonsense: {one_line(problem)}", log)
+        if "rows" in answered:
             return Outcome(answered["rows"], "", log)
-        error = reason = answered["error"]
-    except (ValueError, TypeError, KeyError):
-        reason = log.strip().rpartition("\n")[2]
-        error = f"the worker exited with {process.returncode} without an answer: {reason}"
-    if memory_limit is not None:
-        error += f" (under a memory limit of {format_bytes(memory_limit)})"
+        error = reason = one_line(answered["error"])
     return Outcome(None, error, log, "out_of_memory" if reason.startswith(_OUT_OF_MEMORY) else "failed")
 
 
@@ -174,6 +193,18 @@ def _packages() -> dict[str, str]:
         "PYTHONUSERBASE": site.getuserbase() if site.ENABLE_USER_SITE else "",
     }
     return {name: place for name, place in places.items() if place}
+
+
+def one_line(words: str) -> str:
+    """Words for a table and a terminal: bounded, and without line ends and other control characters."""
+    return "".join(letter if letter.isprintable() else " " for letter in words)[:LONGEST_ERROR]
+
+
+def _end(process: subprocess.Popen, folder: Path) -> None:
+    """Kill a worker and all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    end_processes(folder)
 
 
 def _killed(number: int, log: str, *, oom_kills: int) -> Outcome:

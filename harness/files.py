@@ -7,7 +7,7 @@ import os
 import reprlib
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 JSON_LEVELS = 32
 """How deep the JSON of the harness may be nested; what it writes has six levels."""
@@ -27,6 +27,23 @@ def read_regular(path: Path) -> bytes:
     """The content of a file. Raises as `open_regular`."""
     with open_regular(path) as file:
         return file.read()
+
+
+def open_lock(path: Path) -> TextIO:
+    """Open a lock's file for reading and writing; make it if need be.
+
+    Raises OSError, and ValueError where it is no plain file: a link would lead to somebody else's.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "r+", errors="replace")
+        os.close(descriptor)
+    raise ValueError(f"{path}: is not a plain file; remove it")
 
 
 def text_of(content: bytes) -> str:

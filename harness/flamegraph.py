@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,11 @@ import typer
 from harness.arguments import path_given
 from harness.cell import Cell, Job
 from harness.executors import run_in_subprocess
+from harness.machine_lock import at_work
 from harness.page import named, page
 from harness.recorded import PACKAGE, cell_of, read_results
 from harness.runner import RunAbortedError
+from harness.scratch import scratch
 from harness.store import write_atomically
 
 
@@ -36,8 +37,8 @@ def flamegraph(
         raise ValueError(f"--output must end in .html, got {str(output)!r}")
     found = _find(cell, results)
     path = Path(f"{found.cell_id}.html") if output is None else output
-    with tempfile.TemporaryDirectory() as folder:
-        capture, drawn = Path(folder) / "capture.bin", Path(folder) / "page.html"
+    with scratch() as folder, at_work(alone=False):
+        capture, drawn = folder / "capture.bin", folder / "page.html"
         outcome = run_in_subprocess(Job(measure="capture", cells=(found,), settings={"path": str(capture)}))
         if outcome.rows is None:
             raise RunAbortedError(f"the cell cannot be measured: {outcome.error}")

@@ -15,8 +15,10 @@ from rich.text import Text
 
 from harness.bill import OPTIMIZERS, Bill, bill
 from harness.cell import Cell, Job
-from harness.executors import run_in_subprocess
+from harness.executors import Outcome, run_in_subprocess
+from harness.machine_lock import at_work
 from harness.page import page
+from harness.pool import BESIDE_OTHERS
 from harness.sizes import format_bytes, parse_bytes
 from networks.chain import Chain
 from networks.dry_run import Trace
@@ -80,7 +82,7 @@ def predict_times(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str
     """
     traces = {row.name: row.trace for row in found.rows if row.trace is not None}
     (store_all,) = (_cell(row, dtype=dtype) for row in found.rows if row.name == STORE_ALL)
-    outcome = run_in_subprocess(Job(measure="products", cells=(store_all,)))
+    outcome = _measured(Job(measure="products", cells=(store_all,)))
     if outcome.rows is None:
         return [f"time is not predicted, because no matrix products could be timed: {outcome.error}"]
     (products,) = outcome.rows
@@ -95,6 +97,11 @@ def predict_times(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str
     return []
 
 
+def _measured(job: Job) -> Outcome:
+    with at_work(alone=job.measure not in BESIDE_OTHERS):
+        return run_in_subprocess(job)
+
+
 def measure_best(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]:
     """Add `memray_peak_bytes` and `time_ratio` with its interval to the best row and to store-all's.
 
@@ -105,12 +112,12 @@ def measure_best(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]
     cells = {row.name: _cell(row, dtype=dtype) for row in found.rows if row.name == STORE_ALL or row is found.best}
     notes = []
     for name, cell in cells.items():
-        outcome = run_in_subprocess(Job(measure="memory", cells=(cell,)))
+        outcome = _measured(Job(measure="memory", cells=(cell,)))
         if outcome.rows is None:
             notes.append(f"the peak of {name} could not be measured: {outcome.error}")
         else:
             to[name]["memray_peak_bytes"] = outcome.rows[0][0]["memray_peak_bytes"]
-    outcome = run_in_subprocess(Job(measure="time", cells=tuple(cells.values()), settings=TIME_SETTINGS))
+    outcome = _measured(Job(measure="time", cells=tuple(cells.values()), settings=TIME_SETTINGS))
     if outcome.rows is None:
         return [*notes, f"time could not be measured: {outcome.error}"]
     seconds = {name: [row["step_seconds"] for row in rows] for name, rows in zip(cells, outcome.rows, strict=True)}

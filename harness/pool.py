@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from subprocess import Popen
-from threading import Lock
+from threading import Event, Lock
 
 from harness.cell import Job
 from harness.executors import Outcome, run_in_subprocess
+from harness.machine_lock import at_work
 from harness.room import needed_bytes
 
 BESIDE_OTHERS = frozenset({"memory", "timeline", "peers_memory", "resident"})
@@ -19,7 +20,7 @@ class Pool:
     """Executes jobs in the order given, at most `jobs` at a time, each as soon as there is room for it.
 
     What the running jobs need never adds up to more than `room_bytes`; one that needs all of it runs alone. No job
-    passes an earlier one that waits for room.
+    passes an earlier one that waits for room. Other runs on this machine are waited for, as `machine_lock` tells.
 
     Attributes:
         run: measures one job; it hands the process it waits for to `on_start`, to be killed when the pool is stopped.
@@ -47,13 +48,19 @@ class Pool:
                     takes = self._takes(job)
                     while running and takes + sum(taken for _, taken in running.values()) > self.room_bytes:
                         yield finish_one()
-                    running[threads.submit(self.run, job, on_start=processes.add)] = name, takes
+                    running[threads.submit(self._measure, job, processes)] = name, takes
                     if len(running) == self.jobs:
                         yield finish_one()
                 while running:
                     yield finish_one()
             finally:
                 processes.stop()
+
+    def _measure(self, job: Job, processes: "_Processes") -> Outcome:
+        if not job.cells:  # it measures nothing
+            return self.run(job, on_start=processes.add)
+        with at_work(alone=job.measure not in BESIDE_OTHERS, stopped=processes.stopped):
+            return self.run(job, on_start=processes.add)
 
     def _takes(self, job: Job) -> int:
         """The part of the room that is the job's: what it needs, or all of it where it is to run alone."""
@@ -67,16 +74,16 @@ class _Processes:
     def __init__(self):
         self._lock = Lock()
         self._running: list[Popen] = []
-        self._stopped = False
+        self.stopped = Event()
 
     def add(self, process: Popen) -> None:
         with self._lock:
             self._running = [*(one for one in self._running if one.returncode is None), process]
-            if self._stopped:  # it was on its way when the pool was stopped
+            if self.stopped.is_set():  # it was on its way when the pool was stopped
                 process.kill()
 
     def stop(self) -> None:
         with self._lock:
-            self._stopped = True
+            self.stopped.set()
             for process in self._running:
                 process.kill()  # does nothing to one that has ended

@@ -24,13 +24,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.cell import Job
-from harness.files import format_json, read_regular
+from harness.files import format_json, open_lock, read_regular
+from harness.machine_lock import holder
 from harness.recorded import ENVIRONMENT, PACKAGE, parse_environment
 from harness.records import DamagedError, Record, Row, format_record, parse_record
 from harness.tables import PROVENANCE, SCHEMA_VERSION, TABLES, data_package, listed_tables, sha256_of
 
 TEMPORARY = ".checkpointing-lab.{}.tmp"
 """What a file is called while it is written; nobody else's is called so."""
+
+LONGEST_HOLDER = 200
+"""How many letters of a lock's file are shown, where the system does not tell whose it is."""
 
 
 class Store:
@@ -51,7 +55,7 @@ class Store:
         """
         try:
             self._cells.mkdir(parents=True, exist_ok=True)
-            file = (self._cells / "lock").open("a+")
+            file = open_lock(self._cells / "lock")
         except OSError as error:
             raise ValueError(
                 f"{self.folder}: cannot be written: {error.strerror}; choose another folder with --results"
@@ -60,9 +64,8 @@ class Store:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise ValueError(f"{self.folder}: is being written by {holder}; wait for it or stop it") from None
+                by = holder(file.fileno()) or file.read(LONGEST_HOLDER).strip() or "another process"
+                raise ValueError(f"{self.folder}: is being written by {by}; wait for it or stop it") from None
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}, started {datetime.now():%Y-%m-%d %H:%M:%S}\n")
             file.flush()

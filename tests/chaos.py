@@ -1,7 +1,8 @@
-"""`make chaos`: kill a run, or its worker, at random moments, and see that nothing is lost, doubled or left behind.
+"""`make chaos`: end a run, or its worker, at random moments, and see that nothing is lost, doubled or left behind.
 
-Each kill falls at a moment of the run drawn from a seed, which is printed; the next start goes on in the same folder. A
-grid that has come through is compared with an undisturbed run's, to the byte, and begun anew.
+A run is killed, or asked to end by one signal or two. A kill leaves its scratch folder, which the next start removes.
+Each signal falls at a moment of the run drawn from a seed, which is printed. The next start goes on in the same folder.
+A grid that has come through is compared with an undisturbed run's, to the byte, and begun anew.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from harness.interrupts import INTERRUPTED
 from harness.provenance import ROOT
 
 TEXT = """
@@ -27,6 +29,13 @@ batch = [5]
 checkpoint_frequency = [2, 3]
 """
 KILLS = 50
+SIGNALS = (
+    (signal.SIGKILL,),
+    (signal.SIGTERM,),
+    (signal.SIGHUP,),
+    (signal.SIGHUP, signal.SIGTERM),
+    (signal.SIGTERM, signal.SIGINT),
+)
 
 
 class Grid:
@@ -36,13 +45,17 @@ class Grid:
         self._copy = folder / "copy"
         self._experiment = folder / "tiny.toml"
         self.results = folder / "results"
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
         for room in ("harness", "networks"):
             shutil.copytree(ROOT / room, self._copy / room, ignore=shutil.ignore_patterns("__pycache__"))
         self._experiment.write_text(TEXT)
 
     def start(self) -> subprocess.Popen:
         command = [sys.executable, "-m", "harness", "run", str(self._experiment), "--results", str(self.results)]
-        return subprocess.Popen(command, cwd=self._copy, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self._copy, env=environment, stdout=pipe, stderr=pipe, text=True)
 
     def finish(self) -> bytes:
         """Run to the end and return the table."""
@@ -50,6 +63,7 @@ class Grid:
             _, errors = run.communicate()
         assert run.returncode == 0, errors
         left = [path.name for path in self.results.rglob("*") if path.name.endswith(".tmp")]
+        left += [path.name for path in self.temporary.iterdir()]
         assert not left, f"left behind: {left}"
         return (self.results / "tiny" / "memory.csv").read_bytes()
 
@@ -81,8 +95,10 @@ def chaos(folder: Path, *, kills: int, seed: int) -> Counter[str]:
         run = grid.start()
         time.sleep(generator.uniform(0, seconds))
         workers = workers_of(run.pid) if generator.random() < 0.25 else []
+        signals = (signal.SIGKILL,) if workers else generator.choice(SIGNALS)
         for victim in workers or [run.pid]:
-            os.kill(victim, signal.SIGKILL)
+            for number in signals:
+                os.kill(victim, number)
         _, errors = run.communicate()
         assert "Traceback" not in errors, errors
         assert_no_orphan(run.pid)
@@ -90,6 +106,7 @@ def chaos(folder: Path, *, kills: int, seed: int) -> Counter[str]:
             assert (grid.results / "tiny" / "memory.csv").read_bytes() == undisturbed
             shutil.rmtree(grid.results)
         else:
+            assert workers or run.returncode in (INTERRUPTED, *(-number for number in signals)), errors
             killed["worker" if workers else "run"] += 1
     assert grid.finish() == undisturbed
     return killed

@@ -9,7 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections import Counter
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from types import SimpleNamespace
 
 import memray
@@ -18,10 +22,10 @@ from cells import FAILING_IN_ITS_STEP, store_all_cell
 from distributed import KilledWorker
 from typer.testing import CliRunner
 
-from harness import cluster, provenance, room
+from harness import cluster, machine_lock, provenance, room
 from harness.__main__ import app
 from harness.cell import Job
-from harness.cluster import MACHINE_LOCK, connected
+from harness.cluster import connected
 from harness.executors import Outcome, run_in_subprocess
 from harness.experiment import Experiment
 from harness.pool import Pool
@@ -144,6 +148,7 @@ def test_what_a_failed_cell_leaves_on_a_node_comes_back_to_where_show_names_it(t
     [
         (["--dask", "local:0"], "--dask local:N needs a number of workers of at least 1, got 'local:0'"),
         (["--dask", "nowhere"], "--dask must be an address like tcp://10.0.0.1:8786, or local:4, got 'nowhere': "),
+        (["--dask", "tls://127.0.0.1:1"], "--dask tls://127.0.0.1:1 needs certificates: name them in Dask's "),
         (["--dask", "tcp://127.0.0.1:1"], "tcp://127.0.0.1:1: no Dask scheduler answers: "),
         (["--dask", "local:2", "--jobs", "2"], "--jobs 2 has no effect with --dask: "),
     ],
@@ -156,6 +161,98 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, options, l
     assert result.exit_code == 2
     assert result.stderr.startswith(line)
     assert len(result.stderr.splitlines()) == 1
+
+
+@contextmanager
+def serving(answer):
+    """Listen on the loopback and do `answer` with each connection, which stays open unless that closes it."""
+    accepted = []
+
+    def accept():
+        with suppress(OSError):
+            while True:
+                accepted.append(listener.accept()[0])
+                answer(accepted[-1])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=accept)
+        thread.start()
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)  # ends its wait
+        thread.join()
+    for connection in accepted:
+        connection.close()
+
+
+SERVERS = {
+    "silent": lambda connection: None,
+    "closes at once": lambda connection: connection.close(),
+    "speaks HTTP": lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n<html></html>"),
+    "sends garbage": lambda connection: connection.sendall(bytes(range(256))),
+    "half a handshake": lambda connection: connection.sendall((500).to_bytes(8, "little") + b"half"),
+    "a frame without end": lambda connection: connection.sendall((2**60).to_bytes(8, "little")),
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_whatever_answers_in_place_of_a_scheduler_is_one_line_and_exit_code_2(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(cluster, "FIRST_PATIENCE", "500ms")
+    with serving(SERVERS[name]) as address:
+        result = CliRunner().invoke(
+            app, ["run", str(ROOT / "experiments/smoke.toml"), "--results", str(tmp_path), "--dask", address]
+        )
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"{address}: no Dask scheduler answers: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_silent_server_is_left_at_the_first_signal(tmp_path):
+    connected_to = Event()
+    command = [sys.executable, "-m", "harness", "run", "experiments/smoke.toml", "--results", str(tmp_path)]
+    with serving(lambda connection: connected_to.set()) as address:
+        run = subprocess.Popen([*command, "--dask", address], cwd=ROOT, stdout=-1, stderr=-1, text=True)
+        assert connected_to.wait(60)
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate()
+    assert run.returncode == 130
+    assert errors.startswith("interrupted: ")
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_worker_given_for_a_scheduler_is_told(processes, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "FIRST_PATIENCE", "2m")
+    processes.start_scheduler()
+    with connected(processes.address, say=print) as execute, execute._client("2m") as client:
+        processes.start_worker()
+        client.wait_for_workers(1)
+        (worker,) = client.scheduler_info()["workers"]
+        with connected(worker, say=print) as mistaken, pytest.raises(RunAbortedError, match="it is a Worker"):
+            list(mistaken(JOBS))
+
+
+def listening():
+    """The addresses, in hexadecimal, at which this process listens for TCP."""
+    descriptors = Path("/proc/self/fd")
+    own = set()
+    for entry in descriptors.iterdir():
+        with suppress(OSError):
+            own.add(os.readlink(entry))
+    lines = [
+        line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
+    ]
+    return [line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in own]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's table of sockets")
+def test_a_cluster_of_ones_own_is_reached_from_this_machine_only_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = listening()
+    with connected("local:2", run=lambda job: Outcome([[{"at": listening()}]]), say=print) as execute:
+        ((_, outcome),) = execute(JOBS)
+    added = Counter(outcome.rows[0][0]["at"]) - Counter(before)
+    assert added.total() >= 3  # the scheduler's server and the workers' are seen
+    assert added.keys() == {"0100007F"}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_worker_with_other_code_is_refused(monkeypatch):
@@ -200,18 +297,23 @@ def test_what_breaks_in_a_worker_is_said():
     ("measure", "share", "shared"),
     [("memory", 1, True), ("timeline", 1, True), ("memory", 0.99, False), ("time", 1, False)],
 )
-def test_times_and_what_needs_more_than_its_share_are_alone_on_their_machine(monkeypatch, measure, share, shared):
+def test_times_and_what_needs_more_than_its_share_are_alone_on_their_machine(
+    monkeypatch, tmp_path, measure, share, shared
+):
     def try_to_join(job):
-        with MACHINE_LOCK.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
         return True
 
     def run(job):
         return Outcome([[{"joined": try_to_join(job)}]])
 
+    monkeypatch.setattr(machine_lock, "MACHINE", tmp_path)
     job = Job(measure=measure, cells=JOBS["one"].cells)
     available = int(share * os.cpu_count() * needed_bytes(job))
     monkeypatch.setattr(cluster, "available_bytes", lambda: available)

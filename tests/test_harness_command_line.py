@@ -266,7 +266,7 @@ def test_a_memory_limit_needs_linux(experiment, tmp_path, monkeypatch, name):
     assert (result.exit_code, result.stderr) == (2, line)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(experiment, start, tmp_path, number):
     with start("run", experiment, "--results", tmp_path / "undisturbed") as undisturbed:
         undisturbed.communicate()

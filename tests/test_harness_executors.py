@@ -1,7 +1,9 @@
 """A worker process: whatever becomes of it is an outcome, and little of the caller's environment reaches it."""
 
 import fcntl
+import json
 import os
+import signal
 import subprocess
 import sys
 import termios
@@ -10,12 +12,12 @@ from pathlib import Path
 
 import memray
 import pytest
-from cells import FAILING_IN_ITS_STEP, store_all_cell
+from cells import FAILING_IN_ITS_STEP, answer, store_all_cell
 
-from harness import executors, room
+from harness import executors, pipes, room
 from harness.cell import Job
 from harness.executors import SETTINGS, WORKER, Outcome, run_in_subprocess
-from harness.limits import Limits
+from harness.limits import NO_LIMITS, Limits
 from harness.provenance import ROOT
 from harness.room import needed_bytes, run_if_it_fits
 from harness.sizes import format_bytes
@@ -36,8 +38,8 @@ def outcome_of(code, job=JOB):
         ("import sys; sys.exit('oh dear')", "failed", "the worker exited with 1 without an answer: oh dear"),
         ("raise MemoryError('x')", "out_of_memory", "the worker exited with 1 without an answer: MemoryError: x"),
         ("print('{\"rows\": [[')", "failed", "the worker exited with 0 without an answer: "),
-        ("print('[]')", "failed", "the worker exited with 0 without an answer: "),
-        ("print('{}')", "failed", "the worker exited with 0 without an answer: "),
+        ("print('[' * 10**6)", "failed", "the worker exited with 0 without an answer: "),
+        ("import sys; sys.exit('\\x1b[2J\\rgone')", "failed", "the worker exited with 1 without an answer:  [2J gone"),
         ('print(\'{"error": "MemoryError: 1 TiB"}\')', "out_of_memory", "MemoryError: 1 TiB"),
         ('print(\'{"error": "ValueError: 1"}\')', "failed", "ValueError: 1"),
     ],
@@ -63,12 +65,72 @@ def test_many_cells_of_a_day_each_are_waited_for():
 
 
 def test_a_worker_gets_the_job_and_its_answer_and_log_come_back():
-    code = (
-        "import json, sys; print('a note', file=sys.stderr)\n"
-        "json.dump({'rows': json.load(sys.stdin)['cells']}, sys.stdout)"
-    )
+    code = f"import json, sys; print(sys.stdin.read(), file=sys.stderr); print(json.dumps({{'rows': {answer(JOB)!r}}}))"
     outcome = outcome_of(code)
-    assert (outcome.rows, outcome.error, outcome.log) == (JOB.request()["cells"], "", "a note\n")
+    assert (outcome.rows, outcome.error, json.loads(outcome.log)) == (answer(JOB), "", JOB.request())
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ([], "neither rows nor an error: []"),
+        ({}, "neither rows nor an error: {}"),
+        ({"rows": 5}, "neither rows nor an error: {'rows': 5}"),
+        ({"error": 5}, "neither rows nor an error: {'error': 5}"),
+        ({"error": " "}, "neither rows nor an error: {'error': ' '}"),
+        ({"rows": []}, "rows of 0 cells, not of 1"),
+        ({"rows": [5]}, "the rows of a cell must be a list of objects, got 5"),
+        ({"rows": [[5]]}, "the rows of a cell must be a list of objects, got [5]"),
+        ({"rows": [[{}]]}, "no forward_steps"),
+        ({"rows": [["\x1b[2J"]]}, "the rows of a cell must be a list of objects, got ['\\x1b[2J']"),
+    ],
+)
+def test_an_answer_of_the_wrong_shape_is_a_failed_job_and_a_line(said, problem):
+    outcome = outcome_of(f"import json; print(json.dumps({said!r}))")
+    assert (outcome.rows, outcome.status) == (None, "failed")
+    assert outcome.error == f"the worker answered nonsense: {problem}"
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+@pytest.mark.parametrize("options", ["", ", start_new_session=True"], ids=["in its group", "in a session of its own"])
+def test_a_child_that_a_worker_leaves_behind_ends_with_it(tmp_path, timeout, options):
+    child = tmp_path / "child"
+    code = (
+        f"import subprocess; child = subprocess.Popen(['sleep', '600']{options})\n"
+        f"open({str(child)!r}, 'w').write(str(child.pid)); print('{{\"error\": \"so far\"}}')"
+    )
+    outcome = run_in_subprocess(JOB, (sys.executable, "-c", code), limits=Limits(timeout=timeout))
+    assert (outcome.status, outcome.error) == ("failed", "so far")
+    wait_until(lambda: not is_running(int(child.read_text())))
+
+
+@pytest.mark.parametrize("limits", [NO_LIMITS, Limits(timeout=0.5)], ids=["ends", "over its time"])
+def test_a_child_that_cannot_be_found_and_holds_the_pipes_is_not_waited_for(tmp_path, limits):
+    child = tmp_path / "child"
+    code = (
+        "import subprocess, time; child = subprocess.Popen(['sleep', '600'], start_new_session=True, env={})\n"
+        f"open({str(child)!r}, 'w').write(str(child.pid)); time.sleep({600 if limits.timeout else 0})"
+    )
+    outcome = run_in_subprocess(JOB, (sys.executable, "-c", code), limits=limits)
+    assert outcome.status == ("timeout" if limits.timeout else "failed")
+    os.kill(int(child.read_text()), signal.SIGKILL)
+
+
+def test_of_what_a_worker_prints_the_last_is_kept_and_of_an_answer_no_more_than_there_can_be(monkeypatch):
+    monkeypatch.setattr(pipes, "LOG_BYTES", 1000)
+    outcome = outcome_of("import sys; sys.exit('x' * 10**7 + '\\nlast words')")
+    assert outcome.error == "the worker exited with 1 without an answer: last words"
+    assert outcome.log == f"({10**7 + 12 - 1000:,} bytes before this are left out)\n{'x' * 988}\nlast words\n"
+    monkeypatch.setattr(pipes, "ANSWER_BYTES", 2**20)
+    monkeypatch.setattr(executors, "ANSWER_BYTES", 2**20)
+    assert outcome_of("print('x' * 10**7)").error == "the worker answered nonsense: more than 1.00 MiB"
+
+
+def test_a_large_request_to_a_worker_that_never_reads_blocks_nobody():
+    job = Job(measure="memory", cells=(CELL,) * 5000)
+    assert outcome_of("import sys; sys.exit('enough')", job).error.endswith("without an answer: enough")
+    outcome = run_in_subprocess(job, (sys.executable, "-c", "import time; time.sleep(60)"), limits=Limits(timeout=1e-4))
+    assert outcome.status == "timeout"
 
 
 def test_the_capture_of_a_step_that_fails_is_kept_and_nothing_else_of_a_workers_files(tmp_path):
@@ -85,8 +147,8 @@ def test_a_worker_sees_its_measures_settings_and_nothing_else_of_the_environment
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
-    code = "import json, os; print(json.dumps({'rows': [dict(os.environ)]}))"
-    (seen,) = outcome_of(code, Job(measure=measure, cells=())).rows
+    code = "import json, os, sys; print(json.dumps(dict(os.environ)), file=sys.stderr)"
+    seen = json.loads(outcome_of(code, Job(measure=measure, cells=())).log)
     assert seen.items() >= SETTINGS[measure].items()
     assert seen.keys().isdisjoint({"PYTHONWARNINGS", "MALLOC_ARENA_MAX", "HOME", "USER"})
 

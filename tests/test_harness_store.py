@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -93,7 +94,7 @@ def test_one_process_at_a_time_writes_to_a_folder(tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=-1, stdout=-1) as holder:
         assert holder.stdout.readline() == b"held\n"
-        said = rf"^{tmp_path}: is being written by process {holder.pid} on \S+, started 20[-\d: ]+; wait"
+        said = rf"^{tmp_path}: is being written by process {holder.pid} of user \d+ \(.*python.*\); wait"
         with pytest.raises(ValueError, match=said), Store(tmp_path).held():
             pass
         holder.kill()
@@ -115,6 +116,35 @@ def test_a_file_that_is_being_written_has_the_name_that_is_swept(tmp_path, monke
     monkeypatch.setattr(store_module.os, "fsync", lambda _: names.append([path.name for path in tmp_path.iterdir()]))
     write_atomically(tmp_path / "memory.csv", b"whole")
     assert names == [[".checkpointing-lab.memory.csv.tmp"], ["memory.csv"]]
+
+
+@pytest.mark.parametrize(
+    "plant", [Path.symlink_to, lambda path, other: os.mkfifo(path), lambda path, other: path.mkdir()]
+)
+def test_a_planted_lock_is_one_line_and_nothing_is_written_through_it(tmp_path, plant):
+    other, cells = tmp_path / "other", tmp_path / "cells"
+    other.write_text("precious")
+    cells.mkdir()
+    plant(cells / "lock", other)
+    with pytest.raises(ValueError, match=f"^{cells}/lock: is not a plain file; remove it$"), Store(tmp_path).held():
+        pass
+    assert other.read_text() == "precious"
+
+
+def test_a_folder_that_is_held_without_a_word_is_told_by_who_holds_it(tmp_path):
+    with Store(tmp_path).held():
+        pass
+    code = (
+        f"import fcntl; file = open({str(tmp_path / 'cells/lock')!r}); fcntl.flock(file, 2); print(1, flush=1); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as blocker:
+        blocker.stdout.readline()
+        with (
+            pytest.raises(ValueError, match=f"is being written by process {blocker.pid} of user"),
+            Store(tmp_path).held(),
+        ):
+            pass
+        blocker.communicate(b"\n")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line():
