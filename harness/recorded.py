@@ -17,19 +17,24 @@ if TYPE_CHECKING:
 def read_origin(folder: Path) -> dict[str, Any]:
     """What numbers depend on, of all that `folder`/environment.json tells; its variables are by measure.
 
+    Beside it stands the name of the `experiment`.
+
     Raises:
         ValueError: the folder holds no complete results.
     """
     path = folder / "environment.json"
     try:
         told = json.loads(path.read_bytes())
-        return provenance.origin(
+        origin = provenance.origin(
             {"machine": dict(told["machine"])}, code=told["code"]["sha256"], variables=told["variables"]
         )
+        return {**origin, "experiment": told["experiment"]["name"]}
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); run the experiment first") from None
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path}: does not tell code, machine and variables; run the experiment again") from None
+        raise ValueError(
+            f"{path}: does not tell code, machine, variables and experiment; run the experiment again"
+        ) from None
 
 
 def read_tables(folder: Path) -> dict[str, "pd.DataFrame"]:
