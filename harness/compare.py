@@ -36,22 +36,30 @@ def compare(
         float | None,
         typer.Option(metavar="RATIO", help="Fail if any cell is significantly slower in B, and by more than RATIO."),
     ] = None,
+    fail_if_cells_missing: Annotated[
+        bool,
+        typer.Option(
+            "--fail-if-cells-missing",
+            help="Fail if a cell that is finished in A is not so in B; on with any other gate, for what that looks at.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare two results folders, cell by cell.
+    """Compare two results folders of one experiment, cell by cell.
 
     Memory: the difference of memray's peaks, in bytes. Time: the ratio of the median steps or epochs, B to A, with its
     95 % interval; it is significant where a Mann-Whitney test says so at 5 %, corrected by Holm's method for the number
     of cells. Times of different machines, or of a busy one, tell nothing about the code. Resident peaks are not
     compared, for they differ from run to run.
 
-    A gate fails, too, where a cell that is finished in A has failed in B.
+    A gate fails, too, where a cell that is finished in A has failed in B or is missing there.
 
     Exit code: 0, or 1 if a gate failed, 2 for bad input.
     """
     if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
         raise ValueError(f"--fail-if-slower must be a ratio above 0, such as 1.05, got {fail_if_slower}")
     results = [read_results(folder) for folder in (a, b)]
+    _require_one_experiment(a, b, *(one.environment.experiment.name for one in results))
     origins = [one.environment.origin for one in results]
     compared = _compared(*(one.tables((*PEAKS, *SECONDS)) for one in results))
     failures = []
@@ -60,6 +68,8 @@ def compare(
     if fail_if_slower:
         slowness = partial(_slowness, limit=fail_if_slower)
         failures += _failures(compared, SECONDS, slowness, option="--fail-if-slower")
+    if fail_if_cells_missing:
+        failures += [line for line in _lost(compared, (*PEAKS, *SECONDS)) if line not in failures]
     answer = {"differs": provenance.differences(*_of_measures_in_common(origins)), **compared, "failures": failures}
     if as_json:
         print(json.dumps(answer, indent=2))
@@ -69,33 +79,43 @@ def compare(
         raise typer.Exit(GATE_FAILED)
 
 
+def _require_one_experiment(a: Path, b: Path, name_a: str, name_b: str) -> None:
+    if name_a != name_b:
+        raise ValueError(
+            f"{a} and {b}: are of two experiments, {name_a} and {name_b}; compare two results of the same one"
+        )
+
+
 def _of_measures_in_common(origins: list[dict[str, Any]]) -> list[dict[str, Any]]:
     common = set.intersection(*(set(origin["variables"]) for origin in origins))
     return [origin | {"variables": {name: origin["variables"][name] for name in sorted(common)}} for origin in origins]
 
 
 def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dict[str, Any]:
-    """By table the cells that both folders have finished, and the ids of those that one alone has."""
+    """By table the cells that both folders have finished, and those that one alone has."""
     from harness.differences import memory_differences, only_in, time_differences  # imports pandas and scipy
 
     answer: dict[str, Any] = {}
-    for name in (name for name in (*PEAKS, *SECONDS) if name in a and name in b):
-        tables = a[name], b[name]
+    names = [name for name in (*PEAKS, *SECONDS) if name in a or name in b]
+    if not any(name in a and name in b for name in names):
+        raise ValueError(f"nothing to compare: the folders have none of {', '.join((*PEAKS, *SECONDS))} in common")
+    for name in names:
+        # What one folder has no table of, it has no cells of.
+        tables = [own[name] if name in own else other[name].iloc[:0] for own, other in ((a, b), (b, a))]
         cells = {
             row["cell_id"]: named(cell_of(row))
             for table in tables
             for row in table.drop_duplicates("cell_id").to_dict("records")
         }
         rows = memory_differences(*tables) if name in PEAKS else time_differences(*tables, seconds=SECONDS[name])
-        lost = only_in(*tables)
+        lost, in_b = only_in(*tables), set(tables[1]["cell_id"])
         answer[name] = {
             "cells": [{"cell": cells[row["cell_id"]], **row} for row in rows.to_dict("records")],
             "only_in_a": lost,
             "only_in_b": only_in(*reversed(tables)),
-            "failed_in_b": [cells[cell_id] for cell_id in lost if cell_id in set(b[name]["cell_id"])],
+            "failed_in_b": [cells[cell_id] for cell_id in lost if cell_id in in_b],
+            "missing_in_b": [cells[cell_id] for cell_id in lost if cell_id not in in_b],
         }
-    if not answer:
-        raise ValueError(f"nothing to compare: the folders have none of {', '.join((*PEAKS, *SECONDS))} in common")
     return answer
 
 
@@ -105,13 +125,20 @@ def _failures(
     """The cells of these tables that fail a gate, in words; `worse` tells what is wrong with one, if anything is."""
     tables = [compared[name] for name in names if name in compared]
     cells = [row for table in tables for row in table["cells"]]
-    failed = [cell for table in tables for cell in table["failed_in_b"]]
-    if not cells and not failed:
+    if not cells and not any(table["failed_in_b"] for table in tables):
         raise ValueError(
             f"{option} has nothing to compare: no cell is finished in both folders' {' or '.join(names)}; leave it out"
         )
     told = [f"{row['cell']}: {problem}" for row in cells if (problem := worse(row))]
-    return [*told, *(f"{cell}: has failed in B" for cell in failed)]
+    return [*told, *_lost(compared, names)]
+
+
+def _lost(compared: dict[str, Any], names: Iterable[str]) -> list[str]:
+    """The cells of these tables that are finished in A and not in B, in words."""
+    tables = {name: compared[name] for name in names if name in compared}
+    failed = [f"{cell}: has failed in B" for table in tables.values() for cell in table["failed_in_b"]]
+    missing = [f"{cell}: is missing in B's {name}" for name, table in tables.items() for cell in table["missing_in_b"]]
+    return [*failed, *missing]
 
 
 def _growth(row: dict[str, Any]) -> str:
@@ -120,7 +147,8 @@ def _growth(row: dict[str, Any]) -> str:
 
 
 def _slowness(row: dict[str, Any], *, limit: float) -> str:
-    slower = row["p_value"] < SIGNIFICANT and row["time_ratio"] > limit
+    # What is no number is neither within the limit nor by chance.
+    slower = not (row["p_value"] >= SIGNIFICANT or row["time_ratio"] <= limit)
     return f"takes {row['time_ratio']:.3f} times as long" if slower else ""
 
 
@@ -156,7 +184,8 @@ def _time(name: str, cells: list[dict[str, Any]]) -> Iterator[Table | str]:
         mark = "*" if row["p_value"] < SIGNIFICANT else " "
         p_value = "< 0.001" if row["p_value"] < 0.001 else f"{row['p_value']:.3f}"
         table.add_row(row["cell"], f"{row['time_ratio']:.3f}", interval, f"{p_value} {mark}")
-    yield table
+    if cells:
+        yield table
     significant = [row["time_ratio"] > 1 for row in cells if row["p_value"] < SIGNIFICANT]
     slower, faster = significant.count(True), significant.count(False)
     yield f"{name}: of {len(cells)} cells {slower} significantly slower in B, {faster} faster"

@@ -7,6 +7,7 @@ counted nor subtracted. After a warm-up it is the same to the byte in every run.
 import ctypes
 import gc
 import os
+import resource
 import sys
 import time
 from collections import deque
@@ -35,6 +36,8 @@ PRODUCT_ROWS, PRODUCT_ITEMS = 256, 2**22
 _DEALLOCATORS = (memray.AllocatorType.FREE, memray.AllocatorType.MUNMAP)
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _MARK_BYTES = 4096  # above 512 the interpreter has each block from malloc and gives it back at once
+_CANNOT_BEGIN = ("Could not create output file", "Failed to write output header")
+"""How memray's errors begin where it cannot even begin a capture. Where it cannot go on with one, it raises none."""
 
 
 @contextmanager
@@ -86,13 +89,12 @@ def memory_at_marks(step: Callable[[], None], marks: Marks, count: int) -> tuple
 
     What comes after the last mark belongs to the last stretch.
     """
-    file_format = memray.FileFormat.ALL_ALLOCATIONS if count else memray.FileFormat.AGGREGATED_ALLOCATIONS
-    with _capture(step, file_format, marks, count) as (reader, addresses):
+    with _captured(step, marks, count) as (reader, addresses):
         peak = reader.metadata.peak_memory
         parts = dict.fromkeys((*SITES.values(), OTHER_SITES), 0)
         for record in reader.get_high_watermark_allocation_records(merge_threads=True):
             parts[_site(record.stack_trace())] += record.size
-        stretches = list(_stretches(reader.get_allocation_records(), addresses)) if count else []
+        stretches = list(_stretches(reader.get_allocation_records(), addresses))
     assert sum(parts.values()) == peak, f"the parts of the peak add up to {sum(parts.values())}, not to {peak}"
     # The stream was read as memray reads it itself: the peaks are the same.
     assert max((stretch.peak_bytes for stretch in stretches), default=peak) == peak
@@ -122,7 +124,7 @@ def _stretches(records: Iterable[memray.AllocationRecord], marks: set[int]) -> I
 
 def blocks_at_peak(step: Callable[[], None], *, nbytes: int) -> int:
     """Run `step` once under memray and return how many blocks of exactly `nbytes` are live at its peak."""
-    with _capture(step, memray.FileFormat.ALL_ALLOCATIONS, Marks(), 0) as (reader, _):
+    with _captured(step, Marks(), 0) as (reader, _):
         sizes: dict[int, int] = {}
         live = peak = blocks = blocks_at_peak = 0
         for record in reader.get_allocation_records():
@@ -217,30 +219,55 @@ def _median_seconds(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def capture(step: Callable[[], None], path: Path) -> None:
-    """Run `step` once under memray and keep what it saw in the file `path`, for memray's own reporters."""
+    """Run `step` once under memray and keep what it saw in the file `path`, for memray's own reporters.
+
+    Raises:
+        RuntimeError: the file could not be written to its end.
+    """
     _run_profiled(step)
-    _track(step, path, memray.FileFormat.AGGREGATED_ALLOCATIONS)
+    _track(step, path)
 
 
 @contextmanager
-def _capture(
-    step: Callable[[], None], file_format: memray.FileFormat, marks: Marks, count: int
-) -> Iterator[tuple[memray.FileReader, set[int]]]:
+def _captured(step: Callable[[], None], marks: Marks, count: int) -> Iterator[tuple[memray.FileReader, set[int]]]:
     # The folder belongs to whoever started this process; where the step fails, the capture stays there.
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"capture-{os.getpid()}.bin"
     marks.lay(count)
     _run_profiled(step)
     addresses = marks.lay(count)
-    _track(step, path, file_format)
+    _track(step, path)
     with memray.FileReader(path) as reader:
         yield reader, addresses
     path.unlink()
 
 
-def _track(step: Callable[[], None], path: Path, file_format: memray.FileFormat) -> None:
-    destination = memray.FileDestination(path, overwrite=True)
-    with quiet_heap(), memray.Tracker(destination=destination, file_format=file_format):
-        step()
+def _track(step: Callable[[], None], path: Path) -> None:
+    # memray stops without an error where it cannot write on, and what it has written reads as a shorter step. So the
+    # last event is a mark, which is looked for.
+    end = Marks()
+    last = end.lay(1)
+    try:
+        with quiet_heap(), memray.Tracker(destination=memray.FileDestination(path, overwrite=True)):
+            step()
+            end.leave()
+    except (OSError, RuntimeError) as error:
+        if not str(error).startswith(_CANNOT_BEGIN):
+            raise
+        raise _cut_short(path) from error
+    with memray.FileReader(path) as reader:
+        freed = (record.address for record in reader.get_allocation_records() if record.allocator in _DEALLOCATORS)
+        if last.isdisjoint(freed):
+            raise _cut_short(path)
+
+
+def _cut_short(path: Path) -> RuntimeError:
+    folder = os.statvfs(path.parent)
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = "" if most == resource.RLIM_INFINITY else f", and no file may be larger than {most:,} bytes (ulimit -f)"
+    return RuntimeError(
+        f"memray's capture is cut short: TMPDIR {path.parent} has {folder.f_bavail * folder.f_frsize:,} bytes free"
+        f"{limit}; make room there, or set TMPDIR to a folder that has it"
+    )
 
 
 def _run_profiled(step: Callable[[], None]) -> None:

@@ -14,6 +14,9 @@ from harness.peers import FRAMEWORKS, OWN
 
 SCHEMA_VERSION = 2
 
+CLOCK_TICK = 1e-9
+"""Seconds: the least that the clock can tell, so that nothing that was timed took less."""
+
 ALLOCATORS = ("glibc", "glibc_fixed_threshold")
 STATUSES = ("ok", "failed", "timeout", "out_of_memory", "killed", "skipped_too_large")
 """What may become of a cell; `error` says more of all but the first, and the last was never started."""
@@ -28,6 +31,7 @@ class Column:
         unit: `byte`, `second` or `operation`; empty for counts, names and shares.
         filled: in every row, in every row of status ok, or only where there is something to say.
         minimum: the least value, if there is one.
+        finite: whether it must be a number where it stands for one; a loss that diverges is none.
         values: all values there are, if they are few.
     """
 
@@ -37,6 +41,7 @@ class Column:
     unit: str = ""
     filled: Literal["always", "if ok", "sometimes"] = "if ok"
     minimum: float | None = None
+    finite: bool = True
     values: tuple[str, ...] = ()
 
 
@@ -74,11 +79,11 @@ def _bytes(name: str, description: str, *, minimum: int | None = 0, **options: A
 
 
 def _seconds(name: str, description: str, **options: Any) -> Column:
-    return Column(name=name, description=description, type="number", unit="second", minimum=0, **options)
+    return Column(name=name, description=description, type="number", unit="second", minimum=CLOCK_TICK, **options)
 
 
-def _share(name: str, description: str) -> Column:
-    return Column(name=name, description=description, type="number", minimum=0)
+def _share(name: str, description: str, **options: Any) -> Column:
+    return Column(name=name, description=description, type="number", minimum=0, **options)
 
 
 _KEY = (
@@ -148,13 +153,13 @@ _MEMORY = (
     _count("hits", "Requests for an after that was resident.", filled="always"),
     _count("misses", "Requests for an after that had to be recomputed.", filled="always"),
     _count("peak_cached_layers", "Most afters that the schedule held at once, the input not counted.", filled="always"),
-    _bytes("predicted_peak_bytes", "Peak of the step by dry run.", filled="always"),
+    _bytes("predicted_peak_bytes", "Peak of the step by dry run.", filled="always", minimum=1),
     _bytes("predicted_forward_peak_bytes", "Peak of the forward pass by dry run.", filled="always"),
     _bytes("predicted_backward_peak_bytes", "Peak of the backward pass by dry run.", filled="always"),
-    _bytes("tracker_peak_bytes", "Peak of the step by the executed network's tracker."),
-    _bytes("memray_peak_bytes", "Peak of requested bytes during the step, measured by memray."),
-    _bytes("memray_forward_peak_bytes", "Peak of the forward pass, measured by memray."),
-    _bytes("memray_backward_peak_bytes", "Peak of the backward pass, measured by memray."),
+    _bytes("tracker_peak_bytes", "Peak of the step by the executed network's tracker.", minimum=1),
+    _bytes("memray_peak_bytes", "Peak of requested bytes during the step, measured by memray.", minimum=1),
+    _bytes("memray_forward_peak_bytes", "Peak of the forward pass, measured by memray.", minimum=1),
+    _bytes("memray_backward_peak_bytes", "Peak of the backward pass, measured by memray.", minimum=1),
     _bytes("residual_bytes", "memray_peak_bytes less predicted_peak_bytes.", minimum=None),
     _bytes("memray_activation_buffers_bytes", "Part of memray's peak: afters and deltas."),
     _bytes("memray_parameter_deltas_bytes", "Part of memray's peak: gradients of weights and biases."),
@@ -185,7 +190,9 @@ _EVIDENCE = (
 _RESIDENT = (
     _text("allocator", "glibc's malloc, or the same with a fixed mmap threshold.", values=ALLOCATORS),
     _count("repeat", "Number of the step, from 0."),
-    _bytes("resident_before_bytes", "Resident memory of the process before the step, freed memory given back."),
+    _bytes(
+        "resident_before_bytes", "Resident memory of the process before the step, freed memory given back.", minimum=1
+    ),
     _bytes("resident_peak_bytes", "How far resident memory rose above that during the step.", minimum=None),
 )
 
@@ -220,9 +227,13 @@ _PEERS_TIME = (
 _TRAINING = (
     _count("epoch", "Number of the epoch, from 1.", minimum=1),
     _CPU,
-    _share("train_loss", "Mean cross-entropy over the epoch's mini-batches; not a number if training diverged."),
+    _share(
+        "train_loss",
+        "Mean cross-entropy over the epoch's mini-batches; not a number if training diverged.",
+        finite=False,
+    ),
     _share("train_accuracy", "Share of the training rows that are classified rightly."),
-    _share("test_loss", "Mean cross-entropy over the test rows after the epoch."),
+    _share("test_loss", "Mean cross-entropy over the test rows after the epoch, likewise.", finite=False),
     _share("test_accuracy", "Share of the test rows that are classified rightly after the epoch."),
     _seconds("epoch_seconds", "Of the epoch's training, the test left out."),
 )

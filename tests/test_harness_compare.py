@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from harness.__main__ import app
 from harness.cell import Job
+from harness.compare import _slowness
 from harness.differences import holm, memory_differences, time_differences
 from harness.executors import Outcome
 from harness.page import named
@@ -43,7 +44,7 @@ def write(
     (timed,) = answer(Job(measure="time", cells=cells[:1]))
     times = [
         [
-            timed[0] | {"repeat": i, "forward_seconds": 0.0, "backward_seconds": t, "step_seconds": t}
+            timed[0] | {"repeat": i, "forward_seconds": t, "backward_seconds": t, "step_seconds": 2 * t}
             for i, t in enumerate(one)
         ]
         for one in seconds.tolist()
@@ -106,7 +107,11 @@ def test_json_holds_every_cell_and_what_failed(a, tmp_path):
     assert [row["difference_bytes"] for row in answered["memory"]["cells"]] == [5, 0]
     assert [row["time_ratio"] for row in answered["time"]["cells"]] == pytest.approx([1, 1])
     assert answered["memory"]["only_in_a"] == answered["time"]["only_in_a"] == [CELLS[2].cell_id]
-    assert len(answered["failures"]) == 1
+    assert answered["memory"]["missing_in_b"] == answered["time"]["missing_in_b"] == [named(CELLS[2])]
+    assert answered["failures"] == [
+        f"{named(STORE_ALL)}: the peak grows by 5 bytes",
+        f"{named(CELLS[2])}: is missing in B's memory",
+    ]
 
 
 def test_what_was_not_measured_alike_is_a_warning(a, tmp_path):
@@ -170,6 +175,66 @@ def test_a_cell_that_fails_in_b_fails_the_gate(a, tmp_path):
     assert f"failed: {named(STORE_ALL)}: has failed in B" in result.stdout
     assert compare(a, b, "--fail-if-slower", 1.05).exit_code == 0
     assert compare(b, a, "--fail-if-memory-grows").exit_code == 0
+
+
+def test_a_cell_that_is_missing_in_b_fails_every_gate(a, tmp_path):
+    b = write(tmp_path / "b", cells=CELLS[:2])
+    assert compare(a, b).exit_code == 0
+    for options, tables in [
+        (["--fail-if-memory-grows"], ["memory"]),
+        (["--fail-if-slower", 1.5], ["time"]),
+        (["--fail-if-cells-missing"], ["memory", "time"]),
+        (["--fail-if-cells-missing", "--fail-if-memory-grows"], ["memory", "time"]),
+    ]:
+        result = compare(a, b, *options)
+        assert result.exit_code == 1
+        failed = [line for line in result.stdout.splitlines() if line.startswith("failed: ")]
+        assert failed == [f"failed: {named(CELLS[2])}: is missing in B's {table}" for table in tables]
+    assert compare(b, a, "--fail-if-cells-missing", "--fail-if-memory-grows", "--fail-if-slower", 1.5).exit_code == 0
+
+
+def test_a_table_that_b_has_not_is_all_of_its_cells_missing(a, tmp_path):
+    b = write(tmp_path / "b")
+    (b / "time.csv").unlink()
+    result = compare(a, b, "--fail-if-cells-missing")
+    assert result.exit_code == 1
+    assert result.stdout.count("is missing in B's time") == len(CELLS)
+    assert compare(a, b, "--fail-if-memory-grows").exit_code == 0
+    assert compare(b, a, "--fail-if-cells-missing").exit_code == 0
+    assert f"time: finished in B alone: {CELLS[0].cell_id}" in compare(b, a).stdout
+
+
+def test_no_table_in_common_is_one_line(a, tmp_path):
+    b = write(tmp_path / "b")
+    (a / "time.csv").unlink()
+    (b / "memory.csv").unlink()
+    result = compare(a, b)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("nothing to compare: the folders have none of memory, ")
+
+
+def test_two_experiments_are_not_compared(a, tmp_path):
+    b = write(tmp_path / "b", environment=ENVIRONMENT | {"experiment": ENVIRONMENT["experiment"] | {"name": "other"}})
+    line = f"{a} and {b}: are of two experiments, tiny and other; compare two results of the same one\n"
+    for options in ([], ["--fail-if-memory-grows"]):
+        result = compare(a, b, *options)
+        assert (result.exit_code, result.stdout, result.stderr) == (2, "", line)
+
+
+def test_times_that_are_no_numbers_pass_no_gate(a, tmp_path):
+    b = write(tmp_path / "b")
+    lines = (b / "time.csv").read_text().splitlines()
+    lines[1] = lines[1].replace(lines[1].split(",")[-2], "nan")
+    (b / "time.csv").write_text("\n".join([*lines, ""]))
+    result = compare(a, b, "--fail-if-slower", 1.5)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"{b}/time.csv: line 2, column step_seconds: must be a number, got nan\n"
+
+
+@pytest.mark.parametrize("number", ["time_ratio", "p_value"])
+def test_a_ratio_that_is_no_number_is_not_within_the_limit(number):
+    row = {"time_ratio": 2.0, "p_value": 0.0} | {number: float("nan")}
+    assert _slowness(row, limit=1.5)
 
 
 @pytest.mark.parametrize(("folder", "table"), [("peers", "peers_memory"), ("training", "training")])

@@ -16,7 +16,7 @@ from harness.executors import Outcome
 from harness.provenance import ROOT
 from harness.recorded import read_results
 from harness.rows import rows_of
-from harness.schemas import RULES, parse_table
+from harness.schemas import MEMORY_PARTS, RULES, parse_table
 from harness.store import Store
 from harness.store import _csv as csv_of
 from harness.tables import KEY_COLUMNS, SCHEMA_VERSION, TABLES
@@ -112,6 +112,11 @@ DAMAGES = [
     ({"predicted_peak_bytes": "7"}, "line 3, column tracker_peak_bytes: must be predicted_peak_bytes"),
     ({"predicted_backward_peak_bytes": "7"}, "line 3, column predicted_peak_bytes: must be the larger of both passes'"),
     ({"memray_backward_peak_bytes": "7"}, "line 3, column memray_peak_bytes: must be the larger of both passes'"),
+    ({"memray_peak_bytes": "0"}, "line 3, column memray_peak_bytes: must be at least 1, got 0"),
+    (
+        {"memray_forward_peak_bytes": "7"},
+        "line 3, column memray_forward_peak_bytes: must be at least predicted_forward",
+    ),
 ]
 
 
@@ -128,6 +133,53 @@ def test_no_row_comes_twice(memory):
 def test_step_seconds_are_both_passes(tmp_path):
     text = published(tmp_path, "time").read_text()
     assert complaint("time", text.replace("0.75", "0.7", 1).encode()).startswith("line 2, column step_seconds: must be")
+
+
+def test_a_peak_below_the_predicted_one_is_refused_though_its_parts_agree(memory):
+    cut = dict.fromkeys(MEMORY_PARTS, "0") | {"memray_other_bytes": "9", "memray_peak_bytes": "9"}
+    cut |= {"memray_forward_peak_bytes": "9", "memray_backward_peak_bytes": "9"}
+    cut["residual_bytes"] = str(9 - int(memory[1]["predicted_peak_bytes"]))
+    expected = "line 3, column memray_peak_bytes: must be at least predicted_peak_bytes, got 9"
+    assert complaint("memory", content([memory[0], memory[1] | cut])).startswith(expected)
+
+
+NUMBERS = [
+    (table.name, column.name)
+    for table in TABLES.values()
+    for column in table.columns
+    if column.type == "number" and column.name not in ("train_loss", "test_loss")
+]
+
+
+@pytest.mark.parametrize(("table", "column"), NUMBERS)
+@pytest.mark.parametrize("written", ["nan", "inf", "-inf", "1e999"])
+def test_no_number_but_a_loss_may_be_none(table, column, written):
+    (path,) = list(ROOT.glob(f"results/*/{table}.csv"))[:1]
+    with path.open() as file:
+        row = next(csv.DictReader(file))
+    assert complaint(table, content([row | {column: written}])).startswith(
+        f"line 2, column {column}: must be a number, got {written.replace('1e999', 'inf')}"
+    )
+
+
+SECONDS = [pair for pair in NUMBERS if pair[1].endswith("_seconds")]
+
+
+@pytest.mark.parametrize(("table", "column"), SECONDS)
+def test_nothing_takes_no_time(table, column):
+    (path,) = list(ROOT.glob(f"results/*/{table}.csv"))[:1]
+    with path.open() as file:
+        row = next(csv.DictReader(file))
+    assert f"column {column}: must be at least 1e-09, got 0" in complaint(table, content([row | {column: "0.0"}]))
+
+
+@pytest.mark.parametrize("column", ["predicted_peak_bytes", "tracker_peak_bytes", "residual_bytes"])
+def test_our_own_row_beside_other_frameworks_has_its_prediction(column):
+    with (ROOT / "results" / "peers" / "peers_memory.csv").open() as file:
+        rows = {row["framework"]: row for row in csv.DictReader(file)}
+    line = "line 2, column {}: must be there where, and only where, the framework is networks"
+    assert complaint("peers_memory", content([rows["networks"] | {column: ""}])).startswith(line.format(column))
+    assert complaint("peers_memory", content([rows["sklearn"] | {column: "7"}])).startswith(line.format(column))
 
 
 def test_live_bytes_are_the_sum_of_a_cells_changes(memory):
@@ -209,7 +261,7 @@ def test_the_data_package_describes_the_files_beside_it(tmp_path):
     (peak,) = (field for field in fields if field["name"] == "memray_peak_bytes")
     assert peak["type"] == "integer"
     assert peak["unit"] == "byte"
-    assert peak["constraints"] == {"minimum": 0}
+    assert peak["constraints"] == {"minimum": 1}
 
 
 @pytest.mark.parametrize("measure", ["memory", "time"])

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from cells import store_all_cell
 
+from harness import probes
 from harness.cell import Job
 from harness.executors import ALLOCATORS, run_in_subprocess
 from harness.peers import PEERS
 from harness.peers.base import Product, gradient_error, operands
-from harness.peers.measures import build_peer, checked_peer
+from harness.peers.measures import build_peer, checked_peer, measure_peers_memory
 from harness.peers.sklearn import SklearnPeer
 from harness.rows import rows_of
 from harness.schemas import parse_table
@@ -105,6 +106,38 @@ def test_a_peer_that_computes_something_else_is_refused(wrong, monkeypatch):
         checked_peer(peer_cell("sklearn.backprop"))
 
 
+def test_zero_gradients_of_both_are_no_distance_apart():
+    zeros, ones = np.zeros((2, 2)), np.ones((2, 2))
+    assert gradient_error([(zeros, ones)], [(zeros, ones)]) == 0
+    assert gradient_error([(ones, ones)], [(zeros, ones)]) == np.inf
+    assert np.isnan(gradient_error([(ones, ones * np.nan)], [(ones, ones)]))
+
+
+@pytest.mark.parametrize("value", [1e-30, 1e30])
+def test_a_distance_is_told_of_gradients_whose_squares_are_beyond_single_precision(value):
+    array, ones = np.full((2, 2), value, "float32"), np.ones(2)
+    assert gradient_error([(3 * array, ones)], [(array, ones)]) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("peer", EAGER)
+def test_a_peer_whose_gradients_are_zero_as_ours_agrees(peer):
+    step, reference = built(peer_cell(peer, layers="8,1x3,3", batch=1))
+    expected = reference.gradients()
+    assert not expected[0][0].any()
+    assert gradient_error(step.gradients(), expected) < 1e-6
+
+
+def test_a_measured_step_whose_gradients_are_no_numbers_is_refused(monkeypatch):
+    monkeypatch.setattr(probes, "require_one_thread", lambda: None)  # of a worker
+    right = SklearnPeer.gradients
+    wrong = [1, np.nan]  # in double precision, then in the cell's
+    monkeypatch.setattr(
+        SklearnPeer, "gradients", lambda peer: [(w * factor, b) for factor in [wrong.pop(0)] for w, b in right(peer)]
+    )
+    with pytest.raises(RuntimeError, match="gradients differ from the network's by nan of their norm, in float32"):
+        measure_peers_memory(Job(measure="peers_memory", cells=(peer_cell("sklearn.backprop"),)))
+
+
 def measured(job):
     """The rows of a job's table, once they have been written and validated as the store does it."""
     outcome = run_in_subprocess(job)
@@ -112,6 +145,14 @@ def measured(job):
     rows = rows_of(job, outcome)
     parse_table(job.measure, csv_of(TABLES[job.measure].names, rows), where="rows as measured")
     return rows
+
+
+@pytest.mark.parametrize("peer", [None, "sklearn.backprop"])
+def test_a_row_of_zero_gradients_is_as_good_as_any(peer):
+    cell = store_all_cell("8,1x3,3", batch=1)
+    (row,) = measured(Job(measure="peers_memory", cells=(replace(cell, network=None, peer=peer) if peer else cell,)))
+    assert row["gradient_error_double"] < 1e-12
+    assert row["gradient_error"] < 1e-6
 
 
 SIZEABLE = store_all_cell("64,128x20,10", batch=512)

@@ -96,11 +96,22 @@ def multiplication(product: Product, dtype: str) -> Callable[[], None]:
 
 
 def gradient_error(gradients: Gradients, expected: Gradients) -> float:
-    """The largest distance of an array from the one expected, over that one's norm; not a number if one is none."""
+    """The largest distance of an array from the one expected, over that one's norm.
+
+    An array of zeros is 0 away from zeros, and infinitely far from all else. Not a number if an array holds one that is
+    none.
+    """
     pairs = zip(gradients, expected, strict=True)
     errors = [
-        np.linalg.norm(array - other) / np.linalg.norm(other)
-        for pair, others in pairs
-        for array, other in zip(pair, others, strict=True)
+        _relative_error(array, other) for pair, others in pairs for array, other in zip(pair, others, strict=True)
     ]
     return float(np.max(errors))
+
+
+def _relative_error(array: np.ndarray, expected: np.ndarray) -> float:
+    # In double precision: squares of single ones pass its range on both sides.
+    array, expected = array.astype("float64"), expected.astype("float64")
+    distance, norm = np.linalg.norm(array - expected), np.linalg.norm(expected)
+    if norm == 0:
+        return 0.0 if distance == 0 else math.inf
+    return distance / norm

@@ -1,6 +1,7 @@
 """What a worker measures of peers, and of this project's own cells beside them."""
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,8 @@ LEAST_REPEATS = 5
 CHECKED_ROWS = 64
 TOLERANCE = 1e-4
 """How far a gradient may lie from ours, relative to it, both as Euclidean norms of a layer's array."""
+ANY_NUMBER = sys.float_info.max
+"""What is asked of it in single precision: that there is an error to tell."""
 
 
 def checked_peer(cell: Cell) -> tuple[Peer, float]:
@@ -30,13 +33,18 @@ def checked_peer(cell: Cell) -> tuple[Peer, float]:
         RuntimeError: the error is above `TOLERANCE`: the peer computes something else.
     """
     double = replace(cell, dtype="float64", batch=min(cell.batch, CHECKED_ROWS))
-    error = gradient_error(build_peer(double).gradients(), Step(double.store_all).gradients())
-    if not error <= TOLERANCE:
-        raise RuntimeError(f"gradients differ from the network's by {error:.1e} of their norm")
+    error = _gradient_error(build_peer(double), double, at_most=TOLERANCE)
     peer = build_peer(cell)
     probes.require_one_thread()  # of the framework's libraries, too, which are loaded now
     peer.warm_up()
     return peer, error
+
+
+def _gradient_error(peer: Peer, cell: Cell, *, at_most: float) -> float:
+    error = gradient_error(peer.gradients(), Step(cell.store_all).gradients())
+    if not error <= at_most:
+        raise RuntimeError(f"gradients differ from the network's by {error:.1e} of their norm, in {cell.dtype}")
+    return error
 
 
 def build_peer(cell: Cell) -> Peer:
@@ -57,7 +65,7 @@ def measure_peers_memory(job: Job) -> list[list[Row]]:
         "forward_steps": products - (2 * cell.depth - 1),  # backward has two products a layer, but one in layer 1
         **peer.counted(),
         **probes.peak_memory(peer),
-        "gradient_error": gradient_error(peer.gradients(), Step(cell.store_all).gradients()),
+        "gradient_error": _gradient_error(peer, cell, at_most=ANY_NUMBER),
         "gradient_error_double": error,
         "executed_products": products,
         "activation_blocks_at_peak": probes.blocks_at_peak(peer, nbytes=cell.hidden_bytes),
