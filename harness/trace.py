@@ -14,10 +14,10 @@ from rich.text import Text
 from harness.page import page
 from harness.sizes import format_bytes, parse_bytes
 from harness.sweeps import Sweep, sweeps
-from harness.variants import BUDGETS
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import format_layers, parse_layers
 from networks.schedules import FACTORIES, Schedule
+from networks.schedules.budget import BUDGETS
 
 RUN, HELD, BACKWARD, IDLE = "━●◂·"
 STYLES = {RUN: "blue", HELD: "bold green", BACKWARD: "dark_orange", IDLE: "bright_black"}
