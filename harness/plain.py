@@ -7,7 +7,7 @@ UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def visible(text: str) -> str:
-    """The text with a picture in place of each such character, line feeds excepted."""
+    """The text with a replacement character in place of each of these, line feeds excepted."""
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
@@ -17,6 +17,5 @@ def is_visible(text: str) -> bool:
 
 
 def _visible(character: str) -> str:
-    if character == "\n" or unicodedata.category(character) not in UNSEEN:
-        return character
-    return chr(0x2400 + ord(character)) if ord(character) < 32 else "\N{REPLACEMENT CHARACTER}"
+    seen = character == "\n" or unicodedata.category(character) not in UNSEEN
+    return character if seen else "\N{REPLACEMENT CHARACTER}"

@@ -15,10 +15,10 @@ from harness.arguments import path_given
 from harness.page import page
 from harness.sizes import format_bytes, parse_bytes
 from harness.sweeps import Sweep, sweeps
-from harness.variants import BUDGETS
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import format_layers, parse_layers
 from networks.schedules import FACTORIES, Schedule
+from networks.schedules.budget import BUDGETS
 from networks.wording import one_of
 
 RUN, HELD, BACKWARD, IDLE = "━●◂·"

@@ -14,12 +14,10 @@ import pandas as pd
 from harness.sizes import UNITS, parse_bytes
 from networks.chain import Chain
 from networks.schedules import FACTORIES
-from networks.schedules.budget import budget
+from networks.schedules.budget import BUDGETS, budget
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.spec import parse_schedule
 
-BUDGETS = ("budget_bytes", "budget_of")
-"""The arguments that give a schedule its budget, one or the other."""
 STORE_ALL = "Network"
 VARIANT = ["network", "checkpoint_frequency", "recompute", "schedule", "step", "micro_batch"]
 

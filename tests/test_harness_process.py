@@ -92,12 +92,12 @@ def test_a_terminal_that_knows_few_characters_is_shown_others(experiment, variab
     ("text", "shown"),
     [
         ("plain, wide 深, accented é\nand so on", "plain, wide 深, accented é\nand so on"),
-        ("\x1b[31mred\x07\r\x00", "␛[31mred␇␍␀"),
+        ("\x1b[31mred\x07\r\x00", "�[31mred���"),
         ("\x7f\x9b2J", "��2J"),
         ("\u202egpj.\u2028\udcff", "�gpj.��"),
     ],
 )
-def test_what_is_not_seen_is_pictured(text, shown):
+def test_what_is_not_seen_is_replaced(text, shown):
     assert visible(text) == shown
     assert visible(shown) == shown
 
@@ -106,17 +106,17 @@ def test_no_text_reaches_the_terminal_as_an_escape(capsys):
     for stderr in (False, True):
         page.page(stderr=stderr).print("\x1b[2Jgone", "\x9b31m")
     page.page().out("\x1b]0;title\x07")  # rich leaves bells out
-    assert capsys.readouterr() == ("␛[2Jgone �31m\n␛]0;title\n", "␛[2Jgone �31m\n")
+    assert capsys.readouterr() == ("�[2Jgone �31m\n�]0;title\n", "�[2Jgone �31m\n")
 
 
-def test_names_of_files_and_keys_reach_the_terminal_as_pictures(tmp_path):
+def test_names_of_files_and_keys_reach_the_terminal_without_escapes(tmp_path):
     hostile = tmp_path / "\x1b[31mred.toml"
     hostile.write_text(TEXT + '["\\u001b[2J"]\nkey = 1\n')
     for arguments in (["show", hostile], ["list", tmp_path], ["plot", tmp_path / "\x1b[2J"]):
         done = subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 2
         assert "\x1b" not in done.stdout + done.stderr
-        assert "␛[" in done.stderr
+        assert "�[" in done.stderr
 
 
 @pytest.mark.parametrize("title", ["\\u001b[31mred", "two\\nlines", "\\u202eleft"])

@@ -15,6 +15,9 @@ from networks.schedules.replay import replay
 from networks.schedules.signature import Schedule
 from networks.schedules.spec import parse_schedule
 
+BUDGETS = ("budget_bytes", "budget_of")
+"""The arguments that give a schedule its budget, one or the other."""
+
 _TIMES = re.compile(r"(?P<schedule>.*\S)\s*\*\s*(?P<factor>\d{1,9}(\.\d{1,9})?)\s*", re.DOTALL)
 """A schedule and a decimal factor, whose digits are few enough to be exact."""
 
