@@ -8,6 +8,8 @@ begins and after it has ended there is nothing to put in order, and a signal end
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -35,7 +37,8 @@ def run_in_order(command: Callable[[], Any]) -> None:
     try:
         command()
     except Interrupted:
-        _leave()  # the interpreter's own end may wait for threads, and a signal would kill it there
+        _await_threads()
+        _leave()  # the interpreter's own end may wait for ever, and a signal would kill it there
     finally:
         end_at_once()
 
@@ -54,6 +57,14 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _hurry(number: int, frame: FrameType | None) -> None:
     if not any(signal.getitimer(signal.ITIMER_REAL)):
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+
+
+def _await_threads() -> None:
+    """Give threads the grace to put their own things in order: one that was just being started is known to nobody."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join(max(0, deadline - time.monotonic()))
 
 
 def _leave(*signalled: object) -> None:

@@ -79,6 +79,20 @@ def test_the_second_signal_ends_what_cannot_end_in_order():
     assert (process.returncode, output, errors) == (130, "", "")
 
 
+def test_a_thread_has_a_grace_to_end_in_order_and_no_more():
+    code = COMMAND.replace("run_in_order(command)", "{threads}\nrun_in_order(command)")
+    threads = (
+        "from threading import Thread\n"
+        "Thread(target=lambda: (time.sleep(1), print('thread done', flush=True))).start()\n"
+        "Thread(target=lambda: time.sleep(600)).start()"
+    )
+    with start([sys.executable, "-c", code.format(seconds=0, threads=threads)]) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate()
+    assert (process.returncode, output, errors) == (130, "in order\ndone\nthread done\n", "")
+
+
 def test_a_signal_that_was_ignored_stays_ignored_as_under_nohup():
     with run_command(0, before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
         process.send_signal(signal.SIGHUP)
