@@ -29,12 +29,13 @@ from harness.executors import Outcome
 from harness.experiment import Experiment
 from harness.flamegraph import flamegraph
 from harness.limits import Limits
+from harness.names import as_typed, find_experiment, find_folder, find_results
 from harness.page import aligned, named, page
 from harness.planning import plan_command
 from harness.pool import Pool
 from harness.provenance import is_installed
 from harness.room import available_bytes, run_if_it_fits
-from harness.rows import predict
+from harness.rows import cost
 from harness.runner import Execute, Run, RunAbortedError
 from harness.side_by_side import peers_command
 from harness.sizes import format_bytes, parse_bytes
@@ -60,7 +61,10 @@ console = page()
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 ExperimentFile = Annotated[
-    Path, typer.Argument(metavar="EXPERIMENT.toml", help="An experiment, such as experiments/smoke.toml.")
+    Path,
+    typer.Argument(
+        metavar="EXPERIMENT.toml", help="An experiment, such as experiments/smoke.toml, or its name there: smoke."
+    ),
 ]
 
 
@@ -100,7 +104,7 @@ def run(
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job's time limit ends it as Ctrl-C does, all in order
     with _complaints():
-        loaded = Experiment.load(experiment)
+        loaded = Experiment.load(find_experiment(experiment))
         limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
         absent = [framework for framework in loaded.frameworks if not dask and not is_installed(framework)]
         if absent:
@@ -132,7 +136,7 @@ def run(
 @app.command()
 def plot(
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="A folder that `run` wrote, such as results/smoke.")
+        Path, typer.Argument(metavar="RESULTS", help="A folder that `run` wrote, such as results/smoke, or smoke.")
     ],
 ) -> None:
     """Draw an experiment's figures from its CSVs.
@@ -142,7 +146,7 @@ def plot(
     from harness import drawing  # imports pandas and seaborn: seconds that the other commands need not wait
 
     with _complaints():
-        for path in drawing.draw(results):
+        for path in drawing.draw(find_results(results)):
             console.print(f"  {path}")
 
 
@@ -157,7 +161,7 @@ def show(
     that holds its worker's output and traceback, and memray's capture if its step was being measured.
     """
     with _complaints():
-        loaded = Experiment.load(experiment)
+        loaded = Experiment.load(find_experiment(experiment))
         rows = [_costs(cell) for cell in loaded.cells()]
         varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
         table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT)
@@ -176,9 +180,8 @@ def list_experiments(
 ) -> None:
     """List the experiments of a folder."""
     with _complaints():
-        if not folder.is_dir():
-            raise ValueError(f"{folder}: is not a folder")
-        experiments = [Experiment.load(path, bind=False) for path in sorted(folder.glob("*.toml"))]
+        paths = sorted(find_folder(folder).glob("*.toml"))
+        experiments = [Experiment.load(path, bind=False) for path in paths]
         if not experiments:
             raise ValueError(f"{folder}: holds no experiment (*.toml)")
     table = Table("experiment", "title", "cells", "measures", box=box.SIMPLE_HEAD)
@@ -190,12 +193,15 @@ def list_experiments(
 
 def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str | None) -> Limits:
     """The limits of the command line, and of the experiment where that has none."""
-    given = {"timeout": timeout, "memory_limit": None if memory_limit is None else parse_bytes(memory_limit)}
+    size = None if memory_limit is None else parse_bytes(memory_limit, name="--memory-limit")
+    given = {"timeout": timeout, "memory_limit": size}
     asked = {name: limit for name, limit in given.items() if limit is not None}
-    limits = Limits(**{**experiment.limits.model_dump(), **asked})
+    with as_typed(asked):
+        limits = Limits(**{**experiment.limits.model_dump(), **asked})
     if limits.memory_limit is not None and sys.platform != "linux":
+        name = "memory_limit" if size is None else "--memory-limit"
         raise ValueError(
-            f"memory_limit of {format_bytes(limits.memory_limit)} needs Linux, which bounds what another process "
+            f"{name} of {format_bytes(limits.memory_limit)} needs Linux, which bounds what another process "
             "reserves (prlimit); run without it"
         )
     return limits
@@ -297,12 +303,12 @@ def _named(job: Job) -> str:
 
 
 def _costs(cell: Cell) -> dict[str, str]:
-    trace = None if cell.peer else predict(cell)  # nobody predicts another framework
+    predicted = None if cell.peer else cost(cell)  # nobody predicts another framework
     return {
         "framework": cell.framework,
         **{name: str(getattr(cell, name)) for name in ("layers", "batch", "dtype", "activation", "seed", "variant")},
-        "forward_steps": f"{trace.forward_steps:,}" if trace else "",
-        "predicted_peak_bytes": f"{trace.peak_bytes:,}" if trace else "",
+        "forward_steps": f"{predicted.forward_steps:,}" if predicted else "",
+        "predicted_peak_bytes": f"{predicted.peak_bytes:,}" if predicted else "",
     }
 
 

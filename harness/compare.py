@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from harness import provenance
+from harness.names import find_results
 from harness.page import named, page
 from harness.recorded import cell_of, read_origin, read_tables
 
@@ -50,6 +51,7 @@ def compare(
     """
     if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
         raise ValueError(f"--fail-if-slower must be a ratio above 0, such as 1.05, got {fail_if_slower}")
+    a, b = find_results(a), find_results(b)
     origins = [read_origin(folder) for folder in (a, b)]
     compared = _compared(*(read_tables(folder) for folder in (a, b)))
     failures = []

@@ -10,6 +10,7 @@ import typer
 
 from harness.cell import Cell, Job
 from harness.executors import run_in_subprocess
+from harness.names import find_results
 from harness.page import named, page
 from harness.recorded import cell_of
 from harness.runner import RunAbortedError
@@ -28,7 +29,7 @@ def flamegraph(
 
     It shows which call allocated what was live when the step's requested bytes were at their most.
     """
-    found = _find(cell, results)
+    found = _find(cell, find_results(results))
     path = Path(f"{found.cell_id}.html") if output is None else output
     with tempfile.TemporaryDirectory() as folder:
         capture = Path(folder) / "capture.bin"

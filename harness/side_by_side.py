@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.names import find_results
 from harness.page import aligned, page
 from harness.tables import ALLOCATORS
 
@@ -24,6 +25,7 @@ def peers_command(
     from harness.frameworks import CASE, resident_peaks, savings, step_times
     from harness.schemas import read_table
 
+    results = find_results(results)
     if not (results / "peers_memory.csv").is_file():
         raise ValueError(f"{results}: holds no peers_memory.csv; run an experiment that measures peers_memory first")
     memory = savings(read_table(results / "peers_memory.csv"))

@@ -12,6 +12,7 @@ from harness import provenance
 from harness.cell import Job
 from harness.executors import SETTINGS
 from harness.limits import NO_LIMITS
+from harness.names import find_results
 from harness.page import named, page
 from harness.peers import OWN
 from harness.pool import Pool
@@ -43,6 +44,7 @@ def verify(
 
     Exit code: 0, or 1 if a cell differs, 2 for bad input.
     """
+    results = find_results(results)
     origin = read_origin(results)
     finished = _finished(results)
     frameworks = sorted({job.cells[0].framework for job, _ in finished} - {OWN})
