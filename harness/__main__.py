@@ -5,9 +5,7 @@ from harness.interrupts import Interrupted, end_at_once, run_in_order
 if __name__ == "__main__":
     end_at_once()  # the other imports take a second
 
-import inspect
 import os
-import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -36,17 +34,18 @@ from harness.executors import Outcome
 from harness.experiment import Experiment
 from harness.flamegraph import flamegraph
 from harness.limits import Limits
+from harness.names import as_typed, find_experiment, find_folder, find_results
 from harness.page import aligned, named, page, prepare_streams
 from harness.planning import plan_command
 from harness.pool import Pool
 from harness.provenance import is_installed
 from harness.room import available_bytes, run_if_it_fits
-from harness.rows import predict
+from harness.rows import cost
 from harness.runner import Execute, Run, RunAbortedError
 from harness.side_by_side import peers_command
 from harness.sizes import format_bytes, parse_bytes
 from harness.store import DamagedError, Store
-from harness.trace import flag, trace
+from harness.trace import trace
 from harness.verify import verify
 
 LEFT = ("framework", "layers", "variant")
@@ -68,7 +67,11 @@ errors = page(stderr=True)
 
 ExperimentFile = Annotated[
     Path,
-    typer.Argument(metavar="EXPERIMENT.toml", parser=path_given, help="An experiment, such as experiments/smoke.toml."),
+    typer.Argument(
+        metavar="EXPERIMENT.toml",
+        parser=path_given,
+        help="An experiment, such as experiments/smoke.toml, or its name there: smoke.",
+    ),
 ]
 ResultsFolder = Annotated[
     Path, typer.Option("--results", metavar="FOLDER", parser=path_given, help="Where results are kept.")
@@ -114,7 +117,7 @@ def run(
     Exit code: 0, or 1 if a cell failed, 2 for bad input, 130 if interrupted.
     """
     with _complaints(interrupted="interrupted: what is finished is kept, and the same command goes on from there"):
-        loaded = Experiment.load(experiment)
+        loaded = Experiment.load(find_experiment(experiment))
         limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
         absent = [framework for framework in loaded.frameworks if not dask and not is_installed(framework)]
         if absent:
@@ -143,7 +146,9 @@ def run(
 def plot(
     results: Annotated[
         Path,
-        typer.Argument(metavar="RESULTS", parser=path_given, help="A folder that `run` wrote, such as results/smoke."),
+        typer.Argument(
+            metavar="RESULTS", parser=path_given, help="A folder that `run` wrote, such as results/smoke, or smoke."
+        ),
     ],
 ) -> None:
     """Draw an experiment's figures from its CSVs.
@@ -153,7 +158,7 @@ def plot(
     from harness import drawing  # imports pandas and seaborn: seconds that the other commands need not wait
 
     with _complaints():
-        for path in drawing.draw(results):
+        for path in drawing.draw(find_results(results)):
             console.print(f"  {path}")
 
 
@@ -168,7 +173,7 @@ def show(
     that holds its worker's output and traceback, and memray's capture if its step was being measured.
     """
     with _complaints():
-        loaded = Experiment.load(experiment)
+        loaded = Experiment.load(find_experiment(experiment))
         rows = [_costs(cell) for cell in loaded.cells()]
         varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
         table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT)
@@ -189,9 +194,8 @@ def list_experiments(
 ) -> None:
     """List the experiments of a folder."""
     with _complaints():
-        if not folder.is_dir():
-            raise ValueError(f"{folder}: is not a folder")
-        experiments = [Experiment.load(path, bind=False) for path in sorted(folder.glob("[!.]*.toml"))]
+        paths = sorted(find_folder(folder).glob("[!.]*.toml"))
+        experiments = [Experiment.load(path, bind=False) for path in paths]
         if not experiments:
             raise ValueError(f"{folder}: holds no experiment (*.toml)")
     table = Table("experiment", "title", "cells", "measures", box=box.SIMPLE_HEAD)
@@ -215,11 +219,13 @@ def _held(store: Store, experiment: Experiment, *, replace: bool) -> Iterator[No
 
 def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str | None) -> Limits:
     """The limits of the command line, and of the experiment where that has none."""
-    given = {"timeout": timeout, "memory_limit": None if memory_limit is None else parse_bytes(memory_limit)}
+    size = None if memory_limit is None else parse_bytes(memory_limit, name="--memory-limit")
+    given = {"timeout": timeout, "memory_limit": size}
     asked = {name: limit for name, limit in given.items() if limit is not None}
-    limits = Limits(**{**experiment.limits.model_dump(), **asked})
+    with as_typed(asked):
+        limits = Limits(**{**experiment.limits.model_dump(), **asked})
     if limits.memory_limit is not None and sys.platform != "linux":
-        name = "limits.memory_limit" if memory_limit is None else "--memory-limit"
+        name = "limits.memory_limit" if size is None else "--memory-limit"
         raise ValueError(
             f"{name} of {format_bytes(limits.memory_limit)} needs Linux, which bounds what another process "
             "reserves (prlimit); run without it"
@@ -237,7 +243,7 @@ def _complaints(*, interrupted: str = "interrupted") -> Iterator[None]:
             errors.print(interrupted)
         raise
     except (ValueError, RunAbortedError) as error:
-        message = _as_typed(str(error))
+        message = str(error)
     except BrokenPipeError:
         raise  # who reads the output has seen enough: typer ends without a word
     except OSError as error:
@@ -246,13 +252,6 @@ def _complaints(*, interrupted: str = "interrupted") -> Iterator[None]:
         return
     errors.print(message)
     raise typer.Exit(BAD_INPUT)
-
-
-def _as_typed(message: str) -> str:
-    """`message`, which may begin with an argument's name, with that spelled as the option that gave it."""
-    options = {name for command in app.registered_commands for name in inspect.signature(command.callback).parameters}
-    begins = re.match(r"(\w+?)(_bytes)?(?= must | needs | '|=)", message)
-    return flag(begins[1]) + message[begins.end() :] if begins and begins[1] in options else message
 
 
 @contextmanager
@@ -334,12 +333,12 @@ def _named(job: Job) -> str:
 
 
 def _costs(cell: Cell) -> dict[str, str]:
-    trace = None if cell.peer else predict(cell)  # nobody predicts another framework
+    predicted = None if cell.peer else cost(cell)  # nobody predicts another framework
     return {
         "framework": cell.framework,
         **{name: str(getattr(cell, name)) for name in ("layers", "batch", "dtype", "activation", "seed", "variant")},
-        "forward_steps": f"{trace.forward_steps:,}" if trace else "",
-        "predicted_peak_bytes": f"{trace.peak_bytes:,}" if trace else "",
+        "forward_steps": f"{predicted.forward_steps:,}" if predicted else "",
+        "predicted_peak_bytes": f"{predicted.peak_bytes:,}" if predicted else "",
     }
 
 

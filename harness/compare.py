@@ -12,6 +12,7 @@ from rich.table import Table
 
 from harness import provenance
 from harness.arguments import path_given
+from harness.names import find_results
 from harness.page import named, page
 from harness.recorded import cell_of, read_results
 
@@ -58,6 +59,7 @@ def compare(
     """
     if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
         raise ValueError(f"--fail-if-slower must be a ratio above 0, such as 1.05, got {fail_if_slower}")
+    a, b = find_results(a), find_results(b)
     results = [read_results(folder) for folder in (a, b)]
     _require_one_experiment(a, b, *(one.environment.experiment.name for one in results))
     origins = [one.environment.origin for one in results]

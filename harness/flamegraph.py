@@ -11,6 +11,7 @@ from harness.arguments import path_given
 from harness.cell import Cell, Job
 from harness.executors import run_in_subprocess
 from harness.machine_lock import at_work
+from harness.names import find_results
 from harness.page import named, page
 from harness.recorded import PACKAGE, cell_of, read_results
 from harness.runner import RunAbortedError
@@ -35,7 +36,7 @@ def flamegraph(
     """
     if output is not None and output.suffix != ".html":
         raise ValueError(f"--output must end in .html, got {str(output)!r}")
-    found = _find(cell, results)
+    found = _find(cell, find_results(results))
     path = Path(f"{found.cell_id}.html") if output is None else output
     with scratch() as folder, at_work(alone=False):
         capture, drawn = folder / "capture.bin", folder / "page.html"

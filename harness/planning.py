@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from threading import Timer
@@ -17,6 +17,7 @@ from harness.bill import OPTIMIZERS, Bill, bill
 from harness.cell import Cell, Job
 from harness.executors import Outcome, run_in_subprocess
 from harness.machine_lock import at_work
+from harness.names import STEP_OPTIONS, as_typed
 from harness.page import page
 from harness.pool import BESIDE_OTHERS
 from harness.sizes import format_bytes, parse_bytes
@@ -233,34 +234,35 @@ def plan_command(
 
     Where no schedule fits, the exit code is 2, and the message says which budget can be met.
     """
-    widths = parse_layers(layers)
-    dtype = check_dtype(dtype).name
-    piling_up = step != "train_step"
-    depths: dict[str, int] = {}
-    if max_depth:
-        if budget is None or len(set(widths[1:-1])) != 1:
-            raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
-        inputs, width, *_, outputs = widths
-        limits = {"batch": batch, "budget_bytes": parse_bytes(budget), "dtype": dtype, "step": step}
-        with _patience("searching the depths that fit: each that is tried is planned"):
-            depths = max_depths(inputs, width, outputs, limit=DEPTH_LIMIT, **limits)
-        widths = (inputs, *[width] * max(1, *depths.values()), outputs)  # what does not fit says why
-    chain = Chain(widths, check_count("batch", batch), check_dtype(dtype).itemsize, deltas_pile_up=piling_up)
-    held = bill(chain, samples=samples, optimizer=optimizer)
-    budget_bytes = _budget_of_a_step(budget, budget_total, held)
-    try:
-        with _patience("planning: deep chains take up to minutes"):
-            found = plan(widths, batch=batch, budget_bytes=budget_bytes, dtype=dtype, step=step)
-    except ValueError as error:
-        left = f"--budget-total {budget_total} leaves {budget_bytes} bytes for a step: " if budget is None else ""
-        raise ValueError(f"{left}{error}") from None
-    step_bytes = found.predicted_peak_bytes + found.allowance_bytes
-    update_bytes = held.update_bytes + found.allowance_bytes if piling_up else 0
-    if budget is None and update_bytes > budget_bytes:
-        raise ValueError(
-            f"--budget-total {budget_total} leaves {budget_bytes} bytes, but after a step {optimizer} takes "
-            f"{update_bytes} to update the parameters, whatever the schedule: fewer or narrower layers lower that"
-        )
+    with as_typed(STEP_OPTIONS, size=budget or budget_total):
+        if (budget is None) == (budget_total is None):
+            one = "one" if budget is None else "only one"
+            raise ValueError(f"{one} of --budget and --budget-total must be given")
+        widths = parse_layers(layers)
+        dtype = check_dtype(dtype).name
+        piling_up = step != "train_step"
+        depths: dict[str, int] = {}
+        if max_depth:
+            depths = _max_depths(widths, budget, batch=batch, dtype=dtype, step=step)
+            inputs, width, *_, outputs = widths
+            widths = (inputs, *[width] * max(1, *depths.values()), outputs)  # what does not fit says why
+        chain = Chain(widths, check_count("batch", batch), check_dtype(dtype).itemsize, deltas_pile_up=piling_up)
+        held = bill(chain, samples=samples, optimizer=optimizer)
+        budget_bytes = _budget_of_a_step(budget, budget_total, held)
+        try:
+            with _patience("planning: deep chains take up to minutes"):
+                found = plan(widths, batch=batch, budget_bytes=budget_bytes, dtype=dtype, step=step)
+        except ValueError as error:
+            left = f"--budget-total {budget_total} leaves {budget_bytes} bytes for a step: " if budget is None else ""
+            raise ValueError(f"{left}{error}") from None
+        step_bytes = found.predicted_peak_bytes + found.allowance_bytes
+        update_bytes = held.update_bytes + found.allowance_bytes if piling_up else 0
+        if budget is None and update_bytes > budget_bytes:
+            raise ValueError(
+                f"--budget-total {budget_total} leaves {budget_bytes} bytes, but after a step {optimizer} takes "
+                f"{update_bytes} bytes to update the parameters, whatever the schedule: fewer or narrower layers "
+                "lower that"
+            )
     rows = records(found)
     notes = predict_times(found, rows, dtype=dtype)
     if measure:
@@ -293,6 +295,15 @@ def plan_command(
         page().print(part)
 
 
+def _max_depths(widths: Sequence[int], budget: str | None, **options: Any) -> dict[str, int]:
+    """How many hidden layers, of the one width that `widths` has, fit into `budget`, for each schedule."""
+    if budget is None or len(set(widths[1:-1])) != 1:
+        raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
+    budget_bytes = parse_bytes(budget, name="--budget")
+    with _patience("searching the depths that fit: each that is tried is planned"):
+        return max_depths(widths[0], widths[1], widths[-1], budget_bytes=budget_bytes, limit=DEPTH_LIMIT, **options)
+
+
 @contextmanager
 def _patience(line: str) -> Iterator[None]:
     """Say on stderr what is going on where it takes over two seconds."""
@@ -305,14 +316,12 @@ def _patience(line: str) -> Iterator[None]:
 
 
 def _budget_of_a_step(budget: str | None, budget_total: str | None, held: Bill) -> int:
-    if (budget is None) == (budget_total is None):
-        raise ValueError("one of --budget and --budget-total must be given")
     if budget is not None:
-        return parse_bytes(budget)
-    left = parse_bytes(budget_total) - held.held_bytes
+        return parse_bytes(budget, name="--budget")
+    left = parse_bytes(budget_total, name="--budget-total") - held.held_bytes
     if left < 1:
         raise ValueError(
             f"--budget-total {budget_total} leaves nothing for a step: parameters take {held.parameters_bytes} bytes, "
-            f"the optimiser's state {held.optimizer_state_bytes} and the data {held.data_bytes}"
+            f"the optimiser's state {held.optimizer_state_bytes} bytes and the data {held.data_bytes} bytes"
         )
     return left

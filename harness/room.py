@@ -9,7 +9,7 @@ from harness.cell import Cell, Job
 from harness.executors import Outcome, run_in_subprocess
 from harness.limits import Limits
 from harness.rows import predict
-from harness.sizes import format_bytes
+from harness.sizes import format_apart
 
 WORKER_BYTES = 112 * 2**20
 """What a worker reserves beside its networks: interpreter and libraries 56 MiB, OpenBLAS's buffer 32 MiB, the thread of
@@ -48,12 +48,14 @@ def _too_large(job: Job, limits: Limits) -> str:
     """Why `job` cannot fit the limit or the machine, in one line; empty if it can."""
     needed, available = needed_bytes(job), available_bytes()
     if limits.memory_limit is not None and needed > limits.memory_limit:
-        bound = f"the memory limit of {format_bytes(limits.memory_limit)}"
+        needs, most = format_apart(needed, limits.memory_limit)
+        bound = f"the memory limit of {most}"
     elif needed > available:
-        bound = f"the {format_bytes(available)} available on this machine"
+        needs, most = format_apart(needed, available)
+        bound = f"the {most} available on this machine"
     else:
         return ""
-    return f"needs {format_bytes(needed)}, by its predicted peak and what its process holds besides: more than {bound}"
+    return f"needs {needs}, by its predicted peak and what its process holds besides: more than {bound}"
 
 
 def _step_bytes(cell: Cell) -> int:

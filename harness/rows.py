@@ -7,6 +7,8 @@ from harness.executors import Outcome
 from harness.store import Row
 from harness.tables import FRAMEWORK_COLUMNS, KEY_COLUMNS, TABLES
 from networks import Trace, dry_run
+from networks.schedules import periodic, store_all
+from networks.schedules.replay import Cost, replay
 
 _dry_run = lru_cache(maxsize=256)(dry_run)
 
@@ -24,6 +26,16 @@ def predict(cell: Cell) -> Trace:
         micro_batch=cell.micro_batch,
         **cell.checkpointing,
     )
+
+
+def cost(cell: Cell) -> Cost:
+    """The work and the peak of `predict(cell)`, in a tenth of the time where the step is not run in parts."""
+    if cell.micro_batch is not None:
+        trace = predict(cell)
+        return Cost(trace.peak_bytes, trace.forward_flops, trace.forward_steps)
+    options = cell.checkpointing
+    schedule = options.get("schedule") or (periodic(**options) if options else store_all())
+    return replay(cell.chain, schedule(cell.chain))
 
 
 def rows_of(job: Job, outcome: Outcome) -> list[Row]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.arguments import path_given
+from harness.names import find_results
 from harness.page import aligned, page
 from harness.recorded import read_results
 from harness.tables import ALLOCATORS
@@ -25,6 +26,7 @@ def peers_command(
     """
     from harness.frameworks import CASE, resident_peaks, savings, step_times
 
+    results = find_results(results)
     tables = read_results(results).tables(("peers_memory", "resident", "peers_time"))
     if "peers_memory" not in tables:
         raise ValueError(f"{results}: holds no peers_memory.csv; run an experiment that measures peers_memory first")

@@ -1,10 +1,7 @@
-"""Numbers of bytes as people write them: `24MiB`, `1.5GB`, `65536`."""
+"""Numbers of bytes as people write them: `24MiB`, `1.5GB`, `1e9`, `65536`."""
 
 import re
 from fractions import Fraction
-
-from networks.layer_lists import LARGEST
-from networks.wording import shown
 
 UNITS = {
     "": 1,
@@ -13,22 +10,54 @@ UNITS = {
     **{f"{prefix}B": 10 ** (3 * power) for power, prefix in enumerate("kMGT", start=1)},
 }
 
-_SIZE = re.compile(r"(\d{1,99}(?:\.\d{1,99})?)\s*([a-z]*)", re.IGNORECASE)
-_UNITS_BY_LOWER_CASE = {unit.lower(): factor for unit, factor in UNITS.items()}
+MOST_BYTES = 2**63 - 1
+"""The largest size: tables, and the kernel's limits, hold 64 bits."""
+
+_SIZE = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e\+?[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
+_MOST_CHARACTERS = 40
+"""A number of more characters is not read: its digits, or its exponent, may take for ever."""
+_MOST_EXPONENT = 99
+_UNITS_BY_LOWER_CASE = {unit.lower(): unit for unit in UNITS}
 
 
-def parse_bytes(text: str) -> int:
-    """Read a number of bytes, at least 1, rounded down to a whole one; `KiB` is 1024 and `kB` 1000 of them."""
-    match = _SIZE.fullmatch(text.strip())
-    factor = _UNITS_BY_LOWER_CASE.get(match[2].lower()) if match else None
-    if factor is None:
-        raise ValueError(f"a size must be written like 24MiB, 1.5GB or 65536 (bytes), got {shown(text)}")
-    nbytes = int(Fraction(match[1]) * factor)
+def parse_bytes(text: str, *, name: str = "a size") -> int:
+    """Read a number of bytes, from 1 to `MOST_BYTES`, rounded down to a whole one.
+
+    `KiB` is 1024 and `kB` 1000 of them. `K`, `M`, `G` and `T` alone are refused, because they mean either. `name` is
+    what an error calls the size, such as `--budget`.
+    """
+    number, unit = _read(text, name)
+    exponent = int(number.lower().partition("e")[2] or 0)
+    if exponent > _MOST_EXPONENT:
+        raise ValueError(f"{name} must be at most {MOST_BYTES} bytes, got {text!r}")
+    nbytes = int(Fraction(number) * UNITS[unit])
     if nbytes < 1:
-        raise ValueError(f"a size must be at least 1 byte, got {shown(text)}")
-    if nbytes > LARGEST:
-        raise ValueError(f"a size must be at most {LARGEST} bytes, got {shown(text)}")
+        raise ValueError(f"{name} must be at least 1 byte, got {text!r}")
+    if nbytes > MOST_BYTES:
+        raise ValueError(f"{name} must be at most {MOST_BYTES} bytes, got {text!r}")
     return nbytes
+
+
+def _read(text: str, name: str) -> tuple[str, str]:
+    """The number and the unit that `text` is made of."""
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(
+            f"{name} must be written in at most {_MOST_CHARACTERS} characters, like 24MiB, got {len(text)}: "
+            f"{text[:_MOST_CHARACTERS]!r}.."
+        )
+    match, unit = _SIZE.fullmatch(text.strip()), _unit(text)
+    if match and match[2].lower() in ("k", "m", "g", "t"):
+        decimal, binary = (match[1] + _UNITS_BY_LOWER_CASE[match[2].lower() + ending] for ending in ("b", "ib"))
+        raise ValueError(f"{name} must be written as {decimal} (of 1000) or {binary} (of 1024), got {text!r}")
+    if unit is None:
+        raise ValueError(f"{name} must be written like 24MiB, 1.5GB or 65536 (bytes), got {text!r}")
+    return match[1], unit
+
+
+def _unit(text: str) -> str | None:
+    """The unit that a size is written in; None for what is no size."""
+    match = _SIZE.fullmatch(text.strip())
+    return _UNITS_BY_LOWER_CASE.get(match[2].lower()) if match else None
 
 
 def format_bytes(nbytes: int, *, like: int | None = None) -> str:
@@ -37,3 +66,27 @@ def format_bytes(nbytes: int, *, like: int | None = None) -> str:
         if (nbytes if like is None else like) >= UNITS[unit]:
             return f"{nbytes / UNITS[unit]:.2f} {unit}"
     return f"{nbytes} B"
+
+
+def format_apart(nbytes: int, other: int) -> tuple[str, str]:
+    """Write two numbers of bytes, in full where two digits do not tell them apart."""
+    written = format_bytes(nbytes), format_bytes(other)
+    if written[0] == written[1] and nbytes != other:
+        return f"{nbytes:,} bytes", f"{other:,} bytes"
+    return written
+
+
+def retold(message: str, *, typed: str) -> str:
+    """Write each `N bytes` of a message in the unit of the size that was `typed` as well, rounded up to two digits.
+
+    Rounded up, because what is told is often the smallest size that serves.
+    """
+    unit = _unit(typed)
+    if unit is None or UNITS[unit] == 1:
+        return message
+
+    def both(match: re.Match[str]) -> str:
+        hundredths = -(-int(match[1]) * 100 // UNITS[unit])
+        return f"{hundredths // 100}.{hundredths % 100:02} {unit} ({int(match[1]):,} bytes)"
+
+    return re.sub(r"\b([0-9]+) bytes\b", both, message)

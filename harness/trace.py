@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.arguments import path_given
+from harness.names import STEP_OPTIONS, as_typed, option_name
 from harness.page import page
-from harness.sizes import format_bytes, parse_bytes
+from harness.sizes import format_apart, format_bytes, parse_bytes
 from harness.sweeps import Sweep, sweeps
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import format_layers, parse_layers
@@ -62,10 +63,8 @@ def text(trace: Trace, name: str, store_all: Trace, *, map_columns: int) -> Iter
         f"forward steps {trace.forward_steps:,} (store-all {store_all.forward_steps:,}), "
         f"{extra_work:.1%} more forward work"
     )
-    yield Text(
-        f"peak {trace.peak_bytes:,} bytes, {format_bytes(trace.peak_bytes)} "
-        f"(store-all {format_bytes(store_all.peak_bytes)})"
-    )
+    own, everything = format_apart(trace.peak_bytes, store_all.peak_bytes)
+    yield Text(f"peak {trace.peak_bytes:,} bytes, {own} (store-all {everything})")
     by_kind = sorted(trace.peak_bytes_by_kind.items(), key=lambda item: -item[1])
     parts = (f"{kind.replace('_', ' ')} {format_bytes(nbytes, like=trace.peak_bytes)}" for kind, nbytes in by_kind)
     yield Text(f"of which {', '.join(parts)}")
@@ -108,19 +107,17 @@ def make_schedule(name: str, **options: Any) -> Schedule:
     given = {option: value for option, value in options.items() if value is not None}
     for option in given:
         if option not in takes:
-            others = ", ".join(map(flag, takes)) or "no options"
-            raise ValueError(f"{flag(option)} does not go with --schedule {name}, which takes {others}")
+            others = ", ".join(map(option_name, takes)) or "no options"
+            raise ValueError(f"{option_name(option)} does not go with --schedule {name}, which takes {others}")
     for option, parameter in takes.items():
         if parameter.default is inspect.Parameter.empty and option not in given:
-            raise ValueError(f"--schedule {name} needs {flag(option)}")
+            raise ValueError(f"--schedule {name} needs {option_name(option)}")
     if takes.keys() >= set(BUDGETS) and len(given.keys() & set(BUDGETS)) != 1:
-        raise ValueError(f"--schedule {name} needs one of {' and '.join(map(flag, BUDGETS))}")
+        raise ValueError(f"--schedule {name} needs one of {' and '.join(map(option_name, BUDGETS))}")
     return FACTORIES[name](**given)
 
 
-def flag(option: str) -> str:
-    """The argument of a function as the command line spells it: `--budget` is `budget_bytes`."""
-    return "--" + option.removesuffix("_bytes").replace("_", "-")
+SCHEDULE_OPTIONS = ("slots", "checkpoint_frequency", "recompute", *BUDGETS, "heuristic")
 
 
 def trace(
@@ -150,18 +147,19 @@ def trace(
     """
     if output.suffix not in (".png", ".svg"):
         raise ValueError(f"--output must end in .png or .svg, got {str(output)!r}")
-    chosen = make_schedule(
-        schedule,
-        checkpoint_frequency=checkpoint_frequency,
-        recompute=recompute,
-        slots=slots,
-        budget_bytes=None if budget is None else parse_bytes(budget),
-        budget_of=budget_of,
-        heuristic=heuristic,
-    )
-    widths = parse_layers(layers)
-    traced = dry_run(widths, batch=batch, schedule=chosen, dtype=dtype, step=step, micro_batch=micro_batch)
-    store_all = dry_run(widths, batch=batch, dtype=dtype, step=step)
+    with as_typed((*STEP_OPTIONS, *SCHEDULE_OPTIONS), size=budget):
+        chosen = make_schedule(
+            schedule,
+            checkpoint_frequency=checkpoint_frequency,
+            recompute=recompute,
+            slots=slots,
+            budget_bytes=None if budget is None else parse_bytes(budget, name="--budget"),
+            budget_of=budget_of,
+            heuristic=heuristic,
+        )
+        widths = parse_layers(layers)
+        traced = dry_run(widths, batch=batch, schedule=chosen, dtype=dtype, step=step, micro_batch=micro_batch)
+        store_all = dry_run(widths, batch=batch, dtype=dtype, step=step)
 
     name = chosen.__name__ + ("" if step == "backward" else f", {step}")
     name += "" if micro_batch is None else f", micro_batch={micro_batch}"

@@ -13,6 +13,7 @@ from harness.arguments import path_given
 from harness.cell import Job
 from harness.executors import SETTINGS
 from harness.limits import NO_LIMITS
+from harness.names import find_results
 from harness.page import named, page
 from harness.peers import OWN
 from harness.pool import Pool
@@ -44,6 +45,7 @@ def verify(
 
     Exit code: 0, or 1 if a cell differs, 2 for bad input.
     """
+    results = find_results(results)
     published = read_results(results)
     finished = _finished(published)
     frameworks = sorted({job.cells[0].framework for job, _ in finished} - {OWN})

@@ -1,11 +1,11 @@
 """The network that keeps some afters and recomputes the others during the backward pass."""
 
 import numbers
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 
 import numpy as np
 
-from networks.cache import ActivationCache
+from networks.cache import ActivationCache, CachedCosts
 from networks.perceptron import Deltas, MultiLayerPerceptron
 from networks.schedules import FACTORIES, Keep, Schedule
 from networks.schedules.periodic import periodic
@@ -147,10 +147,15 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
                 tracker.keep(number, chain.after_bytes[number])
         return after
 
-    def _ask_schedule(self, start: int, stop: int) -> tuple[frozenset[int], set[int]]:
+    def _ask_schedule(self, start: int, stop: int) -> tuple[frozenset[int], Set[int]]:
         """Return the positions to keep, and those of the cache to drop; a schedule's mistake is a ValueError."""
         cached = self._cache.costs(self._executed_flops)
-        kept = self._answer(self._keep(cached, start, stop))
+        return self._changes(cached, self._answer(self._keep(cached, start, stop)), start, stop)
+
+    def _changes(
+        self, cached: CachedCosts, kept: frozenset[int], start: int, stop: int
+    ) -> tuple[frozenset[int], Set[int]]:
+        """`kept`, which holds positions of `cached` and of the stretch, and the positions of `cached` that it lacks."""
         dropped = cached.keys() - kept
         # Counting finds a stranger without another walk over thousands of positions.
         known = len(cached) - len(dropped) + len(kept.intersection(range(start + 1, stop + 1)))
@@ -188,7 +193,7 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
             raise ValueError(f"layer must be an integer from 0 to {len(self.layers) - 1}, got {layer!r}")
 
     def _run_layers(self, x: np.ndarray) -> np.ndarray:
-        self._cache = ActivationCache(x, self._chain.depth, self.tracker.forward_flops)
+        self._cache = self._new_cache(x)
         self._query_flops = 0
         self._keep = self.schedule(self._chain)
         if not callable(self._keep):
@@ -197,6 +202,9 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
                 f"got {self._keep!r}"
             )
         return self._forward_up_to(self._chain.depth)
+
+    def _new_cache(self, x: np.ndarray) -> ActivationCache:
+        return ActivationCache(x, self._chain.depth, self.tracker.forward_flops)
 
     def _take_after(self, position: int) -> np.ndarray:
         self._cached_or_calculated(position)

@@ -4,7 +4,7 @@ The networks here are the real ones. Only what touches arrays is replaced, so a 
 cannot tell a dry run from a step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ from networks.layer_lists import check_count
 from networks.layers import DenseLayer
 from networks.network import Network
 from networks.optimizers import SGD
+from networks.positions import CountedCache, Positions
 from networks.schedules import Schedule
 
 STEPS = ("backward", "train_step")
@@ -101,7 +102,20 @@ class _DryNetwork(_Dry, Network):
 
 
 class _DryNetworkWithCheckpointing(_Dry, NetworkWithCheckpointing):
-    pass
+    def _new_cache(self, x: _Shape) -> CountedCache:
+        return CountedCache(x, self._chain.depth, self.tracker.forward_flops)
+
+    def _ask_schedule(self, start: int, stop: int) -> tuple[frozenset[int], Set[int]]:
+        """As the network does; but where an answer tells what it changes, only that is looked at.
+
+        Where two or more go at once the network's own sets say in which order.
+        """
+        now = self._executed_flops
+        answer = self._keep(self._cache.costs(now), start, stop)
+        few = isinstance(answer, Positions) and len(answer.dropped) <= 1 and 0 not in answer.dropped
+        if few and answer.added <= set(range(start + 1, stop + 1)):
+            return frozenset(answer.added | ({start} - answer.dropped)), answer.dropped
+        return self._changes(self._cache.plain_costs(now), self._answer(answer), start, stop)
 
 
 @dataclass(frozen=True)

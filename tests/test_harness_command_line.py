@@ -68,14 +68,23 @@ def test_help_tells_what_a_command_does_and_takes(command):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["run", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
+        (["run", "nowhere.toml"], "nowhere.toml: there is no such experiment file; there are experiments/"),
+        (["run", "experiments/smok.toml"], "experiments/smok.toml: there is no such experiment file; did you mean exp"),
+        (["show", "grwth"], "grwth: there is no such experiment file; did you mean experiments/growth.toml?\n"),
+        (["show", "x" * 5000], "x" * 5000),
         (["show", "."], ".: cannot be read: Is a directory"),
         (["show", "LICENSE"], "LICENSE: is not TOML: "),
+        (["plot", "nowhere"], "nowhere: there is no such folder of results; there are results/"),
+        (["plot", "grwth"], "grwth: there is no such folder of results; did you mean results/growth?\n"),
+        (["verify", "results/grwth"], "results/grwth: there is no such folder of results; did you mean results/growt"),
+        (["compare", "growth", "nope"], "nope: there is no such folder of results; there are results/"),
+        (["peers", "growth"], "results/growth: holds no peers_memory.csv"),
         (
-            ["plot", "nowhere"],
-            "nowhere/environment.json: cannot be read (No such file or directory); run the experiment first",
+            ["flamegraph", "x", "--results", "grwth"],
+            "grwth: there is no such folder of results; did you mean results/g",
         ),
-        (["list", "nope"], "nope: is not a folder"),
+        (["list", "nope"], "nope: there is no such folder; there are "),
+        (["list", "LICENSE"], "LICENSE: is not a folder\n"),
         (["list", "harness"], "harness: holds no experiment (*.toml)"),
     ],
 )
@@ -165,8 +174,9 @@ def test_a_cell_that_cannot_fit_is_skipped_or_by_force_fails_and_the_others_go_o
             (["--timeout", given], f"--timeout must be {SECONDS}, got {told}")
             for given, told in (("0", "0.0"), ("nan", "nan"), ("inf", "inf"), ("2073601", "2073601.0"))
         ),
-        (["--memory-limit", "8388608TiB"], f"a size must be at most {2**63 - 1} bytes, got '8388608TiB'"),
-        (["--memory-limit", "2 gigs"], "a size must be written like 24MiB, 1.5GB or 65536 (bytes), got '2 gigs'"),
+        (["--memory-limit", "8388608TiB"], f"--memory-limit must be at most {2**63 - 1} bytes, got '8388608TiB'"),
+        (["--memory-limit", "2 g"], "--memory-limit must be written as 2GB (of 1000) or 2GiB (of 1024), got '2 g'"),
+        (["--memory-limit", "2 gig"], "--memory-limit must be written like 24MiB, 1.5GB or 65536 (bytes), got '2 gig'"),
     ],
 )
 def test_a_wrong_limit_is_one_line_and_exit_code_2(experiment, tmp_path, options, line):
@@ -290,3 +300,27 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(experime
     assert f"{CELLS} cells, 0 failed, {kept} measured earlier" in output
     memory = [tmp_path / folder / "tiny/memory.csv" for folder in ("undisturbed", "results")]
     assert memory[0].read_bytes() == memory[1].read_bytes()
+
+
+@pytest.mark.parametrize("typed", ["smoke", "smoke.toml", "experiments/smoke.toml"])
+def test_an_experiment_may_be_named(monkeypatch, typed):
+    monkeypatch.chdir(ROOT)
+    assert invoke("show", typed).stdout.startswith("Smoke: everything once, in little\n")
+
+
+def test_a_folder_of_results_may_be_named_and_a_folder_that_is_there_goes_before(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    named, written = (invoke("compare", folder, "growth", "--json").stdout for folder in ("growth", "results/growth"))
+    assert named == written
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "growth").mkdir()
+    (tmp_path / "results/growth").mkdir(parents=True)
+    assert invoke("plot", "growth").stderr.startswith("growth/environment.json: cannot be read")
+
+
+def test_an_experiment_without_results_says_how_to_run_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments/tiny.toml").write_text(TEXT)
+    line = "tiny: there is no such folder of results; python -m harness run experiments/tiny.toml makes it\n"
+    assert invoke("plot", "tiny").stderr == line

@@ -150,9 +150,7 @@ def test_a_wrong_option_is_one_line(a, options, line):
 def test_a_folder_without_results_is_one_line(a, tmp_path):
     result = compare(a, tmp_path / "nowhere")
     assert result.exit_code == 2
-    assert result.stderr == (
-        f"{tmp_path}/nowhere/environment.json: cannot be read (No such file or directory); run the experiment first\n"
-    )
+    assert result.stderr == (f"{tmp_path}/nowhere: there is no such folder of results; there are {a}\n")
 
 
 def test_a_gate_needs_cells_to_compare(a, tmp_path):

@@ -104,7 +104,7 @@ def test_among_schedules_of_least_work_the_peak_is_least():
 @pytest.mark.parametrize("chain", [UNIFORM, unequal_chain(5, 9)])
 def test_a_budget_below_the_smallest_is_refused_with_the_smallest(chain):
     least = smallest_budget(chain)
-    with pytest.raises(ValueError, match=rf"budget_bytes={least - 1} .* a schedule can meet is {least}$"):
+    with pytest.raises(ValueError, match=rf"budget_bytes={least - 1} .* a schedule can meet is {least} bytes$"):
         optimal(budget_bytes=least - 1)(chain)
     assert answer(chain, least).peak_bytes == least
 

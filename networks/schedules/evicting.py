@@ -53,7 +53,7 @@ def evicting(*, budget_bytes: int | None = None, budget_of: str | None = None, h
         if replay(chain, keep).peak_bytes > budget_bytes:
             raise ValueError(
                 f"budget_bytes={budget_bytes} is too small for evicting by {heuristic} with {chain.depth} layers and a "
-                f"batch of {chain.batch}: it can meet {_budget_met(chain, budget_bytes, HEURISTICS[heuristic])}"
+                f"batch of {chain.batch}: it can meet {_budget_met(chain, budget_bytes, HEURISTICS[heuristic])} bytes"
             )
         return keep
 

@@ -33,7 +33,7 @@ def greedy(*, budget_bytes: int | None = None, budget_of: str | None = None) -> 
         if not fitting:
             raise ValueError(
                 f"budget_bytes={budget_bytes} is too small for greedy checkpoints of {chain.depth} layers with a batch "
-                f"of {chain.batch}: the smallest budget they can meet is {min(peak for _, peak, _ in plans)}"
+                f"of {chain.batch}: the smallest budget they can meet is {min(peak for _, peak, _ in plans)} bytes"
             )
         _, _, kept = min(fitting)
         checkpoints = frozenset((0, *kept))

@@ -73,7 +73,7 @@ def _solve(chain: Chain, budget_bytes: int) -> Keep:
     if budget_bytes < cost.peak_bytes:
         raise ValueError(
             f"budget_bytes={budget_bytes} is too small for {chain.depth} layers with a batch of {chain.batch}: "
-            f"the smallest budget that a schedule can meet is {cost.peak_bytes}"
+            f"the smallest budget that a schedule can meet is {cost.peak_bytes} bytes"
         )
     everything = store_all()(chain)
     if replay(chain, everything).peak_bytes <= budget_bytes:

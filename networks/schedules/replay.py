@@ -4,10 +4,11 @@ Schedules that search, and the planner, ask this thousands of times, and a dry r
 states the step's order of events a second time; a test holds it equal to the dry run for any schedule.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
-from networks.cache import ActivationCache
 from networks.chain import Chain
+from networks.positions import CountedCache, Positions
 from networks.schedules.signature import Keep
 
 
@@ -22,19 +23,20 @@ class Cost(NamedTuple):
 def replay(chain: Chain, keep: Keep) -> Cost:
     """Return the cost of one step of `chain` by `keep`, whose answers are taken as valid."""
     depth, after_bytes, forward_flops, slides = chain.depth, chain.after_bytes, chain.forward_flops, chain.slides
-    cache = ActivationCache(None, depth)
+    cache = CountedCache(None, depth)
     afters = peak = flops = steps = 0
     for layer in range(depth, 0, -1):
         stop = depth if layer == depth else layer - 1
         if stop not in cache:
             start = cache.nearest(stop)
-            kept = set(keep(cache.costs(flops), start, stop))
+            answer = keep(cache.costs(flops), start, stop)
             cache.use(start, flops)
-            for position in [position for position in cache if position not in kept]:
+            kept, dropped = _changes(cache, answer)
+            for position in dropped:
                 cache.take(position)
                 afters -= after_bytes[position] if position != start else 0
             # What is asked for first stays until it is, kept or not; the outputs are never the cache's.
-            kept = (kept | {layer - 1}) - {depth}
+            kept = {*kept, layer - 1} - {depth}
             beside = chain.recompute_bytes[layer]
             for number in range(start + 1, stop + 1):
                 free = number - 1 not in cache
@@ -52,3 +54,11 @@ def replay(chain: Chain, keep: Keep) -> Cost:
         cache.take(layer - 1)
         afters -= after_bytes[layer - 1]
     return Cost(peak, flops, steps)
+
+
+def _changes(cache: CountedCache, answer: Collection[int]) -> tuple[Collection[int], Collection[int]]:
+    """The positions of the stretch that an answer holds, others perhaps among them, and the cached ones it gives up."""
+    if isinstance(answer, Positions):
+        return answer.added, answer.dropped
+    kept = frozenset(answer)
+    return kept, [position for position in cache if position not in kept]
