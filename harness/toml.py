@@ -11,7 +11,7 @@ from networks.layer_lists import LARGEST
 from networks.wording import cut
 
 MOST_BYTES, MOST_DOTS = 2**17, 1000
-"""Most bytes of a file, a hundred times the longest here, and most dots of a line, which is a key where they are many.
+"""Most bytes of a file, forty times the longest here, and most dots of a line, which is a key where they are many.
 The time of parsing grows with the square of either."""
 
 
