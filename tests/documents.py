@@ -20,7 +20,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 PAGES = {str(path.relative_to(ROOT)): path for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
 
-_BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```\n(?P<shown>```text\n(?P<output>.*?)^```\n)?", re.M | re.S)
+_BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```\n(?:```text\n(?P<output>.*?)^```\n)?", re.M | re.S)
 _COMMAND = "python -m harness "
 
 
