@@ -17,7 +17,9 @@ README, REFERENCE, MEASURE = (TEXTS[page] for page in ("README.md", "docs/experi
 LINKED = {**TEXTS, **{page: (ROOT / page).read_text() for page in ("CONTRIBUTING.md", "CHANGELOG.md")}}
 
 WITH_PYTHON = [page for page, text in TEXTS.items() if blocks(text, "python")]
-COMMANDS = [pytest.param(block, id=f"{page}-{block.code.split()[3]}") for page in TEXTS for block in commands(TEXTS[page])]
+COMMANDS = [
+    pytest.param(block, id=f"{page}-{block.code.split()[3]}") for page in TEXTS for block in commands(TEXTS[page])
+]
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON)
