@@ -73,7 +73,7 @@ lint: $(READY) ## check style and formatting
 
 docs: $(DOCS_READY) ## build the guides and the reference as a site; a broken link or an undocumented public name fails
 	$(DOCS_VENV)/bin/python docs/site/stage.py $(SITE)
-	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict --config-file $(SITE)/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --config-file $(SITE)/mkdocs.yml
 	@echo "  $(SITE)/site/index.html"
 
 clean: ## remove what can be made again: environments, caches, the site, the smoke results
