@@ -1,6 +1,7 @@
 """README and docs tell the truth: snippets print what is shown, tables are the results, links lead somewhere."""
 
 import re
+import tomllib
 
 import pandas as pd
 import pytest
@@ -87,6 +88,17 @@ def test_what_it_links_to_is_there(page):
 @pytest.mark.parametrize("page", LINKED)
 def test_a_frequency_keeps_and_never_saves_every_nth(page):
     assert not re.findall(r"(?i)\bsaves? every|every \S+ (?:after|activation) (?:is )?saved|n-th saved", LINKED[page])
+
+
+def test_version_and_date_are_the_same_wherever_they_are_told():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    (date,) = re.findall(r"^date-released: (.*)$", citation, flags=re.MULTILINE)
+    assert f"\nversion: {version}\n" in citation
+    assert re.findall(r"^## (.*)$", LINKED["CHANGELOG.md"], flags=re.MULTILINE)[:2] == [
+        "[Unreleased]",
+        f"[{version}] - {date}",
+    ]
 
 
 def test_its_table_is_the_committed_results():
