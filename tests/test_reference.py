@@ -38,6 +38,16 @@ def test_a_public_name_without_a_docstring_is_found(project):
     assert names.exports("shop")["settle"] == ("shop.till", "pay")
 
 
+def test_a_name_is_followed_through_packages_to_where_it_is_defined(project, tmp_path):
+    (tmp_path / "shop/desk").mkdir(parents=True)
+    (tmp_path / "shop/desk/__init__.py").write_text('"""A desk."""\nfrom shop.desk.till import Till\n')
+    (tmp_path / "shop/desk/till.py").write_text('"""A till."""\nclass Till: ...\n')
+    project(__init__='"""A shop."""\nfrom shop import desk\nfrom shop.desk import Till\n')
+    assert names.exports("shop") == {"Till": ("shop.desk.till", "Till")}
+    assert names.packages() == {"shop": [], "shop.desk": ["shop.desk.till"]}
+    assert names.undocumented() == ["shop.desk.till.Till"]
+
+
 def test_an_override_has_the_docstring_of_what_it_overrides(project):
     base = '"""Tills."""\nclass Till:\n    "Any."\n    def ring(self):\n        "Ring."\n'
     till = '"""A till."""\nfrom shop.base import Till\nclass Small(Till):\n    "One."\n    def ring(self): ...\n'

@@ -32,10 +32,17 @@ def packages() -> dict[str, list[str]]:
 
 
 def exports(package: str) -> dict[str, tuple[str, str]]:
-    """The public names that a package takes from its modules, each with the module and its name there."""
+    """The public names that a package takes from its modules, each with its module and its name there."""
     imports = [node for node in _tree(package).body if isinstance(node, ast.ImportFrom) and node.module]
     named = [(alias.asname or alias.name, (node.module, alias.name)) for node in imports for alias in node.names]
-    return {name: home for name, home in named if home[0].split(".")[0] in PACKAGES and not name.startswith("_")}
+    ours = {name: home for name, home in named if home[0].split(".")[0] in PACKAGES and not name.startswith("_")}
+    return {name: _home(*home) for name, home in ours.items() if not _path(".".join(home)).exists()}
+
+
+def _home(module: str, name: str) -> tuple[str, str]:
+    """Where a name is defined that may have come through other packages."""
+    through = exports(module) if _path(module).name == "__init__.py" else {}
+    return through.get(name, (module, name))
 
 
 def is_documented(module: str, name: str) -> bool:
@@ -90,5 +97,9 @@ def _is_property(node: ast.ClassDef | Function) -> bool:
 
 
 def _tree(module: str) -> ast.Module:
+    return ast.parse(_path(module).read_text())
+
+
+def _path(module: str) -> Path:
     path = ROOT.joinpath(*module.split("."))
-    return ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
