@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments peers plots test bench optimality chaos fuzz smoke verify lint clean
+.PHONY: help experiments peers plots test bench optimality chaos fuzz smoke verify lint docs clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,6 +9,9 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 READY := $(VENV)/ready-$(PYTHON_VERSION)
 PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/ready-$(PYTHON_VERSION)
+DOCS_VENV := .venv-docs
+DOCS_READY := $(DOCS_VENV)/ready-$(PYTHON_VERSION)
+SITE := build/docs
 HARNESS := $(VENV)/bin/python -m harness
 # Cells that count bytes, beside each other: as many as there are cores. It changes no number.
 JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
@@ -81,8 +84,13 @@ lint: $(READY) ## check style and formatting
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-clean: ## remove what can be made again: the environment, caches, the smoke results
-	rm -rf $(VENV) $(PEERS_VENV) results/smoke .pytest_cache .ruff_cache .hypothesis
+docs: $(DOCS_READY) ## build the guides and the reference as a site; a broken link or an undocumented public name fails
+	$(DOCS_VENV)/bin/python docs/site/stage.py $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --config-file $(SITE)/mkdocs.yml
+	@echo "  $(SITE)/site/index.html"
+
+clean: ## remove what can be made again: environments, caches, the site, the smoke results
+	rm -rf $(VENV) $(PEERS_VENV) $(DOCS_VENV) $(SITE) results/smoke .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock
@@ -98,4 +106,10 @@ $(PEERS_READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock '.[peers]'
+	@touch $@
+
+$(DOCS_READY): requirements.lock pyproject.toml
+	rm -rf $(DOCS_VENV)
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock '.[docs]'
 	@touch $@

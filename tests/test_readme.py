@@ -1,7 +1,7 @@
-"""The README's snippets run, its experiment and its tables are right, and the reference of experiments is whole."""
+"""README and docs tell the truth: snippets print what is shown, tables are the results, links lead somewhere."""
 
 import re
-from pathlib import Path
+import tomllib
 
 import pandas as pd
 import pytest
@@ -11,30 +11,45 @@ from harness.frameworks import named
 from harness.grid import Grid
 from harness.peers import PEERS
 from harness.recorded import read_results
+from tests.documents import PAGES, ROOT, blocks, commands, lasting, output_of_command, outputs_of_python
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-REFERENCE = (ROOT / "docs/experiments.md").read_text()
+TEXTS = {page: path.read_text() for page, path in PAGES.items()}
+README, REFERENCE, MEASURE = (TEXTS[page] for page in ("README.md", "docs/experiments.md", "docs/measure.md"))
+LINKED = {**TEXTS, **{page: (ROOT / page).read_text() for page in ("CONTRIBUTING.md", "CHANGELOG.md")}}
 
-
-def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-
-
-def test_the_snippets_run_one_after_another(capsys):
-    namespace: dict = {}
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), namespace)
-    printed = capsys.readouterr().out
-    assert "saved" in printed
-    assert namespace["best"].schedule is namespace["planned"].schedule
+WITH_PYTHON = [page for page, text in TEXTS.items() if blocks(text, "python")]
+COMMANDS = [
+    pytest.param(block, id=f"{page}-{block.code.split()[3]}") for page in TEXTS for block in commands(TEXTS[page])
+]
 
 
-@pytest.mark.parametrize(("text", "cells"), [(README, 12), (REFERENCE, 16)], ids=["README", "reference"])
-def test_the_experiment_is_valid(text, cells, tmp_path):
-    (block,) = blocks("toml", text)
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_snippets_run_one_after_another_and_print_what_is_shown(page):
+    for block, printed in outputs_of_python(TEXTS[page], page):
+        assert printed == (block.output or ""), block.code
+
+
+@pytest.mark.parametrize("block", COMMANDS)
+def test_commands_print_what_is_shown(block):
+    assert lasting(output_of_command(block.code)) == lasting(block.output)
+
+
+def test_what_a_page_shows_of_a_command_is_compared_but_for_the_times():
+    shown = "schedule  work   time\n──────\nsqrt()   1.801  1.264\n\nwork: operations\n"
+    assert lasting(shown) == lasting(shown.replace("1.264", "1.301").replace("\n\n", "\n"))
+    assert lasting(shown) != lasting(shown.replace("1.801", "1.802"))
+    assert lasting(shown) != lasting(shown.replace("work:", "works:"))
+
+
+def test_the_readme_is_read_in_one_sitting():
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize(("page", "cells"), [("docs/measure.md", 12), ("docs/experiments.md", 16)])
+def test_the_experiment_is_valid(page, cells, tmp_path):
+    (block,) = blocks(TEXTS[page], "toml")
     path = tmp_path / "yours.toml"
-    path.write_text(block)
+    path.write_text(block.code)
     assert len(Experiment.load(path).cells()) == cells
 
 
@@ -44,15 +59,46 @@ def test_the_reference_names_every_key_dimension_measure_figure_and_framework():
     assert not keys - set(re.findall(r"`\[{0,2}\"?([\w.-]+)\"?\]{0,2}`", REFERENCE))
 
 
+def test_every_experiment_is_described():
+    experiments = {path.stem for path in ROOT.glob("experiments/*.toml")} - {"smoke"}
+    assert set(re.findall(r"^\| `(\w+)` \|", MEASURE, flags=re.MULTILINE)) == experiments
+
+
 def test_the_cell_whose_flame_graph_it_shows_is_there():
-    (cell,) = re.findall(r"harness flamegraph (\w+)", README)
+    (cell,) = re.findall(r"harness flamegraph (\w+)", MEASURE)
     tables = (pd.read_csv(path) for path in ROOT.glob("results/*/memory.csv"))
     assert any(table.cell_id.str.startswith(cell).any() for table in tables)
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)]+)\)", README))))
-def test_what_it_links_to_is_there(path):
-    assert (ROOT / path).exists()
+def anchors(text: str) -> set[str]:
+    """The anchors of the headings, as code hosts and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKED)
+def test_what_it_links_to_is_there(page):
+    for link in re.findall(r"\]\(((?!http)[^)]+)\)", LINKED[page]):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+@pytest.mark.parametrize("page", LINKED)
+def test_a_frequency_keeps_and_never_saves_every_nth(page):
+    assert not re.findall(r"(?i)\bsaves? every|every \S+ (?:after|activation) (?:is )?saved|n-th saved", LINKED[page])
+
+
+def test_version_and_date_are_the_same_wherever_they_are_told():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    (date,) = re.findall(r"^date-released: (.*)$", citation, flags=re.MULTILINE)
+    assert f"\nversion: {version}\n" in citation
+    assert re.findall(r"^## (.*)$", LINKED["CHANGELOG.md"], flags=re.MULTILINE)[:2] == [
+        "[Unreleased]",
+        f"[{version}] - {date}",
+    ]
 
 
 def test_its_table_is_the_committed_results():
@@ -73,7 +119,7 @@ def test_its_table_is_the_committed_results():
 
 FRAMEWORKS = {
     "ours, store-all": "ours store-all",
-    "ours, every n-th saved": "ours checkpoint, n = {n}",
+    "ours, keeps every n-th": "ours checkpoint, n = {n}",
     "the same by `train_step`": "ours train step, n = {n}",
     "PyTorch, plain": "torch store-all",
     "PyTorch, `checkpoint`": "torch checkpoint, n = {n}",
