@@ -63,10 +63,10 @@ bench: $(READY) ## measure training steps against their matrix products and leas
 	$(VENV)/bin/python -m benchmarks.harness
 
 optimality: $(READY) ## compare the optimal schedule with exhaustive search, and with its bound on deep chains (minutes)
-	$(VENV)/bin/python -m tests.optimality
+	$(VENV)/bin/python -m tests.slow.optimality
 
 chaos: $(READY) ## kill a run 50 times at random moments: nothing may be lost, doubled or left behind (minutes)
-	$(VENV)/bin/python -m tests.chaos
+	$(VENV)/bin/python -m tests.slow.chaos
 
 fuzz: $(READY) ## a million inputs over the four readers: experiment file, schedule text, record, table; no traceback
 	$(VENV)/bin/python -m tests.slow.fuzz

@@ -20,14 +20,15 @@ from statistics import median
 from rich import box
 from rich.table import Table
 
-from harness.cell import Job
-from harness.executors import INHERITED, SETTINGS, WORKER, Outcome, run_in_subprocess
-from harness.experiment import Experiment
-from harness.page import page
+from harness.commands.console import page
+from harness.execute.process import INHERITED, WORKER, run_in_subprocess
+from harness.execute.run import Run
+from harness.experiment.file import Experiment
+from harness.experiment.job import Job, Outcome
+from harness.experiment.measures import SETTINGS
 from harness.provenance import ROOT
-from harness.runner import Run
-from harness.store import Store
-from tests.cells import answer, store_all_cell
+from harness.results.store import Store
+from tests.support.cells import answer, store_all_cell
 
 EXPERIMENT = """
 title = "Ten thousand cells"

@@ -13,11 +13,12 @@ from rich.table import Table
 
 from benchmarks.step import ratio_quartiles
 from benchmarks.step_worker import measure_time
-from harness.page import page
+from harness.commands.console import page
 from networks.activations import HIDDEN
 from networks.buffers import small_ufunc_buffers
 from networks.chain import Chain
-from networks.layers import Workspace, _row_blocks
+from networks.layers import _row_blocks
+from networks.workspace import Workspace
 
 LAYERS, WIDTH, BATCH = 64, 128, 4096
 REPEATS = 9

@@ -21,8 +21,9 @@ import typer
 from rich import box
 from rich.table import Table
 
-from harness.executors import INHERITED, SETTINGS
-from harness.page import page
+from harness.commands.console import page
+from harness.execute.process import INHERITED
+from harness.experiment.measures import SETTINGS
 from harness.provenance import ROOT
 from harness.sizes import format_bytes
 from networks.chain import Chain

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.probes import peak_memory, quiet_heap
+from harness.worker.probes import peak_memory, quiet_heap
 from networks import Network, NetworkWithCheckpointing
 from networks.buffers import small_ufunc_buffers
-from networks.cache import Event
 from networks.chain import Chain
-from networks.layers import Workspace
+from networks.tracker import Event
+from networks.workspace import Workspace
 
 
 class Product(NamedTuple):

@@ -4,10 +4,69 @@ import codecs
 import errno
 import json
 import os
-import reprlib
 import stat
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
+
+from networks.wording import visible
+
+SHOWN = 200
+"""How many letters of another process's command are shown."""
+
+
+def holder(descriptor: int) -> str:
+    """Which other process of this machine has locked the open file `descriptor`, for people; empty where unknown."""
+    others = sorted(_holders(descriptor) - {os.getpid()})
+    return _described(others[0]) if others else ""
+
+
+def _holders(descriptor: int) -> set[int]:
+    status = os.fstat(descriptor)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    try:
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return set()
+    return {int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5] == place}  # one that waits has an arrow
+
+
+def _described(process: int) -> str:
+    """A process by its number, user and command, without what could move a terminal's cursor."""
+    folder = Path("/proc") / str(process)
+    try:
+        user, command = folder.stat().st_uid, (folder / "cmdline").read_bytes()
+    except OSError:
+        return f"process {process}"
+    words = " ".join(command.decode(errors="replace").replace("\0", " ").split())
+    return f"process {process} of user {user} ({visible(words)[:SHOWN]})"
+
+
+TEMPORARY = ".checkpointing-lab.{}.tmp"
+"""What a file is called while it is written; nobody else's is called so."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader, or a crash at any moment, finds the old file or the new one.
+
+    Raises OSError, with the file's name, and leaves nothing half-written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(TEMPORARY.format(path.name))
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name is on the disk as well
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
 
 JSON_LEVELS = 32
 """How deep the JSON of the harness may be nested; what it writes has six levels."""
@@ -79,9 +138,3 @@ def _is_deeper(value: Any, levels: int) -> bool:
         return False
     inside = value.values() if isinstance(value, dict) else value
     return levels == 0 or any(_is_deeper(inner, levels - 1) for inner in inside)
-
-
-def shown(value: Any) -> str:
-    """A value as an error shows it: short, and on one line."""
-    text = str(value)
-    return text if len(text) <= 60 and text.isprintable() else reprlib.repr(value)

@@ -15,8 +15,17 @@ from threadpoolctl import threadpool_info
 
 ROOT = Path(__file__).resolve().parent.parent
 
-ROWS_COME_FROM = ("worker", "steps", "probes", "cell", "rows", "peers/*")
-FRAMEWORKS = {"torch": ("torch",), "jax": ("jax", "jaxlib"), "sklearn": ("scikit-learn",)}
+MEASURED_CODE = (
+    "networks",
+    "harness/worker",
+    "harness/experiment/cell.py",
+    "harness/experiment/prediction.py",
+    "harness/results/rows.py",
+)
+NOT_MEASURED = "networks/planning"
+"""The rooms, and the files of other rooms, that decide what a row says. Planning chooses a schedule, and a cell names
+its own."""
+
 MEASURED_WITH = ("numpy", "memray", "scikit-learn", "threadpoolctl")
 DRAWN_WITH = ("pandas", "scipy", "matplotlib", "seaborn")
 
@@ -25,11 +34,11 @@ GIT_SECONDS = 10
 """How long git may take to answer a question."""
 
 
-def machine(frameworks: Iterable[str] = ()) -> dict[str, Any]:
+def machine(packages: Iterable[str] = ()) -> dict[str, Any]:
     """What a measurement depends on beside the code and the settings, as seen from the process that measures.
 
     BLAS libraries are described as they are loaded there: kernel architecture and number of threads included. The
-    versions of other `frameworks` are added, None where one is not installed.
+    versions of other `packages` are added, None where one is not installed.
     """
     libraries = ({key: value for key, value in library.items() if key != "filepath"} for library in threadpool_info())
     return {
@@ -39,14 +48,14 @@ def machine(frameworks: Iterable[str] = ()) -> dict[str, Any]:
         "libc": " ".join(platform.libc_ver()),
         "python": platform.python_version(),
         **versions(MEASURED_WITH),
-        **versions(package for framework in frameworks for package in FRAMEWORKS[framework]),
+        **versions(packages),
         "blas": [dict(sorted(library.items())) for library in libraries],
     }
 
 
-def place(frameworks: Iterable[str] = ()) -> dict[str, Any]:
+def place(packages: Iterable[str] = ()) -> dict[str, Any]:
     """The machine, and which one of its kind it is."""
-    return {"machine": machine(frameworks), "machine_id": machine_id()}
+    return {"machine": machine(packages), "machine_id": machine_id()}
 
 
 def machine_id() -> str:
@@ -66,9 +75,9 @@ def versions(packages: Iterable[str]) -> dict[str, str | None]:
     return {package: _version(package) for package in packages}
 
 
-def is_installed(framework: str) -> bool:
-    """Whether this environment has the packages of another framework, without importing them."""
-    return all(_version(package) for package in FRAMEWORKS[framework])
+def are_installed(packages: Iterable[str]) -> bool:
+    """Whether this environment has all of these packages; none is imported."""
+    return all(versions(packages).values())
 
 
 def _version(package: str) -> str | None:
@@ -79,16 +88,9 @@ def _version(package: str) -> str | None:
 
 
 def code_sha256() -> str:
-    """A hash of the code that a row comes from: what is measured, what measures it, and what makes a row of that.
-
-    What plans is not of it: it chooses a schedule, and a cell names its own.
-    """
-    networks = ROOT / "networks"
-    planning = {networks / "planner.py", networks / "allowance.py"}
-    files = [
-        *(file for file in sorted(networks.glob("**/*.py")) if file not in planning),
-        *(file for name in ROWS_COME_FROM for file in sorted(ROOT.glob(f"harness/{name}.py"))),
-    ]
+    """A hash of the code that a row comes from: what is measured, what measures it, and what makes a row of that."""
+    paths = (path for name in MEASURED_CODE for path in [ROOT / name, *sorted((ROOT / name).rglob("*.py"))])
+    files = [path for path in paths if path.is_file() and ROOT / NOT_MEASURED not in path.parents]
     stats = (file.stat() for file in files)
     return _sha256(ROOT, tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True)))
 

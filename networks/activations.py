@@ -14,7 +14,7 @@ import numpy as np
 from networks.chain import softmax_columns
 
 if TYPE_CHECKING:
-    from networks.layers import Workspace
+    from networks.workspace import Workspace
 
 
 def _relu(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
-from networks.cache import CacheTracker, Event, Recorded, events, live_bytes_after
 from networks.chain import Chain
 from networks.checkpointing import NetworkWithCheckpointing
-from networks.layer_lists import check_count
+from networks.checks import check_count
 from networks.layers import DenseLayer
 from networks.network import Network
 from networks.optimizers import SGD
 from networks.positions import CountedCache, Positions
 from networks.schedules import Schedule
+from networks.tracker import CacheTracker, Event, Recorded, events, live_bytes_after
 
 STEPS = ("backward", "train_step")
 """How a step ends: with the parameter deltas that `backward` returns, or with the update in `train_step`."""

@@ -38,6 +38,7 @@ class ThreadGuard:
             raise RuntimeError(AT_WORK)
 
     def leave(self) -> None:
+        """End what `enter` began."""
         self._lock.release()
 
     def enter_to_change(self) -> None:
@@ -46,6 +47,7 @@ class ThreadGuard:
         self._numbers[_CHANGING] = 1
 
     def leave_changed(self) -> None:
+        """End what `enter_to_change` began: the parameters have changed."""
         self._numbers[_CHANGES] += 1
         self._numbers[_CHANGING] = 0
         self._lock.release()

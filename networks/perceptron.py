@@ -11,15 +11,16 @@ import numpy as np
 
 from networks.activations import HIDDEN, output_activation
 from networks.buffers import activation_buffer, small_ufunc_buffers
-from networks.cache import CacheTracker
 from networks.chain import Chain, chain_of
+from networks.checks import check_count, check_dtype, check_inputs, check_labels, check_layers
 from networks.guard import ThreadGuard
-from networks.layer_lists import check_count, check_layers, format_layers
-from networks.layers import DenseLayer, Workspace
+from networks.layer_lists import format_layers
+from networks.layers import DenseLayer
 from networks.losses import outputs_to_delta
 from networks.optimizers import SGD, Optimizer, Pair
 from networks.parameter_files import read_parameters, write_parameters
-from networks.validation import check_dtype, check_inputs, check_labels
+from networks.tracker import CacheTracker
+from networks.workspace import Workspace
 
 Deltas = list[Pair]
 Receive = Callable[[DenseLayer, Deltas], None]

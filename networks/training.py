@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from networks.layer_lists import check_count
+from networks.checks import check_count, check_inputs, check_labels
 from networks.losses import count_right, cross_entropy
 from networks.optimizers import Optimizer
 from networks.perceptron import MultiLayerPerceptron
-from networks.validation import check_inputs, check_labels
 
 ON_DIVERGENCE = ("stop", "continue")
 """What happens when a loss is not a number: the training ends with FloatingPointError, or goes on and reports it."""

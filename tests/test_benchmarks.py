@@ -9,8 +9,8 @@ from benchmarks.step import CASES, memory_floor_bytes
 from benchmarks.step_worker import bare_products, measure, multiply, run_kernels, training_step
 from networks import dry_run
 from networks.chain import Chain
-from networks.layers import Workspace
 from networks.losses import outputs_to_delta
+from networks.workspace import Workspace
 
 
 def test_the_memory_floor_of_a_small_chain_is_the_one_worked_out_by_hand():

@@ -2,7 +2,6 @@
 
 import ast
 import sys
-from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -11,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("networks", "harness")
+
+GROUND = {"harness.errors", "harness.files", "harness.provenance", "harness.sizes"}
 
 
 def modules() -> dict[str, Path]:
@@ -27,17 +28,8 @@ MODULES = modules()
 
 @cache
 def imports(module: str) -> frozenset[str]:
-    """The names a module imports when it runs, e.g. `networks.cache`, `numpy.random` or `networks.Network`."""
-    tree = ast.parse(MODULES[module].read_text())
-    return frozenset(name for node in executed(tree) for name in imported(node))
-
-
-def executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node but those of `if TYPE_CHECKING:`, which only a type checker reads."""
-    yield tree
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-            yield from executed(node)
+    """The names a module imports, e.g. `networks.cache` or `numpy.random`; for type checkers, too."""
+    return frozenset(name for node in ast.walk(ast.parse(MODULES[module].read_text())) for name in imported(node))
 
 
 def imported(node: ast.AST) -> list[str]:
@@ -78,18 +70,111 @@ def in_room(*prefixes: str) -> list[str]:
     return [name for name in MODULES if any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)]
 
 
+MAY_IMPORT: dict[str, set[str]] = {
+    "networks.chain": set(),
+    "networks.wording": set(),
+    "networks.checks": {"networks.wording"},
+    "networks.layer_lists": {"networks.checks", "networks.wording"},
+    "networks.buffers": {"networks.chain"},
+    "networks.cache": set(),
+    "networks.tracker": {"networks.chain"},
+    "networks.positions": {"networks.cache"},
+    "networks.losses": set(),
+    "networks.optimizers": {"networks.buffers", "networks.chain"},
+    "networks.workspace": {"networks.buffers", "networks.chain"},
+    "networks.activations": {"networks.chain", "networks.workspace"},
+    "networks.layers": {
+        *("networks.activations", "networks.buffers", "networks.chain", "networks.optimizers", "networks.tracker"),
+        "networks.workspace",
+    },
+    "networks.schedules": {"networks.chain", "networks.checks", "networks.positions", "networks.wording"},
+    "networks.planning": {
+        *("networks", "networks.chain", "networks.checks", "networks.schedules", "networks.tracker"),
+        "networks.wording",
+    },
+    "networks": {
+        *("networks.activations", "networks.buffers", "networks.cache", "networks.chain", "networks.checks"),
+        *("networks.layer_lists", "networks.layers", "networks.losses", "networks.optimizers", "networks.planning"),
+        *("networks.positions", "networks.schedules", "networks.tracker", "networks.workspace"),
+    },
+    "harness.errors": set(),
+    "harness.sizes": set(),
+    "harness.files": {"networks.wording"},
+    "harness.provenance": set(),
+    "harness.experiment": {
+        *("harness.files", "harness.sizes", "networks", "networks.chain", "networks.checks", "networks.layer_lists"),
+        *("networks.schedules", "networks.wording"),
+    },
+    "harness.worker": {
+        *("harness.provenance", "harness.experiment", "networks", "networks.buffers", "networks.optimizers"),
+    },
+    "harness.results": {
+        *("harness.errors", "harness.files", "harness.provenance", "harness.experiment", "networks.wording"),
+    },
+    "harness.execute": {*GROUND, "harness.experiment", "harness.results", "networks.wording"},
+    "harness.analysis": {
+        *("harness.sizes", "networks", "networks.chain", "networks.layer_lists", "networks.planning"),
+        *("networks.schedules", "networks.tracker"),
+    },
+    "harness.plots": {
+        *("harness.analysis", "harness.results", "networks", "networks.layer_lists", "networks.planning"),
+        "networks.wording",
+    },
+    "harness.commands": {
+        *(*GROUND, "harness.experiment", "harness.results", "harness.execute", "harness.analysis", "harness.plots"),
+        *("networks", "networks.chain", "networks.checks", "networks.layer_lists", "networks.schedules"),
+        *("networks.planning", "networks.wording"),
+    },
+    "harness": {"harness.commands", "harness.errors"},
+}
+"""Every room, and the others that it may import from. A module in no room of its own belongs to the one around it."""
+
+
+def room_of(module: str) -> str:
+    return max((room for room in MAY_IMPORT if f"{module}.".startswith(f"{room}.")), key=len)
+
+
 def test_the_modules_are_found():
-    assert {"networks", "networks.cache", "networks.schedules.periodic", "harness.worker"} <= MODULES.keys()
+    assert {"networks", "networks.cache", "networks.schedules.periodic", "harness.worker.__main__"} <= MODULES.keys()
     assert "networks.perceptron" in direct("networks.network")
     assert "numpy" in top_level("networks.network")
-    assert {"harness.worker", "harness.probes", "harness.cell"} <= reachable("harness.worker")
+    assert {"harness.worker.__main__", "harness.worker.probes", "harness.experiment.cell"} <= reachable(
+        "harness.worker.__main__"
+    )
+    assert room_of("harness.worker.steps.torch") == "harness.worker"
+    assert room_of("networks.network") == "networks"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_room_imports_only_the_rooms_it_may(module: str):
+    room = room_of(module)
+    for other in direct(module):
+        assert room_of(other) in {room, *MAY_IMPORT[room]}, f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_each_room_needs_all_that_it_may_import(room: str):
+    """So that the table says what is, not what might be."""
+    used = {room_of(other) for module in MODULES if room_of(module) == room for other in direct(module)}
+    assert MAY_IMPORT[room] <= used | {room}, MAY_IMPORT[room] - used
 
 
 def test_imports_never_run_in_a_circle():
-    """Packages aside, whose `__init__` gathers what lies in them."""
+    """Neither between modules, whose packages' `__init__` gather what lies in them, nor between the harness's rooms."""
     packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
     graph = {name: direct(name) - packages for name in MODULES.keys() - packages}
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError
+    rooms = {room: {other for other in others if other.startswith("harness")} for room, others in MAY_IMPORT.items()}
+    assert list(TopologicalSorter(rooms).static_order())
+
+
+def test_the_harness_has_few_files_of_its_own():
+    assert len([path for path in MODULES.values() if path.parent == ROOT / "harness"]) <= 6
+
+
+@pytest.mark.parametrize("package", [name for name, path in MODULES.items() if path.name == "__init__.py"])
+def test_each_package_says_what_it_is(package: str):
+    assert ast.get_docstring(ast.parse(MODULES[package].read_text()))
 
 
 OPTIONAL = {"networks.schedules.adapter": {"checkpoint_schedules"}}
@@ -102,83 +187,40 @@ def test_networks_import_numpy_and_the_standard_library_only(module: str):
     assert top_level(module) <= allowed | OPTIONAL.get(module, set())
 
 
-FOUNDATIONS = {"networks.chain", "networks.wording", "networks.layer_lists", "networks.buffers"}
-
-MAY_IMPORT = {
-    "networks.chain": set(),
-    "networks.wording": set(),
-    "networks.layer_lists": {"networks.wording"},
-    "networks.buffers": {"networks.chain"},
-    "networks.cache": FOUNDATIONS,
-    "networks.losses": FOUNDATIONS,
-    "networks.activations": FOUNDATIONS,
-    "networks.optimizers": FOUNDATIONS,
-    "networks.layers": {*FOUNDATIONS, "networks.activations", "networks.cache", "networks.optimizers"},
-    "networks.schedules": {*FOUNDATIONS, "networks.cache", *in_room("networks.schedules")},
-}
-"""The rooms at the bottom, and what each may import of the project; none of them knows a network."""
-
-
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_the_rooms_below_the_networks_know_no_network(room: str):
-    for module in in_room(room):
-        assert direct(module) <= MAY_IMPORT[room], module
-
-
 def test_store_all_knows_nothing_of_schedules():
     """`Network` is the plain control flow that the other is compared with."""
     for module in ("networks.network", "networks.perceptron"):
         assert not direct(module) & {"networks.checkpointing", *in_room("networks.schedules")}, module
 
 
-def test_networks_know_neither_their_dry_run_nor_the_harness():
-    for module in in_room("networks"):
-        assert not any(name.startswith("harness") for name in direct(module)), module
+def test_networks_do_not_know_their_dry_run():
     for module in ("networks.perceptron", "networks.network", "networks.checkpointing", "networks.training"):
         assert "networks.dry_run" not in direct(module), module
 
 
-WORKERS = {"harness.worker", "harness.steps", "harness.probes", *in_room("harness.peers")} - {"harness.peers"}
-"""What runs in a worker's process alone; every other module of the harness belongs to the parent's as well."""
-
-PARENT_MAY_IMPORT = {
-    "networks.chain",
-    "networks.wording",
-    "networks.layer_lists",
-    "networks.dry_run",
-    "networks.planner",
-    "networks.validation",
-    "networks.Trace",
-    "networks.cache.KINDS",
-    *in_room("networks.schedules"),
+RUN_A_NETWORK = {
+    *("networks.network", "networks.checkpointing", "networks.perceptron", "networks.training", "networks.layers"),
+    *("networks.Network", "networks.NetworkWithCheckpointing", "networks.train"),
 }
+
+
+@pytest.mark.parametrize("module", sorted(set(in_room("harness")) - set(in_room("harness.worker"))))
+def test_the_parent_process_measures_nothing_and_runs_no_network(module: str):
+    assert not reachable(module) & set(in_room("harness.worker"))
+    assert not {*imports(module), *direct(module)} & RUN_A_NETWORK
 
 
 def test_a_framework_is_imported_by_its_own_module_alone():
     for framework in ("torch", "jax", "sklearn"):
-        importing = {module for module in in_room("harness.peers") if framework in top_level(module)}
-        assert importing == {f"harness.peers.{framework}"}
+        importing = {module for module in in_room("harness.worker.steps") if framework in top_level(module)}
+        assert importing == {f"harness.worker.steps.{framework}"}
 
 
 def test_all_of_memray_is_in_one_module():
-    assert [module for module in MODULES if "memray" in top_level(module)] == ["harness.probes"]
-
-
-@pytest.mark.parametrize("module", sorted(set(in_room("harness")) - WORKERS))
-def test_the_parent_process_measures_nothing_and_runs_no_network(module: str):
-    assert not reachable(module) & WORKERS
-    for name in imports(module):
-        if name.split(".")[0] == "networks":
-            assert name in PARENT_MAY_IMPORT or module_of(name) in PARENT_MAY_IMPORT, name
+    assert [module for module in MODULES if "memray" in top_level(module)] == ["harness.worker.probes"]
 
 
 def test_the_worker_loads_no_plotting_and_no_tables():
     """They take over a second to import, and their allocations would be the measured process's."""
-    for module in reachable("harness.worker"):
+    for module in reachable("harness.worker.__main__"):
         assert not top_level(module) & {"pandas", "seaborn", "matplotlib", "pydantic", "typer", "rich"}, module
-
-
-def test_plots_and_analysis_read_and_write_no_results():
-    """Tables in, figures out: the store and the runs are others' business."""
-    for module in in_room("harness.plots", "harness.analysis", "harness.comparison", "harness.variants"):
-        assert not direct(module) & {"harness.store", "harness.runner", "harness.executors", "harness.drawing"}, module

@@ -6,12 +6,14 @@ import tomllib
 import pandas as pd
 import pytest
 
-from harness.experiment import FIGURE_NEEDS, MEASURES, SECTIONS, Experiment, LimitSettings
-from harness.frameworks import named
-from harness.grid import Grid
-from harness.peers import PEERS
-from harness.recorded import read_results
-from tests.documents import PAGES, ROOT, blocks, commands, lasting, output_of_command, outputs_of_python
+from harness.analysis.frameworks import with_names
+from harness.experiment.file import FIGURE_NEEDS, Experiment
+from harness.experiment.frameworks import PEERS
+from harness.experiment.grid import Grid
+from harness.experiment.measures import MEASURES
+from harness.experiment.settings import SECTIONS, LimitSettings
+from harness.results.folder import read_results
+from tests.support.documents import PAGES, ROOT, blocks, commands, lasting, output_of_command, outputs_of_python
 
 TEXTS = {page: path.read_text() for page, path in PAGES.items()}
 README, REFERENCE, MEASURE = (TEXTS[page] for page in ("README.md", "docs/experiments.md", "docs/measure.md"))
@@ -131,7 +133,7 @@ FRAMEWORKS = {
 
 
 def test_its_table_of_frameworks_is_the_committed_results():
-    measured = named(read_results(ROOT / "results/peers").tables()["peers_memory"])
+    measured = with_names(read_results(ROOT / "results/peers").tables()["peers_memory"])
     peaks = measured.set_index(["layers", "batch", "name"]).memray_peak_bytes
     (table,) = re.findall(r"^\| peak of one step .*?\n\n", README, flags=re.MULTILINE | re.DOTALL)
     header, _, *rows = (line.strip("| ").split(" | ") for line in table.split("\n") if line)

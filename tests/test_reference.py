@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from docs.site import names
-from tests.documents import PAGES, ROOT
+from tests.support.documents import PAGES, ROOT
 
 
 def test_every_public_name_has_a_docstring():

@@ -11,13 +11,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("networks", "harness")
 
-AWAITED = {
-    *("CacheTracker." + name for name in ("forward", "keep", "drop", "release", "hit", "miss", "delta", "overwrite")),
-    *("CacheTracker." + name for name in ("release_delta", "parameter_deltas", "accumulate", "apply")),
-    *("Keep", "Schedule", "StrictTable", "checked", "integer", "main", "number"),
-}
-"""Names that still lack a docstring. None may be added."""
-
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -58,7 +51,7 @@ def is_documented(module: str, name: str) -> bool:
 
 
 def undocumented() -> list[str]:
-    """The path of every public name without a docstring, those in `AWAITED` excepted.
+    """The path of every public name without a docstring.
 
     A method that overrides a documented one of a class of this project needs none of its own.
     """
@@ -68,7 +61,7 @@ def undocumented() -> list[str]:
     missing = [(module, "") for module, tree in trees.items() if not ast.get_docstring(tree)]
     missing += [(module, name) for module, tree in trees.items() for name in _undocumented_in(tree, classes)]
     missing += [home for package in packages() for home in exports(package).values() if not is_documented(*home)]
-    return [f"{module}.{name}".strip(".") for module, name in dict.fromkeys(missing) if name not in AWAITED]
+    return [f"{module}.{name}".strip(".") for module, name in dict.fromkeys(missing)]
 
 
 def _undocumented_in(tree: ast.Module, classes: Mapping[str, ast.ClassDef]) -> Iterator[str]:

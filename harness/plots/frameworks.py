@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from harness.frameworks import CASE, has_plain, named, resident_peaks, savings, step_times
+from harness.analysis.frameworks import CASE, has_plain, resident_peaks, savings, step_times, with_names
 from harness.plots.style import GREY, INK, MIB, facets, figure_from, key_above, log2, panels
-from harness.tables import ALLOCATORS
+from harness.results.tables import ALLOCATORS
 
 _HUES = sns.color_palette("colorblind")
 COLOURS = {"networks": INK, "torch": _HUES[1], "jax": _HUES[0], "sklearn": _HUES[2]}
@@ -36,7 +36,7 @@ ALLOCATOR_LOOKS = {
 @figure_from("peers_memory", "peers_time")
 def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Peak memory against step time, a panel a case, a colour a framework."""
-    table = named(memory).merge(step_times(time), on="cell_id")
+    table = with_names(memory).merge(step_times(time), on="cell_id")
     parts = facets(table, CASE, marks=["name"])
     figure, axes = panels(len(parts), title="Memory against time, by framework", columns=2, height=3.0)
     for ax, (title, rows) in zip(axes, parts, strict=True):

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from harness.analysis import RESIDUAL_BOUND_BYTES, dominant_kind, has_store_all, residual_bound, residuals, savings
+from harness.analysis.baseline import has_store_all
+from harness.analysis.memory import RESIDUAL_BOUND_BYTES, dominant_kind, residual_bound, residuals, savings
 from harness.plots.style import (
     GREY,
     INK,
@@ -28,7 +29,7 @@ from harness.plots.style import (
     sizes,
     variant_legend,
 )
-from networks.planner import REMEDIES
+from networks.planning.planner import REMEDIES
 
 EXACT = "One measured step a cell: its peak is the same to the byte in every repeat."
 SHARE_COLOURS = sns.color_palette("light:#0b5394", as_cmap=True)

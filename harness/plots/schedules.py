@@ -11,10 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from harness.analysis import COMPARED, has_store_all, pareto_front, savings, with_time_ratios, work_ratios
-from harness.comparison import GROWTH_DEPTHS, optimal_curve, within_budgets
-from harness.comparison import growth as grow
-from harness.comparison import winners as find_winners
+from harness.analysis.baseline import COMPARED, has_store_all, pareto_front
+from harness.analysis.memory import savings, work_ratios
+from harness.analysis.schedules import GROWTH_DEPTHS, optimal_curve, within_budgets
+from harness.analysis.schedules import growth as grow
+from harness.analysis.schedules import winners as find_winners
+from harness.analysis.time import with_time_ratios
+from harness.analysis.variants import name_budget
 from harness.plots.ratios import ratio_point, ratios_explained
 from harness.plots.style import (
     GREY,
@@ -30,7 +33,6 @@ from harness.plots.style import (
     sizes,
     variant_legend,
 )
-from harness.variants import name_budget
 
 SETTING = ["batch", "dtype", "activation", "seed"]
 OPTIMAL_LINE = {"color": INK, "linewidth": 0.9, "zorder": 1}

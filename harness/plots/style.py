@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.scale import LogScale
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from harness.plain import visible
-from harness.variants import name_variants
+from harness.analysis.variants import name_variants
+from networks.wording import visible
 
 KIB = 2**10
 MIB = 2**20

@@ -5,7 +5,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from harness.analysis import has_store_all, pareto_front, savings, time_ratios, with_time_ratios, work_ratios
+from harness.analysis.baseline import has_store_all, pareto_front
+from harness.analysis.memory import savings, work_ratios
+from harness.analysis.time import time_ratios, with_time_ratios
+from harness.analysis.variants import name_variants
 from harness.plots.ratios import ratio_keys, ratio_point, ratios_explained
 from harness.plots.style import (
     GREY,
@@ -21,7 +24,6 @@ from harness.plots.style import (
     panels,
     variant_legend,
 )
-from harness.variants import name_variants
 
 
 @figure_from("memory", "time", comparable=has_store_all)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from harness.analysis.trace import Sweep, sweeps
 from harness.plots.style import (
     BLUE,
     GREY,
@@ -22,7 +23,6 @@ from harness.plots.style import (
     our_look,
     write_caption,
 )
-from harness.sweeps import Sweep, sweeps
 from networks.dry_run import Trace
 from networks.layer_lists import format_layers
 

@@ -7,19 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from harness.analysis import accuracy_summary, has_store_all
-from harness.plots.style import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    constants,
-    facets,
-    figure_from,
-    key_above,
-    markers,
-    panels,
-)
+from harness.analysis.baseline import has_store_all
+from harness.analysis.training import accuracy_summary
+from harness.plots.style import BLUE, GREY, INK, ORANGE, constants, facets, figure_from, key_above, markers, panels
 
 SETTING = ["layers", "batch", "dtype", "activation"]
 LOSSES = ["train_loss", "test_loss"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from networks.chain import Chain
-from networks.layer_lists import check_count
+from networks.checks import check_count
 from networks.schedules.replay import replay
 from networks.schedules.signature import Schedule
 from networks.schedules.spec import parse_schedule

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from networks.chain import Chain
-from networks.layer_lists import check_count
+from networks.checks import check_count
 from networks.schedules.signature import Keep, Schedule
 from networks.wording import shown
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Mapping
 
 from networks.chain import Chain
-from networks.layer_lists import check_count
+from networks.checks import check_count
 from networks.schedules.signature import Keep, Schedule
 
 

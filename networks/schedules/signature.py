@@ -18,4 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from networks.chain import Chain
 
 Keep = Callable[[Mapping[int, int], int, int], Collection[int]]
+"""What a schedule makes of a chain: it says which positions to hold, each time layers are about to be run."""
+
 Schedule = Callable[[Chain], Keep]
+"""Says which activations to hold in a training step of a chain."""

@@ -17,18 +17,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.cell import Job
-from harness.executors import Outcome
-from harness.experiment import Experiment
-from harness.limits import NO_LIMITS, Limits
+from harness.experiment.file import Experiment
+from harness.experiment.job import Job, Outcome
+from harness.experiment.limits import NO_LIMITS, Limits
+from harness.experiment.prediction import predict
 from harness.provenance import ROOT, differences
-from harness.rows import predict, rows_of
-from harness.schemas import parse_table
-from harness.store import Record, Store
-from harness.tables import TABLES
+from harness.results.rows import rows_of
+from harness.results.schemas import parse_table
+from harness.results.store import Record, Store
+from harness.results.tables import TABLES
 from networks.schedules.spec import parse_schedule
-from tests.cells import answer, store_all_cell
 from tests.slow.mutations import mutated
+from tests.support.cells import answer, store_all_cell
 
 INPUTS = 1_000_000
 SHARES = {"experiment": 0.245, "schedule": 0.60, "record": 0.15, "table": 0.005}

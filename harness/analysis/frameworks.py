@@ -1,0 +1,95 @@
+"""What tables of several frameworks say: savings kept and promised, resident against requested, time over the floor.
+
+Pure: a DataFrame in, a new one out. All rows must be of finished cells.
+"""
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.baseline import COMPARED
+from harness.analysis.time import median_interval
+
+CASE = ["layers", "batch"]
+SAME = [*COMPARED, "framework"]
+"""What a variant and the plain step that it is compared with have in common."""
+PLAIN = ("store-all", "backprop")
+"""The variants that save nothing on purpose: what the others of their framework are compared with."""
+
+
+def with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Add `kind`, the variant without its numbers, and `name`, framework and variant for people."""
+    own = table["schedule"].fillna("checkpoint").mask(table["network"] == "Network", "store-all")
+    own = own.mask(table["step"] == "train_step", "train_step")
+    kinds = own.mask(table["network"].isna(), table["variant"].str.partition(" ")[0])
+    schedules = table["schedule"].where(table["step"] == "train_step")
+    numbers = _told(schedules, ", {}") + _told(table["checkpoint_frequency"], ", n = {}")
+    numbers += _told(table["micro_batch"], ", micro-batch {}")
+    numbers += _told(table["recompute"].where(table["recompute"] == "each"), ", {}")
+    frameworks = table["framework"].replace("networks", "ours")
+    return table.assign(kind=kinds, name=frameworks + " " + kinds.str.replace("_", " ") + numbers)
+
+
+def _told(values: pd.Series, form: str) -> pd.Series:
+    return values.map(lambda value: "" if pd.isna(value) else form.format(value)).astype("str")
+
+
+def savings(memory: pd.DataFrame) -> pd.DataFrame:
+    """Add `saved_share`, measured against the same framework's plain step, and the `promised_share` of segments.
+
+    Of H hidden afters, segments of n hold ceil(H / n) checkpoints, the n afters of one segment and one delta, where
+    store-all holds H and a delta. Missing where a variant has no n, or its framework no plain step.
+    """
+    table = with_names(memory)
+    plain = table.loc[table["kind"].isin(PLAIN), [*SAME, "memray_peak_bytes"]]
+    plain = plain.rename(columns={"memray_peak_bytes": "plain_bytes"})
+    table = table.merge(plain, on=SAME, how="left", validate="many_to_one")
+    hidden = table["depth"] - 1
+    n = table["checkpoint_frequency"]
+    held = -(-hidden // n) + n + 1
+    return table.assign(
+        saved_share=1 - (table["memray_peak_bytes"] / table["plain_bytes"]).astype("float64"),
+        promised_share=1 - (held / (hidden + 1)).astype("float64"),
+    )
+
+
+def has_plain(memory: pd.DataFrame) -> pd.Series:
+    """Whether the table has for each row the plain step of its framework."""
+    plain = memory.loc[with_names(memory)["kind"].isin(PLAIN), SAME]
+    return pd.Series(pd.MultiIndex.from_frame(memory[SAME]).isin(pd.MultiIndex.from_frame(plain)), index=memory.index)
+
+
+def resident_peaks(memory: pd.DataFrame, resident: pd.DataFrame) -> pd.DataFrame:
+    """Beside each cell's requested peak its resident ones, a row a cell and allocator, medians and extremes of repeats.
+
+    `memory` is memory.csv or peers_memory.csv. New columns: `requested_bytes`, `resident_bytes`, `resident_low_bytes`,
+    `resident_high_bytes`, and `kept_bytes`: resident and not requested, which is what the allocator does not give back.
+    """
+    by = ["cell_id", "allocator"]
+    peaks = resident.groupby(by, sort=False)["resident_peak_bytes"].agg(["median", "min", "max"]).reset_index()
+    peaks = peaks.rename(
+        columns={"median": "resident_bytes", "min": "resident_low_bytes", "max": "resident_high_bytes"}
+    )
+    cells = with_names(resident).drop_duplicates("cell_id")[["cell_id", *CASE, "depth", "framework", "kind", "name"]]
+    requested = memory[["cell_id", "memray_peak_bytes"]].rename(columns={"memray_peak_bytes": "requested_bytes"})
+    table = cells.merge(requested, on="cell_id").merge(peaks, on="cell_id")
+    return table.assign(kept_bytes=table["resident_bytes"] - table["requested_bytes"])
+
+
+def step_times(time: pd.DataFrame) -> pd.DataFrame:
+    """A row a cell: medians of step and floor, and `over_floor`, of their ratios in one repeat, with its interval."""
+    rows = []
+    for cell_id, repeats in time.groupby("cell_id", sort=False):
+        ratios = (repeats["step_seconds"] / repeats["floor_seconds"]).to_numpy()
+        low, high = median_interval(ratios)
+        rows.append(
+            {
+                "cell_id": cell_id,
+                "step_seconds": repeats["step_seconds"].median(),
+                "floor_seconds": repeats["floor_seconds"].median(),
+                "over_floor": np.median(ratios),
+                "over_floor_low": low,
+                "over_floor_high": high,
+                "repeats": len(repeats),
+            }
+        )
+    return pd.DataFrame(rows)

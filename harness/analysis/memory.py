@@ -1,0 +1,74 @@
+"""What memory tables say: savings, residuals, what fills a peak, work. All rows must be of finished cells."""
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.baseline import _beside_store_all
+from networks.chain import Chain
+from networks.layer_lists import parse_layers
+from networks.planning.planner import fills_most
+from networks.tracker import KINDS
+
+RESIDUAL_BOUND_SHARE = 0.005
+RESIDUAL_BOUND_BYTES = 32 * 2**10
+
+
+def savings(memory: pd.DataFrame) -> pd.DataFrame:
+    """Add what each cell's measured peak saves against store-all's, and the most that any schedule could.
+
+    New columns: `store_all_peak_bytes`, `saved_bytes`, and as shares of store-all's peak `saved_share` and
+    `savable_share` (all above the `floor_bytes`). Missing where store-all's cell is.
+    """
+    table = _beside_store_all(memory, store_all_peak_bytes="memray_peak_bytes")
+    store_all = table["store_all_peak_bytes"].astype("Float64")
+    saved = table["store_all_peak_bytes"] - table["memray_peak_bytes"]
+    return table.assign(
+        saved_bytes=saved, saved_share=saved / store_all, savable_share=1 - floor_bytes(table) / store_all
+    )
+
+
+def floor_bytes(memory: pd.DataFrame) -> pd.Series:
+    """The peak below which no schedule can go: the dearest backward step with no after but the one it works on."""
+
+    def floor(chain: Chain) -> int:
+        return max(beside + below for beside, below in zip(chain.serve_bytes[1:], chain.after_bytes[:-1], strict=True))
+
+    return pd.Series(map(floor, chains(memory)), index=memory.index)
+
+
+def chains(table: pd.DataFrame) -> list[Chain]:
+    """The chain that each row's network trains on by `backward` and in one part."""
+    return [
+        Chain(parse_layers(layers), int(batch), np.dtype(dtype).itemsize)
+        for layers, batch, dtype in zip(table["layers"], table["batch"], table["dtype"], strict=True)
+    ]
+
+
+def dominant_kind(memory: pd.DataFrame) -> pd.DataFrame:
+    """Add `dominant_kind`, which of a plan's `REMEDIES` fills most of the tracker's peak, and its `dominant_share`."""
+    peaks = memory[[f"tracker_{kind}_bytes" for kind in KINDS]].set_axis(KINDS, axis=1)
+    dominant = [fills_most(peak) for peak in peaks.to_dict("records")]
+    return memory.assign(dominant_kind=[kind for kind, _ in dominant], dominant_share=[share for _, share in dominant])
+
+
+def residual_bound(predicted_bytes: np.ndarray) -> np.ndarray:
+    """How far memray's peak may lie from a prediction, in bytes: 0.5 % of it, but no less than 32 KiB."""
+    return np.maximum(RESIDUAL_BOUND_SHARE * predicted_bytes, RESIDUAL_BOUND_BYTES)
+
+
+def residuals(memory: pd.DataFrame) -> pd.DataFrame:
+    """Add `bound_bytes`, the `residual_bound`, and `within_bound`, whether `residual_bytes` keeps to it."""
+    bound = residual_bound(memory["predicted_peak_bytes"].to_numpy(dtype="float64"))
+    return memory.assign(bound_bytes=bound, within_bound=memory["residual_bytes"].abs() <= bound)
+
+
+def work_ratios(memory: pd.DataFrame) -> pd.DataFrame:
+    """Add what each row's `forward_flops` are over store-all's, and what the whole step's work is.
+
+    New columns: `forward_work_ratio`, and `work_ratio`, of the operations of all matrix products of the step. Backward
+    has two products of each layer's size, for its parameter deltas and for the delta below, which layer 1 goes without.
+    """
+    forward = np.array([sum(chain.forward_flops) for chain in chains(memory)])
+    backward = 2 * forward - [chain.forward_flops[1] for chain in chains(memory)]
+    flops = memory["forward_flops"].to_numpy(dtype="float64")
+    return memory.assign(forward_work_ratio=flops / forward, work_ratio=(flops + backward) / (forward + backward))

@@ -1,0 +1,176 @@
+"""Schedules against each other: the least work there is, who wins within a budget, and how they grow with depth.
+
+Pure, as `analysis` is. What no cell has measured is worked out from the chain by replay and dry run.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.baseline import COMPARED
+from harness.analysis.memory import chains, floor_bytes, work_ratios
+from harness.analysis.time import time_ratios
+from harness.analysis.variants import VARIANT, budget_bytes_of, name_variants, with_budget
+from networks.chain import Chain
+from networks.dry_run import dry_run
+from networks.layer_lists import format_layers
+from networks.schedules import Schedule, optimal, revolve, sqrt, store_all
+from networks.schedules.optimal import smallest_budget
+from networks.schedules.replay import Cost, replay
+from networks.schedules.spec import parse_schedule
+
+GROWTH_DEPTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1000)
+
+
+def optimal_curve(memory: pd.DataFrame) -> pd.DataFrame:
+    """What `optimal` would do with the bytes of each cell: a row a configuration and predicted peak, from low to high.
+
+    New columns: `peak_ratio`, its predicted peak over store-all's, and the `work_ratios`.
+    """
+    configurations = memory.groupby(COMPARED, sort=False)
+    rows = [
+        dict(zip(COMPARED, configuration, strict=True)) | cost
+        for configuration, cells in configurations
+        for cost in _least_work(chains(cells)[0], tuple(sorted(set(cells["predicted_peak_bytes"]))))
+    ]
+    return work_ratios(pd.DataFrame(rows, columns=[*COMPARED, "peak_ratio", "forward_flops"]))
+
+
+@lru_cache(maxsize=8)  # the figures of an experiment ask the same, and solving takes seconds
+def _least_work(chain: Chain, budgets: tuple[int, ...]) -> list[dict[str, float]]:
+    everything = replay(chain, store_all()(chain)).peak_bytes
+    met = (budget for budget in budgets if budget >= smallest_budget(chain))
+    costs = [replay(chain, optimal(budget_bytes=budget)(chain)) for budget in met]
+    return [{"peak_ratio": cost.peak_bytes / everything, "forward_flops": cost.forward_flops} for cost in costs]
+
+
+def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
+    """The best of each kind of schedule within each budget: a row a configuration, budget and kind that has one.
+
+    The budgets are those that the table has `optimal` for. Candidates are the table's cells and, so that none is judged
+    by the budgets it happened to be measured with, every schedule that takes a budget at each of them, by replay. A
+    candidate fits where its predicted peak does, which is what a schedule's budget bounds; the best of those does the
+    least forward work, and of equals it is one that was measured, and then the one of the least peak. Budgets go from
+    low to high, and in each of them kinds from the best on. Only steps by `backward` are compared.
+
+    `budget_bytes` is the budget, and new columns are `budget_ratio`, the budget over store-all's predicted peak, and
+    the `work_ratios`. What only a measured cell has is missing in the others.
+
+    Raises:
+        ValueError: the table has no optimal schedule.
+    """
+    memory = name_variants(memory[memory["step"] == "backward"])
+    own = map(budget_bytes_of, memory["schedule"], chains(memory))
+    memory = memory.assign(budget_bytes=pd.Series(list(own), index=memory.index, dtype="Int64"))
+    budgets = memory.loc[memory["kind"] == "optimal", [*COMPARED, "budget_bytes"]].drop_duplicates()
+    if budgets.empty:
+        raise ValueError(
+            "no budget to compare within: add a schedule such as optimal(budget_bytes=8000000) to the grid"
+        )
+    peaks = [replay(chain, store_all()(chain)).peak_bytes for chain in chains(budgets)]
+    budgets = budgets.assign(budget_ratio=budgets["budget_bytes"].astype("float64") / peaks)
+    cells = work_ratios(name_variants(pd.concat([memory, _at_budgets(memory, budgets)]))).drop(columns="budget_bytes")
+    fitting = cells.merge(budgets, on=COMPARED).query("predicted_peak_bytes <= budget_bytes")
+    fitting = fitting.assign(replayed=fitting["memray_peak_bytes"].isna())
+    by = [*COMPARED, "budget_bytes"]
+    ranked = fitting.sort_values([*by, "forward_flops", "replayed", "predicted_peak_bytes", "kind"])
+    best = ranked.drop_duplicates([*by, "kind"]).drop(columns="replayed").reset_index(drop=True)
+    return best.assign(kind=best["kind"].cat.remove_unused_categories())
+
+
+def _at_budgets(memory: pd.DataFrame, budgets: pd.DataFrame) -> pd.DataFrame:
+    """A row for each schedule that takes a budget at each of the `budgets` that it can meet."""
+    taking = memory.dropna(subset="budget_bytes").drop_duplicates([*COMPARED, "kind"])
+    rows = taking.drop(columns="budget_bytes").merge(budgets, on=COMPARED)[[*COMPARED, *VARIANT, "budget_bytes"]]
+    texts = zip(rows["schedule"], rows["budget_bytes"], strict=True)
+    rows["schedule"] = [with_budget(text, budget) for text, budget in texts]
+    costs = list(map(_replayed, chains(rows), rows["schedule"]))
+    met = [cost for cost in costs if cost]
+    return rows[[cost is not None for cost in costs]].assign(
+        predicted_peak_bytes=[cost.peak_bytes for cost in met], forward_flops=[cost.forward_flops for cost in met]
+    )
+
+
+def _replayed(chain: Chain, schedule: str) -> Cost | None:
+    try:
+        return replay(chain, parse_schedule(schedule)(chain))
+    except ValueError:
+        return None  # the budget is too small for it
+
+
+def winners(memory: pd.DataFrame, time: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Who wins where: for each configuration and budget the variant of least forward work, a row each.
+
+    New columns beside those of `within_budgets`: `runner_up`, the best variant of another kind, and its
+    `runner_up_work_ratio`, both missing where no other kind fits; and where `time` has the winner, its `time_ratios`.
+    """
+    by = [*COMPARED, "budget_bytes"]
+    ranked = within_budgets(memory)
+    places = ranked.groupby(by).cumcount()
+    second = {"variant": "runner_up", "forward_work_ratio": "runner_up_work_ratio"}
+    table = ranked[places == 0].merge(ranked.loc[places == 1, [*by, *second]].rename(columns=second), how="left", on=by)
+    if time is None:
+        return table
+    ratios = time_ratios(time, seconds="step_seconds", pair_on=["repeat"])
+    return table.merge(ratios, how="left", on=[*COMPARED, *VARIANT])
+
+
+GROWING: dict[str, Callable[[Chain], Schedule]] = {
+    "store-all": lambda chain: store_all(),
+    "sqrt": lambda chain: sqrt(),
+    "revolve": lambda chain: revolve(slots=math.ceil(math.log2(chain.depth))),
+    "optimal": lambda chain: optimal(budget_of=GROWING["revolve"](chain).__name__),
+}
+"""For each kind the schedule that a chain of some depth is given. Revolve's slots are log2 of it, and optimal has the
+bytes that revolve takes."""
+
+
+def growth(memory: pd.DataFrame) -> pd.DataFrame:
+    """How the cost of the schedules `GROWING` grows with depth: a row a depth and kind, by dry run.
+
+    The network is the one of equal hidden layers that the table has in the most depths. It is taken at these and at
+    `GROWTH_DEPTHS`; with optimal, which takes seconds for a deep chain, at the former alone.
+
+    New columns: `kind`, what a dry run says by the names of memory.csv, `floor_bytes`, the `work_ratios`, and
+    `memray_peak_bytes`, missing where the table has no cell that did the same step.
+
+    Raises:
+        ValueError: the table has no network of equal hidden layers.
+    """
+    cells = memory.assign(ends=[(chain.layers[0], chain.layers[-1]) for chain in chains(memory)])
+    cells = cells[[len(set(chain.layers[1:-1])) == 1 for chain in chains(memory)]]
+    if cells.empty:
+        raise ValueError("no network of equal hidden layers, such as 64,128x32,10, whose depth could grow")
+    by_network = cells.groupby(["ends", "width", "batch", "dtype"], sort=False)["depth"].unique()
+    (inputs, outputs), width, batch, dtype = by_network.map(len).idxmax()
+    measured = by_network.loc[((inputs, outputs), width, batch, dtype)]
+    rows = [
+        _grown((inputs, *[width] * (depth - 1), outputs), batch, dtype, kind)
+        for depth in sorted({*measured, *GROWTH_DEPTHS})
+        for kind in GROWING
+        if kind != "optimal" or depth in measured
+    ]
+    table = work_ratios(pd.DataFrame(rows)).astype({"kind": pd.CategoricalDtype(GROWING, ordered=True)})
+    table = table.assign(floor_bytes=floor_bytes(table))
+    same = ["layers", "batch", "dtype", "predicted_peak_bytes", "peak_cached_layers", "forward_steps"]
+    return table.merge(memory[[*same, "memray_peak_bytes"]].drop_duplicates(same), how="left", on=same)
+
+
+def _grown(layers: tuple[int, ...], batch: int, dtype: str, kind: str) -> dict[str, object]:
+    chain = Chain(layers, batch, np.dtype(dtype).itemsize)
+    trace = dry_run(layers, batch=batch, dtype=dtype, schedule=GROWING[kind](chain))
+    return {
+        "layers": format_layers(layers),
+        "depth": chain.depth,
+        "width": layers[1],
+        "batch": batch,
+        "dtype": dtype,
+        "kind": kind,
+        "predicted_peak_bytes": trace.peak_bytes,
+        "peak_cached_layers": trace.peak_cached_layers,
+        "forward_steps": trace.forward_steps,
+        "forward_flops": trace.forward_flops,
+    }

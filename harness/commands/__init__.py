@@ -1,0 +1,1 @@
+"""One file for each command. It imports every room but `harness.worker`."""

@@ -1,0 +1,203 @@
+"""The compare command: what has changed from one results folder to another, cell by cell."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from harness import provenance
+from harness.commands.console import label, page
+from harness.commands.names import find_results, path_given
+from harness.results.folder import cell_of, read_results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GATE_FAILED = 1
+SIGNIFICANT = 0.05
+
+PEAKS = ("memory", "peers_memory")
+SECONDS = {"time": "step_seconds", "peers_time": "step_seconds", "training": "epoch_seconds"}
+"""The tables whose peaks are compared, and those whose times are, with the column that has them."""
+
+
+def command(
+    a: Annotated[Path, typer.Argument(metavar="A", parser=path_given, help="Results to compare with: results/growth.")],
+    b: Annotated[Path, typer.Argument(metavar="B", parser=path_given, help="Results that are compared with them.")],
+    fail_if_memory_grows: Annotated[
+        bool, typer.Option("--fail-if-memory-grows", help="Fail if the peak of any cell is larger in B.")
+    ] = False,
+    fail_if_slower: Annotated[
+        float | None,
+        typer.Option(metavar="RATIO", help="Fail if any cell is significantly slower in B, and by more than RATIO."),
+    ] = None,
+    fail_if_cells_missing: Annotated[
+        bool,
+        typer.Option(
+            "--fail-if-cells-missing",
+            help="Fail if a cell that is finished in A is not so in B; on with any other gate, for what that looks at.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two results folders of one experiment, cell by cell.
+
+    Memory: the difference of memray's peaks, in bytes. Time: the ratio of the median steps or epochs, B to A, with its
+    95 % interval; it is significant where a Mann-Whitney test says so at 5 %, corrected by Holm's method for the number
+    of cells. Times of different machines, or of a busy one, tell nothing about the code. Resident peaks are not
+    compared, for they differ from run to run.
+
+    A gate fails, too, where a cell that is finished in A has failed in B or is missing there.
+
+    Exit code: 0, or 1 if a gate failed, 2 for bad input.
+    """
+    if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
+        raise ValueError(f"--fail-if-slower must be a ratio above 0, such as 1.05, got {fail_if_slower}")
+    a, b = find_results(a), find_results(b)
+    results = [read_results(folder) for folder in (a, b)]
+    _require_one_experiment(a, b, *(one.environment.experiment.name for one in results))
+    origins = [one.environment.origin for one in results]
+    compared = _compared(*(one.tables((*PEAKS, *SECONDS)) for one in results))
+    failures = []
+    if fail_if_memory_grows:
+        failures += _failures(compared, PEAKS, _growth, option="--fail-if-memory-grows")
+    if fail_if_slower:
+        slowness = partial(_slowness, limit=fail_if_slower)
+        failures += _failures(compared, SECONDS, slowness, option="--fail-if-slower")
+    if fail_if_cells_missing:
+        failures += [line for line in _lost(compared, (*PEAKS, *SECONDS)) if line not in failures]
+    answer = {"differs": provenance.differences(*_of_measures_in_common(origins)), **compared, "failures": failures}
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    else:
+        _print(answer)
+    if failures:
+        raise typer.Exit(GATE_FAILED)
+
+
+def _require_one_experiment(a: Path, b: Path, name_a: str, name_b: str) -> None:
+    if name_a != name_b:
+        raise ValueError(
+            f"{a} and {b}: are of two experiments, {name_a} and {name_b}; compare two results of the same one"
+        )
+
+
+def _of_measures_in_common(origins: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    common = set.intersection(*(set(origin["variables"]) for origin in origins))
+    return [origin | {"variables": {name: origin["variables"][name] for name in sorted(common)}} for origin in origins]
+
+
+def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dict[str, Any]:
+    """By table the cells that both folders have finished, and those that one alone has."""
+    from harness.analysis.folders import (
+        memory_differences,
+        only_in,
+        time_differences,  # imports pandas and scipy
+    )
+
+    answer: dict[str, Any] = {}
+    names = [name for name in (*PEAKS, *SECONDS) if name in a or name in b]
+    if not any(name in a and name in b for name in names):
+        raise ValueError(f"nothing to compare: the folders have none of {', '.join((*PEAKS, *SECONDS))} in common")
+    for name in names:
+        # What one folder has no table of, it has no cells of.
+        tables = [own[name] if name in own else other[name].iloc[:0] for own, other in ((a, b), (b, a))]
+        cells = {
+            row["cell_id"]: label(cell_of(row))
+            for table in tables
+            for row in table.drop_duplicates("cell_id").to_dict("records")
+        }
+        rows = memory_differences(*tables) if name in PEAKS else time_differences(*tables, seconds=SECONDS[name])
+        lost, in_b = only_in(*tables), set(tables[1]["cell_id"])
+        answer[name] = {
+            "cells": [{"cell": cells[row["cell_id"]], **row} for row in rows.to_dict("records")],
+            "only_in_a": lost,
+            "only_in_b": only_in(*reversed(tables)),
+            "failed_in_b": [cells[cell_id] for cell_id in lost if cell_id in in_b],
+            "missing_in_b": [cells[cell_id] for cell_id in lost if cell_id not in in_b],
+        }
+    return answer
+
+
+def _failures(
+    compared: dict[str, Any], names: Iterable[str], worse: Callable[[dict[str, Any]], str], *, option: str
+) -> list[str]:
+    """The cells of these tables that fail a gate, in words; `worse` tells what is wrong with one, if anything is."""
+    tables = [compared[name] for name in names if name in compared]
+    cells = [row for table in tables for row in table["cells"]]
+    if not cells and not any(table["failed_in_b"] for table in tables):
+        raise ValueError(
+            f"{option} has nothing to compare: no cell is finished in both folders' {' or '.join(names)}; leave it out"
+        )
+    told = [f"{row['cell']}: {problem}" for row in cells if (problem := worse(row))]
+    return [*told, *_lost(compared, names)]
+
+
+def _lost(compared: dict[str, Any], names: Iterable[str]) -> list[str]:
+    """The cells of these tables that are finished in A and not in B, in words."""
+    tables = {name: compared[name] for name in names if name in compared}
+    failed = [f"{cell}: has failed in B" for table in tables.values() for cell in table["failed_in_b"]]
+    missing = [f"{cell}: is missing in B's {name}" for name, table in tables.items() for cell in table["missing_in_b"]]
+    return [*failed, *missing]
+
+
+def _growth(row: dict[str, Any]) -> str:
+    difference = row["difference_bytes"]
+    return f"the peak grows by {difference:,} bytes" if difference > 0 else ""
+
+
+def _slowness(row: dict[str, Any], *, limit: float) -> str:
+    # What is no number is neither within the limit nor by chance.
+    slower = not (row["p_value"] >= SIGNIFICANT or row["time_ratio"] <= limit)
+    return f"takes {row['time_ratio']:.3f} times as long" if slower else ""
+
+
+def _print(answer: dict[str, Any]) -> None:
+    console = page()
+    for line in answer["differs"]:
+        console.print(f"warning: not measured alike: {line}")
+    for name in (name for name in (*PEAKS, *SECONDS) if name in answer):
+        compared = answer[name]
+        console.print(*(_memory if name in PEAKS else _time)(name, compared["cells"]))
+        for folder in "ab":
+            only = compared[f"only_in_{folder}"]
+            if only:
+                console.print(f"{name}: finished in {folder.upper()} alone: {', '.join(only)}")
+    for line in answer["failures"]:
+        console.print(f"failed: {line}")
+
+
+def _memory(name: str, cells: list[dict[str, Any]]) -> Iterator[Table | str]:
+    changed = [row for row in cells if row["difference_bytes"]]
+    if changed:
+        table = _table("peak in A", "peak in B", "difference")
+        for row in changed:
+            table.add_row(row["cell"], f"{row['a_bytes']:,}", f"{row['b_bytes']:,}", f"{row['difference_bytes']:+,}")
+        yield table
+    yield f"{name}: {len(cells) - len(changed)} of {len(cells)} cells equal to the byte"
+
+
+def _time(name: str, cells: list[dict[str, Any]]) -> Iterator[Table | str]:
+    table = _table("B / A", "95 % interval", "p (Holm)")
+    for row in cells:
+        interval = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
+        mark = "*" if row["p_value"] < SIGNIFICANT else " "
+        p_value = "< 0.001" if row["p_value"] < 0.001 else f"{row['p_value']:.3f}"
+        table.add_row(row["cell"], f"{row['time_ratio']:.3f}", interval, f"{p_value} {mark}")
+    if cells:
+        yield table
+    significant = [row["time_ratio"] > 1 for row in cells if row["p_value"] < SIGNIFICANT]
+    slower, faster = significant.count(True), significant.count(False)
+    yield f"{name}: of {len(cells)} cells {slower} significantly slower in B, {faster} faster"
+
+
+def _table(*numbers: str) -> Table:
+    table = Table("cell", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table

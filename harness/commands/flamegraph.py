@@ -1,0 +1,67 @@
+"""The flamegraph command: memray's own picture of one cell's step at its peak."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.console import label, page
+from harness.commands.names import find_results, path_given
+from harness.errors import RunAbortedError
+from harness.execute.machine_lock import at_work
+from harness.execute.process import run_in_subprocess
+from harness.execute.scratch import scratch
+from harness.experiment.cell import Cell
+from harness.experiment.job import Job
+from harness.files import write_atomically
+from harness.results.folder import PACKAGE, cell_of, read_results
+
+
+def command(
+    cell: Annotated[
+        str, typer.Argument(metavar="CELL", help="The cell_id of a row of a memory.csv, or how it begins.")
+    ],
+    results: Annotated[
+        Path, typer.Option(metavar="FOLDER", parser=path_given, help="Where results are: one experiment's, or all.")
+    ] = Path("results"),
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", parser=path_given, help="The page to write, .html; CELL.html else.")
+    ] = None,
+) -> None:
+    """Measure one cell again and write memray's flame graph of its peak, as an HTML page.
+
+    It shows which call allocated what was live when the step's requested bytes were at their most.
+    """
+    if output is not None and output.suffix != ".html":
+        raise ValueError(f"--output must end in .html, got {str(output)!r}")
+    found = _find(cell, find_results(results))
+    path = Path(f"{found.cell_id}.html") if output is None else output
+    with scratch() as folder, at_work(alone=False):
+        capture, drawn = folder / "capture.bin", folder / "page.html"
+        outcome = run_in_subprocess(Job(measure="capture", cells=(found,), settings={"path": str(capture)}))
+        if outcome.rows is None:
+            raise RunAbortedError(f"the cell cannot be measured: {outcome.error}")
+        # By another process: to import memray costs what the other commands need not pay.
+        command = (sys.executable, "-m", "memray", "flamegraph", "--force", "--output", str(drawn), str(capture))
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RunAbortedError(f"memray flamegraph failed: {done.stderr.strip().rpartition(chr(10))[2]}")
+        write_atomically(path, drawn.read_bytes())
+    page().print(f"{label(found)}\n  {path}")
+
+
+def _find(prefix: str, results: Path) -> Cell:
+    """The one finished cell whose id begins with `prefix`."""
+    folders = sorted({path.parent for pattern in (PACKAGE, f"*/{PACKAGE}") for path in results.glob(pattern)})
+    tables = [table for folder in folders for table in read_results(folder).tables(("memory",)).values()]
+    rows = {row["cell_id"]: row for table in tables for row in table.to_dict("records")}
+    found = [cell_id for cell_id in rows if cell_id.startswith(prefix)]
+    if len(found) != 1:
+        several = f"begins {len(found)} of them: {', '.join(found[:4])}{', ..' if found[4:] else ''}"
+        raise ValueError(
+            f"CELL must begin the cell_id of one row of a memory.csv under {results}, "
+            f"{prefix!r} {several if found else f'begins none of {len(rows)}'}"
+        )
+    return cell_of(rows[found[0]])

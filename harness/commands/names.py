@@ -1,0 +1,114 @@
+"""What people type for an experiment, a folder of results or an option, and what is meant by it."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+import typer
+
+from harness.sizes import retold
+
+EXPERIMENTS, RESULTS = Path("experiments"), Path("results")
+
+STEP_OPTIONS = ("layers", "batch", "dtype", "step", "micro_batch")
+"""The arguments of a step that are options of commands."""
+
+LISTED = 12
+"""Most names that are listed where none is near."""
+
+
+def find_experiment(path: Path) -> Path:
+    """`path`, or where nothing is there and it is a bare name, the file of that name in experiments/."""
+    return _found(path, EXPERIMENTS, what="experiment file", ending=".toml")
+
+
+def find_results(path: Path) -> Path:
+    """`path`, or where nothing is there and it is a bare name, the folder of that name in results/."""
+    try:
+        return _found(path, RESULTS, what="folder of results")
+    except ValueError:
+        experiment = EXPERIMENTS / f"{path.name}.toml"
+        if os.path.exists(experiment):
+            raise ValueError(
+                f"{path}: there is no such folder of results; python -m harness run {experiment} makes it"
+            ) from None
+        raise
+
+
+def find_folder(path: Path) -> Path:
+    """`path`, which must be a folder."""
+    found = _found(path, Path(), what="folder")
+    if not found.is_dir():
+        raise ValueError(f"{path}: is not a folder")
+    return found
+
+
+def _found(path: Path, home: Path, *, what: str, ending: str = "") -> Path:
+    bare = path.parent == Path()
+    named = home / f"{path.name.removesuffix(ending)}{ending}"
+    for candidate in (path, named) if bare else (path,):
+        if os.path.exists(candidate):  # unlike Path.exists, False for a name that no file can have
+            return candidate
+    folder = home if bare else path.parent
+    raise ValueError(f"{path}: there is no such {what}; {_meant(path.name, _there(folder, ending))}")
+
+
+def _there(folder: Path, ending: str) -> list[Path]:
+    if not os.path.isdir(folder):
+        return []
+    wanted = (one for one in folder.iterdir() if one.suffix == ending and one.is_dir() == (not ending))
+    return sorted(path for path in wanted if not path.name.startswith("."))
+
+
+def _meant(name: str, paths: list[Path]) -> str:
+    """Which of `paths` may be meant by `name`, or else which there are."""
+    stems = {path.stem: str(path) for path in paths}
+    close = get_close_matches(Path(name[:100]).stem, stems, n=3)
+    if close:
+        return f"did you mean {' or '.join(stems[stem] for stem in close)}?"
+    if not paths:
+        return "none is there"
+    more = f", .. ({len(paths)} in all)" if len(paths) > LISTED else ""
+    return f"there are {', '.join(list(stems.values())[:LISTED])}{more}"
+
+
+def option_name(name: str) -> str:
+    """How the command line spells an argument."""
+    return "--" + name.removesuffix("_bytes").replace("_", "-")
+
+
+def as_options(message: str, names: Iterable[str]) -> str:
+    """A message about arguments, those in `names` as the command line spells them.
+
+    An argument is told by `name=value` anywhere, which becomes `--name value`, or as the message's first word.
+    """
+    alternatives = "|".join(names)
+    spelt = re.sub(
+        rf"\b({alternatives})=('?)([^\s',;:()]+)\2", lambda told: f"{option_name(told[1])} {told[3]}", message
+    )
+    return re.sub(rf"^({alternatives})(?= )", lambda told: option_name(told[1]), spelt)
+
+
+@contextmanager
+def as_typed(options: Iterable[str], *, size: str | None = None) -> Iterator[None]:
+    """Let a ValueError raised within this context name `options` as they were typed, and bytes in the unit of `size`.
+
+    `size` is the budget that was given.
+    """
+    try:
+        yield
+    except ValueError as error:
+        message = as_options(str(error), options)
+        if size is not None:
+            message = retold(re.sub(r"^--budget [0-9]+ ", f"--budget {size} ", message), typed=size)
+        raise ValueError(message) from None
+
+
+def path_given(text: str | Path) -> Path:
+    """A path as it is typed; an empty one would be the folder that the command is run in, which nobody asked for."""
+    if text == "":
+        raise typer.BadParameter("must not be empty; name a file or folder, such as . for this one")
+    return Path(text)

@@ -1,0 +1,79 @@
+"""The peers command: one table of what every framework's step needs, from a folder of results."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.commands.console import aligned, page
+from harness.commands.names import find_results, path_given
+from harness.results.folder import read_results
+from harness.results.tables import ALLOCATORS
+
+MIB = 2**20
+
+
+def command(
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", parser=path_given, help="A folder that `make peers` wrote.")
+    ] = Path("results/peers"),
+) -> None:
+    """Print what every framework's step needs in memory and time, a row a variant.
+
+    Peaks are in MiB, of resident ones the medians, first under glibc's malloc as it comes; `kept` is what is resident
+    there and not requested. `blocks` are the live ones of an after's size at the peak.
+    """
+    from harness.analysis.frameworks import CASE, resident_peaks, savings, step_times
+
+    results = find_results(results)
+    tables = read_results(results).tables(("peers_memory", "resident", "peers_time"))
+    if "peers_memory" not in tables:
+        raise ValueError(f"{results}: holds no peers_memory.csv; run an experiment that measures peers_memory first")
+    memory = savings(tables["peers_memory"])
+    # Resident peaks and times are measures of their own, which an experiment may leave out.
+    columns = []
+    if "resident" in tables:
+        resident = tables["resident"]
+        peaks = resident_peaks(memory, resident[resident["status"] == "ok"])
+        kept = peaks[peaks["allocator"] == ALLOCATORS[0]].set_index("cell_id")["kept_bytes"].astype("float64")
+        peaks = peaks.pivot(index="cell_id", columns="allocator", values="resident_bytes")
+        columns.append(peaks.reindex(columns=list(ALLOCATORS)).astype("float64").join(kept))
+    if "peers_time" in tables:
+        time = tables["peers_time"]
+        columns.append(step_times(time[time["status"] == "ok"]).set_index("cell_id"))
+    for (layers, batch), rows in memory.groupby(CASE, sort=False):
+        measured = rows[rows["status"] == "ok"]
+        for more in columns:
+            measured = measured.join(more, on="cell_id")
+        lines = [_line(row) for row in measured.to_dict("records")]
+        page().print(f"[{layers}], batch {batch}\n")
+        if lines:
+            page().print(aligned(lines, left=["step"]))
+        for row in rows[rows["status"] != "ok"].itertuples():
+            page().print(f"{row.name}: {row.error}")
+        page().print()
+
+
+def _line(row: dict[str, Any]) -> dict[str, str]:
+    """What the table says of a step, of the columns that its row has."""
+    line = {
+        "step": row["name"],
+        "peak": f"{row['memray_peak_bytes'] / MIB:.1f}",
+        "saved": _filled(row["saved_share"], ".0%"),
+        "promised": _filled(row["promised_share"], ".0%"),
+        "products": str(row["executed_products"]),
+        "blocks": str(row["activation_blocks_at_peak"]),
+    }
+    if "kept_bytes" in row:
+        line |= {f"resident,_{name.removeprefix('glibc_')}": _filled(row[name] / MIB, ".1f") for name in ALLOCATORS}
+        line["kept"] = _filled(row["kept_bytes"] / MIB, ".1f")
+    if "over_floor" in row:
+        line["ms"] = _filled(1e3 * row["step_seconds"], ".1f")
+        line["floor_ms"] = _filled(1e3 * row["floor_seconds"], ".1f")
+        line["over_floor"] = _filled(row["over_floor"], ".2f")
+        line["repeats"] = _filled(row["repeats"], ".0f")
+    return line
+
+
+def _filled(value: float, form: str) -> str:
+    return "" if value != value else format(value, f"z{form}")

@@ -1,0 +1,225 @@
+"""The command that finds a schedule for a budget of bytes, and says what it and its rivals cost."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from threading import Timer
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from harness.commands.console import page
+from harness.commands.names import STEP_OPTIONS, as_typed
+from harness.commands.plan_measured import Record, measure_best, predict_times, records
+from harness.sizes import format_bytes, parse_bytes
+from networks.chain import Chain
+from networks.checks import check_count, check_dtype
+from networks.layer_lists import format_layers, parse_layers
+from networks.planning.bill import OPTIMIZERS, Bill, bill
+from networks.planning.planner import max_depths, plan
+
+DEPTH_LIMIT = 1024
+PATIENCE_SECONDS = 2
+
+
+def _filled(key: str, write: Callable[[Any], str]) -> Callable[[Record], str]:
+    return lambda record: write(record[key]) if key in record else ""
+
+
+COLUMNS: dict[str, Callable[[Record], str]] = {
+    "schedule": lambda record: record.get("schedule", record["name"]),
+    "fits": lambda record: "best" if record["best"] else "yes" if record["fits"] else "no",
+    "predicted peak": _filled("predicted_peak_bytes", format_bytes),
+    "allowance": _filled("allowance_bytes", format_bytes),
+    "mostly": _filled("dominant_kind", lambda kind: kind.replace("_", " ")),
+    "forward steps": _filled("forward_steps", "{:,}".format),
+    "work": _filled("work_ratio", "{:.3f}".format),
+    "time": _filled("predicted_time_ratio", "{:.3f}".format),
+    "measured peak": _filled("memray_peak_bytes", format_bytes),
+    "measured time": lambda record: (
+        "{time_ratio:.3f} [{time_ratio_low:.3f}, {time_ratio_high:.3f}]".format(**record)
+        if "time_ratio" in record
+        else ""
+    ),
+}
+"""What the table shows of a record; a column that is empty in all of them is left out."""
+
+
+def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
+    """What is printed for people."""
+    yield Text(
+        f"layers {answer['layers']}, batch {answer['batch']:,}, {answer['dtype']}: "
+        f"a training step ({answer['step']}) within {_in_full(answer['budget_bytes'])}"
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = {name: cell for name, cell in COLUMNS.items() if any(map(cell, answer["rows"]))}
+    for name in shown:
+        table.add_column(name, justify="left" if name in ("schedule", "mostly") else "right", overflow="fold")
+    for record in answer["rows"]:
+        table.add_row(*(cell(record) for cell in shown.values()), style="bold" if record["best"] else "")
+    yield table
+    yield Text("work: forward operations over store-all's")
+    if "time" in shown:
+        yield Text("time: over store-all's, predicted from how long the layers' matrix products take on this machine")
+    yield from (Text(f"{record['name']}: {record['reason']}") for record in answer["rows"] if "reason" in record)
+    yield Text(f"best: NetworkWithCheckpointing(layers, schedule={answer['schedule']})")
+    yield Text(f"without recomputation: {_rival(answer['batch'], answer['micro_batch'])}")
+    yield Text(f"the smallest budget that can be met: {_in_full(answer['smallest_budget_bytes'])}")
+    yield Text(_bill(answer["bill"]))
+    if "max_depths" in answer:
+        depths = ", ".join(f"{name} {_depth(depth)}" for name, depth in answer["max_depths"].items())
+        yield Text(f"hidden layers of {answer['max_depth_width']} that fit: {depths}")
+    yield from (Text(line) for line in (answer["advice"], *answer["notes"]) if line)
+
+
+def _rival(batch: int, micro_batch: int | None) -> str:
+    if micro_batch is None:
+        return "no train_step of Network(layers) fits, not even with micro_batch=1"
+    if micro_batch == batch:
+        return "Network(layers).train_step(..) fits"
+    parts = -(-batch // micro_batch)
+    return f"Network(layers).train_step(.., micro_batch={micro_batch}) fits, the batch in {parts:,} parts"
+
+
+def _bill(bill: Mapping[str, Any]) -> str:
+    size = {name: format_bytes(nbytes) for name, nbytes in bill.items() if name.endswith("_bytes")}
+    return (
+        f"the whole bill: parameters {size['parameters_bytes']}, state of {bill['optimizer']} "
+        f"{size['optimizer_state_bytes']}, data {size['data_bytes']}, and the larger of step {size['step_bytes']} and "
+        f"update {size['update_bytes']}; in all {_in_full(bill['total_bytes'])}"
+    )
+
+
+def _in_full(nbytes: int) -> str:
+    return f"{format_bytes(nbytes)} ({nbytes:,} bytes)"
+
+
+def _depth(depth: int) -> str:
+    return f"{depth:,} or more" if depth == DEPTH_LIMIT else f"{depth:,}"
+
+
+def command(
+    layers: Annotated[str, typer.Option(metavar="WIDTHS", help="Such as 64,512,64x6,256x12,10.")],
+    batch: Annotated[int, typer.Option(metavar="ROWS", help="Rows of the input.")],
+    budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of a step's peak: 24MiB, 1.5GB, bytes.")] = None,
+    budget_total: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Of the whole bill, instead of --budget.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    step: Annotated[str, typer.Option(help="backward, or train_step, which frees deltas as it goes.")] = "backward",
+    optimizer: Annotated[str, typer.Option(help=f"For the bill: {', '.join(OPTIMIZERS)}.")] = "sgd",
+    samples: Annotated[int | None, typer.Option(help="For the bill: rows of data; else one batch.")] = None,
+    max_depth: Annotated[
+        bool, typer.Option("--max-depth", help="Plan the most hidden layers of one width that fit: --layers 64,512,10.")
+    ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Run the best and store-all under memray and under the clock.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; sizes are integer bytes.")] = False,
+) -> None:
+    """Find the schedule that trains a network with the least work within a budget of bytes.
+
+    The budget bounds the peak that memray measures over one training step: what is predicted, and an allowance for the
+    interpreter's own objects. One line for each kind of schedule says whether it fits, its peak and what that mostly
+    is, its forward steps and work, and its time. Beside the best stands the rival that recomputes nothing: a step by
+    parts of the batch, as few as fit. The bill adds the parameters, the optimiser's state and the data. With
+    --max-depth the network is the deepest that fits, whatever the number of hidden layers given.
+
+    Where no schedule fits, the exit code is 2, and the message says which budget can be met.
+    """
+    with as_typed(STEP_OPTIONS, size=budget or budget_total):
+        if (budget is None) == (budget_total is None):
+            one = "one" if budget is None else "only one"
+            raise ValueError(f"{one} of --budget and --budget-total must be given")
+        widths = parse_layers(layers)
+        dtype = check_dtype(dtype).name
+        piling_up = step != "train_step"
+        depths: dict[str, int] = {}
+        if max_depth:
+            depths = _max_depths(widths, budget, batch=batch, dtype=dtype, step=step)
+            inputs, width, *_, outputs = widths
+            widths = (inputs, *[width] * max(1, *depths.values()), outputs)  # what does not fit says why
+        chain = Chain(widths, check_count("batch", batch), check_dtype(dtype).itemsize, deltas_pile_up=piling_up)
+        held = bill(chain, samples=samples, optimizer=optimizer)
+        budget_bytes = _budget_of_a_step(budget, budget_total, held)
+        try:
+            with _patience("planning: deep chains take up to minutes"):
+                found = plan(widths, batch=batch, budget_bytes=budget_bytes, dtype=dtype, step=step)
+        except ValueError as error:
+            left = f"--budget-total {budget_total} leaves {budget_bytes} bytes for a step: " if budget is None else ""
+            raise ValueError(f"{left}{error}") from None
+        step_bytes = found.predicted_peak_bytes + found.allowance_bytes
+        update_bytes = held.update_bytes + found.allowance_bytes if piling_up else 0
+        if budget is None and update_bytes > budget_bytes:
+            raise ValueError(
+                f"--budget-total {budget_total} leaves {budget_bytes} bytes, but after a step {optimizer} takes "
+                f"{update_bytes} bytes to update the parameters, whatever the schedule: fewer or narrower layers "
+                "lower that"
+            )
+    rows = records(found)
+    notes = predict_times(found, rows, dtype=dtype)
+    if measure:
+        notes += measure_best(found, rows, dtype=dtype)
+    answer: dict[str, Any] = {
+        "layers": format_layers(widths),
+        "batch": batch,
+        "dtype": dtype,
+        "step": step,
+        "budget_bytes": budget_bytes,
+        "smallest_budget_bytes": found.smallest_budget_bytes,
+        "schedule": found.schedule.__name__,
+        "micro_batch": found.micro_batch,
+        "rows": list(rows.values()),
+        "bill": {
+            **asdict(held),
+            "step_bytes": step_bytes,
+            "update_bytes": update_bytes,
+            "total_bytes": held.held_bytes + max(step_bytes, update_bytes),
+        },
+        "advice": found.advice,
+        "notes": notes,
+    }
+    if max_depth:
+        answer |= {"max_depth_width": width, "max_depths": depths}
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return
+    for part in text(answer):
+        page().print(part)
+
+
+def _max_depths(widths: Sequence[int], budget: str | None, **options: Any) -> dict[str, int]:
+    """How many hidden layers, of the one width that `widths` has, fit into `budget`, for each schedule."""
+    if budget is None or len(set(widths[1:-1])) != 1:
+        raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
+    budget_bytes = parse_bytes(budget, name="--budget")
+    with _patience("searching the depths that fit: each that is tried is planned"):
+        return max_depths(widths[0], widths[1], widths[-1], budget_bytes=budget_bytes, limit=DEPTH_LIMIT, **options)
+
+
+@contextmanager
+def _patience(line: str) -> Iterator[None]:
+    """Say on stderr what is going on where it takes over two seconds."""
+    timer = Timer(PATIENCE_SECONDS, print, args=[line], kwargs={"file": sys.stderr})
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _budget_of_a_step(budget: str | None, budget_total: str | None, held: Bill) -> int:
+    if budget is not None:
+        return parse_bytes(budget, name="--budget")
+    left = parse_bytes(budget_total, name="--budget-total") - held.held_bytes
+    if left < 1:
+        raise ValueError(
+            f"--budget-total {budget_total} leaves nothing for a step: parameters take {held.parameters_bytes} bytes, "
+            f"the optimiser's state {held.optimizer_state_bytes} bytes and the data {held.data_bytes} bytes"
+        )
+    return left

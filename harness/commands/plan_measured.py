@@ -1,0 +1,111 @@
+"""The rows of a plan as records, with predicted times and with what is measured of the best."""
+
+from typing import Any
+
+from harness.execute.machine_lock import at_work
+from harness.execute.process import run_in_subprocess
+from harness.experiment.cell import Cell
+from harness.experiment.job import Job, Outcome
+from harness.experiment.measures import BESIDE_OTHERS
+from networks.dry_run import Trace
+from networks.layer_lists import format_layers
+from networks.planning.planner import Plan, Row
+
+STORE_ALL = "store_all"
+TIME_SETTINGS = {"repeats": 15, "order_seed": 0}
+
+Record = dict[str, Any]
+
+
+def records(found: Plan) -> dict[str, Record]:
+    """What is known without measuring of each row, by name."""
+    store_all = next(row for row in found.rows if row.name == STORE_ALL)
+    return {row.name: _record(row, found.best, store_all) for row in found.rows}
+
+
+def _record(row: Row, best: Row, store_all: Row) -> Record:
+    if row.trace is None:
+        return {"name": row.name, "fits": False, "best": False, "reason": row.reason}
+    return {
+        "name": row.name,
+        "schedule": row.schedule.__name__,
+        "fits": row.fits,
+        "best": row is best,
+        "predicted_peak_bytes": row.predicted_peak_bytes,
+        "allowance_bytes": row.allowance_bytes,
+        "forward_steps": row.forward_steps,
+        "forward_flops": row.forward_flops,
+        "work_ratio": row.forward_flops / store_all.forward_flops,
+        "dominant_kind": row.dominant_kind,
+        "peak_bytes_by_kind": row.trace.peak_bytes_by_kind,
+    }
+
+
+def _cell(row: Row, *, dtype: str) -> Cell:
+    chain, store_all = row.trace.chain, row.name == STORE_ALL
+    step = "backward" if chain.deltas_pile_up else "train_step"
+    return Cell(
+        network="Network" if store_all else "NetworkWithCheckpointing",
+        layers=format_layers(chain.layers),
+        batch=chain.batch,
+        dtype=dtype,
+        activation="relu",
+        checkpoint_frequency=None,
+        recompute=None,
+        schedule=None if store_all else row.schedule.__name__,
+        step=step,
+        seed=0,
+    )
+
+
+def predict_times(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]:
+    """Add `predicted_time_ratio`: time over store-all's, by the layers' matrix products as they are timed here.
+
+    Returns what went wrong, in lines for people.
+    """
+    traces = {row.name: row.trace for row in found.rows if row.trace is not None}
+    (store_all,) = (_cell(row, dtype=dtype) for row in found.rows if row.name == STORE_ALL)
+    outcome = _measured(Job(measure="products", cells=(store_all,)))
+    if outcome.rows is None:
+        return [f"time is not predicted, because no matrix products could be timed: {outcome.error}"]
+    (products,) = outcome.rows
+    forward = {row["layer"]: row["forward_seconds"] for row in products}
+    backward = sum(row["backward_seconds"] for row in products)
+
+    def seconds(trace: Trace) -> float:
+        return backward + sum(forward[event.layer] for event in trace.timeline if event.action == "forward")
+
+    for name, trace in traces.items():
+        to[name]["predicted_time_ratio"] = seconds(trace) / seconds(traces[STORE_ALL])
+    return []
+
+
+def _measured(job: Job) -> Outcome:
+    with at_work(alone=job.measure not in BESIDE_OTHERS):
+        return run_in_subprocess(job)
+
+
+def measure_best(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]:
+    """Add `memray_peak_bytes` and `time_ratio` with its interval to the best row and to store-all's.
+
+    Returns what went wrong, in lines for people.
+    """
+    from harness.analysis.time import median_interval  # imports pandas and scipy, for which only who measures waits
+
+    cells = {row.name: _cell(row, dtype=dtype) for row in found.rows if row.name == STORE_ALL or row is found.best}
+    notes = []
+    for name, cell in cells.items():
+        outcome = _measured(Job(measure="memory", cells=(cell,)))
+        if outcome.rows is None:
+            notes.append(f"the peak of {name} could not be measured: {outcome.error}")
+        else:
+            to[name]["memray_peak_bytes"] = outcome.rows[0][0]["memray_peak_bytes"]
+    outcome = _measured(Job(measure="time", cells=tuple(cells.values()), settings=TIME_SETTINGS))
+    if outcome.rows is None:
+        return [*notes, f"time could not be measured: {outcome.error}"]
+    seconds = {name: [row["step_seconds"] for row in rows] for name, rows in zip(cells, outcome.rows, strict=True)}
+    for name in cells:
+        ratios = sorted(own / base for own, base in zip(seconds[name], seconds[STORE_ALL], strict=True))
+        low, high = map(float, median_interval(ratios))
+        to[name] |= {"time_ratio": ratios[len(ratios) // 2], "time_ratio_low": low, "time_ratio_high": high}
+    return notes

@@ -1,0 +1,182 @@
+"""The run command: measures an experiment."""
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from harness.commands.console import ExperimentFile, ResultsFolder, console, errors, job_label
+from harness.commands.names import as_typed, find_experiment
+from harness.errors import CELL_FAILED, Interrupted
+from harness.execute.admission import available_bytes, run_if_it_fits
+from harness.execute.pool import Pool
+from harness.execute.run import Execute, Run
+from harness.experiment.file import Experiment
+from harness.experiment.frameworks import FRAMEWORKS
+from harness.experiment.job import Job, Outcome
+from harness.experiment.limits import Limits
+from harness.provenance import are_installed
+from harness.results.store import Store
+from harness.sizes import format_bytes, parse_bytes
+
+NAMED = 4
+"""How many of many are told by name."""
+
+
+def command(
+    experiment: ExperimentFile,
+    results: ResultsFolder = Path("results"),
+    jobs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many cells to measure at once; times are taken alone.")
+    ] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Measure on this Dask scheduler's workers; local:N starts N here."),
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The most that a cell may take.")] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="The most that a cell's process may reserve: 2GiB, 500MB, bytes.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Start cells that are predicted not to fit, too.")] = False,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Take up cells of other machines and code; a column tells them apart.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over another experiment's tables, and over files of yours.")
+    ] = False,
+) -> None:
+    """Measure an experiment and write its CSVs.
+
+    They go to FOLDER/EXPERIMENT/. Interrupted at any moment, the same command goes on where it stopped. What is
+    finished is measured again only if its configuration, the measured code or the machine has changed, and that is
+    said; cells that failed are tried again. The CSVs are written when the grid is complete. Only one run at a time
+    writes to a folder. One that holds the results of an experiment of another title, or files that no run wrote where
+    tables belong, is left as it is.
+
+    A cell over a limit is a row of status timeout or out_of_memory, and the others go on; one that is predicted not to
+    fit the limit or the machine is skipped_too_large. Times of one network and batch are taken together, in one
+    process, and stand or fall together. What has failed is tried again once the limit is raised. The experiment file
+    may name limits, too: those given here count instead.
+
+    Exit code: 0, or 1 if a cell failed, 2 for bad input, 130 if interrupted.
+    """
+    try:
+        loaded = Experiment.load(find_experiment(experiment))
+        limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
+        absent = [
+            framework
+            for framework in loaded.frameworks
+            if not dask and not are_installed(FRAMEWORKS[framework].packages)
+        ]
+        if absent:
+            raise ValueError(
+                f"{experiment}: {', '.join(absent)} is not installed here; make peers makes an environment with it, "
+                "for .venv-peers/bin/python -m harness run"
+            )
+        measure = partial(run_if_it_fits, limits=limits, force=force)
+        store = Store(results / loaded.name)
+        with _held(store, loaded, replace=replace), _executor(loaded, measure, jobs=jobs, dask=dask) as execute:
+            current = Run(loaded, store, execute=execute, limits=limits, mixed=allow_mixed)
+            for reason, again in current.again.items():
+                _tell_again(reason, again)
+            counts = _execute(current)
+            paths = current.publish()
+    except Interrupted as error:
+        error.add_note("what is finished is kept, and the same command goes on from there")
+        raise
+    console.print(
+        f"{loaded.title}: {counts['done']} cells, {counts['failed']} failed, {counts['resumed']} measured earlier"
+    )
+    for path in paths:
+        console.print(f"  {path}")
+    if counts["failed"]:
+        raise typer.Exit(CELL_FAILED)
+
+
+@contextmanager
+def _held(store: Store, experiment: Experiment, *, replace: bool) -> Iterator[None]:
+    """Hold the folder for an experiment that may write there: asked before it is touched and once it is held."""
+    cells: defaultdict[str, set[str]] = defaultdict(set)
+    for job in experiment.jobs():
+        cells[job.measure].update(cell.cell_id for cell in job.cells)
+    store.require_own(experiment.title, cells, replace=replace)
+    with store.held():
+        store.require_own(experiment.title, cells, replace=replace)
+        yield
+
+
+def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str | None) -> Limits:
+    """The limits of the command line, and of the experiment where that has none."""
+    size = None if memory_limit is None else parse_bytes(memory_limit, name="--memory-limit")
+    given = {"timeout": timeout, "memory_limit": size}
+    asked = {name: limit for name, limit in given.items() if limit is not None}
+    with as_typed(asked):
+        limits = Limits(**{**experiment.limits.model_dump(), **asked})
+    if limits.memory_limit is not None and sys.platform != "linux":
+        name = "limits.memory_limit" if size is None else "--memory-limit"
+        raise ValueError(
+            f"{name} of {format_bytes(limits.memory_limit)} needs Linux, which bounds what another process "
+            "reserves (prlimit); run without it"
+        )
+    return limits
+
+
+@contextmanager
+def _executor(
+    experiment: Experiment, measure: Callable[..., Outcome], *, jobs: int, dask: str | None
+) -> Iterator[Execute]:
+    """What executes the jobs of `experiment`, each by `measure`: this machine, or a cluster."""
+    if dask is None:
+        yield Pool(jobs=jobs, room_bytes=available_bytes(), run=measure)
+        return
+    if jobs > 1:
+        raise ValueError(
+            f"--jobs {jobs} has no effect with --dask: a cluster measures as much at once as it has workers"
+        )
+    try:
+        from harness.execute.cluster import connected  # an extra, and a second to import
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--dask needs the extra: pip install checkpointing-lab[dask] ({error})") from None
+    with connected(dask, run=measure, frameworks=experiment.frameworks, say=errors.print) as execute:
+        yield execute
+
+
+def _tell_again(reason: str, jobs: list[Job]) -> None:
+    """Say why cells are measured again, and which: the first of them by name."""
+    cells = sum(len(job.cells) for job in jobs)
+    errors.print(f"{cells} {'cell is' if cells == 1 else 'cells are'} measured again: {reason}")
+    for job in jobs[:NAMED]:
+        errors.print(f"  {job_label(job)}")
+    if len(jobs) > NAMED:
+        errors.print(f"  .. and {sum(len(job.cells) for job in jobs[NAMED:])} more")
+
+
+def _execute(current: Run) -> Counter[str]:
+    """Execute all jobs under a progress bar; return how many cells were done, failed and measured earlier."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]} failed"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    counts: Counter[str] = Counter()
+    progress = Progress(*columns, console=errors, refresh_per_second=2)  # the machine is measuring
+    with progress, closing(current.execute()) as all_finished:
+        bar = progress.add_task("measuring", total=current.cells, failed=0)
+        for finished in all_finished:
+            cells = len(finished.job.cells)
+            counts["done"] += cells
+            counts["resumed"] += cells * finished.resumed
+            counts["failed"] += cells * bool(finished.error)
+            if finished.error:
+                progress.console.print(f"{job_label(finished.job)}: {finished.error}\n  {finished.path}")
+            progress.update(bar, completed=counts["done"], failed=counts["failed"], description=finished.job.measure)
+    return counts

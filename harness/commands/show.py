@@ -1,0 +1,67 @@
+"""The show command: what an experiment would cost, and what has become of it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from harness.commands.console import ExperimentFile, ResultsFolder, aligned, console, job_label
+from harness.commands.names import find_experiment
+from harness.experiment.cell import Cell
+from harness.experiment.file import Experiment
+from harness.experiment.prediction import cost
+from harness.results.store import DamagedError, Store
+
+LEFT = ("framework", "layers", "variant")
+COSTS = ("forward_steps", "predicted_peak_bytes")
+
+
+def command(
+    experiment: ExperimentFile,
+    results: ResultsFolder = Path("results"),
+) -> None:
+    """Show an experiment's cells, what each would cost, and what has become of those that were run.
+
+    The cost of a training step is predicted by dry run: nothing is measured. Of a cell that failed, the file is named
+    that holds its worker's output and traceback, and memray's capture if its step was being measured.
+    """
+    loaded = Experiment.load(find_experiment(experiment))
+    rows = [_costs(cell) for cell in loaded.cells()]
+    varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
+    table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT)
+    fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if column not in varying)
+    console.out(f"{loaded.title}\n\nall cells: {fixed}\n\n{table}\n")
+    for measure, jobs in groupby(loaded.jobs(), key=lambda job: job.measure):
+        cells = [len(job.cells) for job in jobs]
+        console.print(f"{measure}: {sum(cells)} cells in {len(cells)} processes")
+    for line in _finished(loaded, Store(results / loaded.name)):
+        console.print(line)
+
+
+def _finished(experiment: Experiment, store: Store) -> Iterator[str]:
+    """What has become of the cells that were run: how many ended how, and where to look at those that failed."""
+    ended: Counter[str] = Counter()
+    for job in experiment.jobs():
+        try:
+            record = store.load(job)
+        except DamagedError as error:
+            yield str(error)
+            continue
+        if record is not None:
+            status, reason = (record.rows[0][column] for column in ("status", "error"))
+            ended[status] += len(job.cells)
+            if status != "ok":
+                yield f"{job_label(job)}: {status}: {reason}"
+                yield from (f"  {path}" for path in (store.path(job), store.capture_path(job)) if path.exists())
+    if ended:
+        yield f"finished: {', '.join(f'{cells} {status}' for status, cells in ended.items())}"
+
+
+def _costs(cell: Cell) -> dict[str, str]:
+    predicted = None if cell.peer else cost(cell)  # nobody predicts another framework
+    return {
+        "framework": cell.framework,
+        **{name: str(getattr(cell, name)) for name in ("layers", "batch", "dtype", "activation", "seed", "variant")},
+        "forward_steps": f"{predicted.forward_steps:,}" if predicted else "",
+        "predicted_peak_bytes": f"{predicted.peak_bytes:,}" if predicted else "",
+    }

@@ -1,0 +1,113 @@
+"""The verify command: the memory cells of a results folder, measured again here and compared to the byte."""
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness import provenance
+from harness.commands.console import label, page
+from harness.commands.names import find_results, path_given
+from harness.execute.admission import available_bytes, run_if_it_fits
+from harness.execute.pool import Pool
+from harness.experiment.frameworks import FRAMEWORKS, OWN
+from harness.experiment.job import Job
+from harness.experiment.limits import NO_LIMITS
+from harness.experiment.measures import SETTINGS
+from harness.results.folder import Results, cell_of, read_results
+from harness.results.rows import rows_of
+from harness.results.tables import KEY_COLUMNS, TABLES
+
+DIFFERENT = 1
+
+EXACT = ("memory", "peers_memory")
+"""The tables of one row a cell whose integers repeat."""
+
+
+def command(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", parser=path_given, help="A folder that `run` wrote.")],
+    cells: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Measure N of the cells, always the same; else all.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="How many cells to measure at once.")] = (
+        os.cpu_count() or 1
+    ),
+) -> None:
+    """Measure the memory cells of a results folder again, here, and compare every byte.
+
+    Says which cells differ, by how much and in which kind of buffer, and what differs between this machine and the one
+    in environment.json. Cells of a framework that is not installed are left out, and that is said. Nothing is written
+    into the folder.
+
+    Exit code: 0, or 1 if a cell differs, 2 for bad input.
+    """
+    results = find_results(results)
+    published = read_results(results)
+    finished = _finished(published)
+    frameworks = sorted({job.cells[0].framework for job, _ in finished} - {OWN})
+    absent = [framework for framework in frameworks if not provenance.are_installed(FRAMEWORKS[framework].packages)]
+    here = [(job, row) for job, row in finished if job.cells[0].framework not in absent]
+    if not here:
+        raise ValueError(f"{results}: cannot be measured here, where {', '.join(absent)} is not installed")
+    sample = {job.name: (job, row) for job, row in here[:cells]}
+    todo = {"environment": Job(measure="environment", cells=(), settings={"frameworks": frameworks})}
+    todo |= {name: job for name, (job, _) in sample.items()}
+    measure = partial(run_if_it_fits, limits=NO_LIMITS)
+    outcomes = dict(Pool(jobs=jobs, room_bytes=available_bytes(), run=measure)(todo))
+    console = page()
+    unequal = 0
+    for name, (job, before) in sample.items():
+        (after,) = rows_of(job, outcomes[name])
+        problems = [after["error"]] if after["error"] else list(_differences(job.measure, before, after))
+        if problems:
+            unequal += 1
+            console.print(f"{label(*job.cells)}: {', '.join(problems)}")
+    console.print(f"{results}: {len(sample) - unequal} of {len(sample)} cells equal to the byte")
+    if absent:
+        console.print(f"  {len(finished) - len(here)} cells left out: {', '.join(absent)} not installed")
+    if unequal:
+        origin = published.environment.origin
+        for line in provenance.differences(origin, _here(outcomes["environment"].rows, origin["variables"])):
+            console.print(f"  not measured alike: {line}")
+        raise typer.Exit(DIFFERENT)
+
+
+def _finished(results: Results) -> list[tuple[Job, dict[str, Any]]]:
+    """What `EXACT` tables have of finished cells, each row behind the job that measures it again.
+
+    They are in the order of their ids: those are hashes, so that the first ones are a sample of the whole grid.
+    """
+    tables = results.tables(EXACT)
+    if not tables:
+        raise ValueError(
+            f"{results.folder}: has no memory.csv or peers_memory.csv, and nothing else repeats to the byte"
+        )
+    finished = [
+        (Job(measure=name, cells=(cell_of(row),)), row)
+        for name, table in tables.items()
+        for row in table.query("status == 'ok'").to_dict("records")
+    ]
+    if not finished:
+        raise ValueError(f"{results.folder}: has no memory cell of status ok")
+    return sorted(finished, key=lambda pair: pair[1]["cell_id"])
+
+
+def _differences(table: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """The integers that differ, each with what it was and what it is here; one that is missing counts as 0."""
+    for column in TABLES[table].columns:
+        if column.type == "integer" and column.name not in KEY_COLUMNS:
+            was, now = (row.get(column.name) or 0 for row in (before, after))
+            if was != now:
+                yield f"{column.name} {was:,} -> {now:,} ({now - was:+,})"
+
+
+def _here(described: list[list[dict[str, Any]]] | None, measures: Mapping[str, Any]) -> dict[str, Any]:
+    """This machine, its settings of these measures, and this code, as an environment.json would tell them."""
+    return provenance.origin(
+        {"machine": described[0][0]["machine"] if described else {}},
+        code=provenance.code_sha256(),
+        variables={measure: SETTINGS[measure] for measure in measures},
+    )

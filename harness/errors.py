@@ -1,0 +1,80 @@
+"""What ends a command, and its exit code."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+INTERRUPTED = 130
+GRACE_SECONDS = 2
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(SystemExit):  # no KeyboardInterrupt, of which typer makes "Aborted!" and exit code 1
+    """A signal has asked this process to end."""
+
+
+def end_at_once() -> None:
+    """Let a signal end this process. One that is ignored stays ignored, as SIGHUP is under nohup."""
+    _handle(_leave)
+
+
+def run_in_order(command: Callable[[], Any]) -> None:
+    """Run `command`, which the first signal ends by Interrupted, and the process with it."""
+    signal.signal(signal.SIGALRM, lambda number, frame: os._exit(INTERRUPTED))
+    _handle(_end)
+    try:
+        command()
+    except Interrupted:
+        _await_threads()
+        _leave()  # the interpreter's own end may wait for ever, and a signal would kill it there
+    finally:
+        end_at_once()
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    _handle(_hurry)
+    raise Interrupted(INTERRUPTED)
+
+
+def _hurry(number: int, frame: FrameType | None) -> None:
+    if not any(signal.getitimer(signal.ITIMER_REAL)):
+        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+
+
+def _await_threads() -> None:
+    """Give threads the grace to put their own things in order: one that was just being started is known to nobody."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join(max(0, deadline - time.monotonic()))
+
+
+def _leave(*signalled: object) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # it may be closed, full, or in the midst of writing
+            stream.flush()
+    os._exit(INTERRUPTED)
+
+
+class DamagedError(ValueError):
+    """A job's file is not what was written."""
+
+
+class RunAbortedError(RuntimeError):
+    """The run cannot start or go on; what is finished is kept."""
+
+
+CELL_FAILED, BAD_INPUT = 1, 2

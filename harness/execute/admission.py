@@ -1,0 +1,92 @@
+"""Room in memory: what a job takes of this machine, and what there is."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.execute.process import run_in_subprocess
+from harness.experiment.cell import Cell
+from harness.experiment.job import Job, Outcome
+from harness.experiment.limits import Limits
+from harness.experiment.prediction import predict
+from harness.sizes import format_apart
+
+WORKER_BYTES = 112 * 2**20
+"""What a worker reserves beside its networks: interpreter and libraries 56 MiB, OpenBLAS's buffer 32 MiB, the thread of
+memray 8 MiB; the rest is to spare. Of it 80 MiB become resident."""
+
+DIGITS_BYTES = 112 * 2**20
+"""What a training reserves besides: scikit-learn and the digits."""
+
+PEER_BYTES = 512 * 2**20
+PEER_FACTOR = 2.5
+"""Another framework's libraries, and its step against our store-all's: scikit-learn keeps two values a layer."""
+
+STEP_FACTOR = 1.05
+"""A step's resident bytes under memray against its predicted peak: at most 1.01 from 1 MiB to 130 MiB."""
+
+
+def needed_bytes(job: Job) -> int:
+    """The resident memory a job takes: the worker, its cells' parameters and inputs, and the largest step."""
+    held = sum(sum(cell.chain.parameter_delta_bytes) + cell.batch * cell.widths[0] * 8 for cell in job.cells)
+    digits = DIGITS_BYTES if job.measure == "training" else 0
+    return WORKER_BYTES + digits + held + max(_step_bytes(cell) for cell in job.cells)
+
+
+def run_if_it_fits(job: Job, *, limits: Limits, force: bool = False, **options: Any) -> Outcome:
+    """Measure `job` as `run_in_subprocess` does, but do not start one that cannot fit, unless by `force`."""
+    reason = _too_large(job, limits) if job.cells else ""
+    if reason and not force:
+        return Outcome(None, reason, fault="skipped_too_large")
+    outcome = run_in_subprocess(job, limits=limits, **options)
+    if reason and outcome.status == "failed":  # what can no longer allocate ends in many words: no thread, no library
+        return replace(outcome, fault="out_of_memory")
+    return outcome
+
+
+def _too_large(job: Job, limits: Limits) -> str:
+    """Why `job` cannot fit the limit or the machine, in one line; empty if it can."""
+    needed, available = needed_bytes(job), available_bytes()
+    if limits.memory_limit is not None and needed > limits.memory_limit:
+        needs, most = format_apart(needed, limits.memory_limit)
+        bound = f"the memory limit of {most}"
+    elif needed > available:
+        needs, most = format_apart(needed, available)
+        bound = f"the {most} available on this machine"
+    else:
+        return ""
+    return f"needs {needs}, by its predicted peak and what its process holds besides: more than {bound}"
+
+
+def _step_bytes(cell: Cell) -> int:
+    if cell.peer is not None:
+        return PEER_BYTES + int(PEER_FACTOR * predict(cell.store_all).peak_bytes)
+    return int(STEP_FACTOR * predict(cell).peak_bytes)
+
+
+def available_bytes() -> int:
+    """The memory that new processes can take without swapping: the machine's, or less where a container bounds it."""
+    return min([_machine_bytes(), *_container_bytes()])
+
+
+def _machine_bytes() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        (available,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        return int(available) * 1024
+    except (OSError, ValueError):  # not Linux: all of it
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _container_bytes() -> list[int]:
+    folder = Path("/sys/fs/cgroup")
+    for limit, used in (
+        (folder / "memory.max", folder / "memory.current"),
+        (folder / "memory/memory.limit_in_bytes", folder / "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            return [int(limit.read_text()) - int(used.read_text())]
+        except (OSError, ValueError):  # no such version of control groups, or "max"
+            pass
+    return []

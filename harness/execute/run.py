@@ -1,0 +1,178 @@
+"""A run of an experiment: what is left to do, each job in a fresh process, and the tables when all are done."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import provenance
+from harness.errors import RunAbortedError
+from harness.experiment.cell import digest
+from harness.experiment.file import Experiment
+from harness.experiment.job import Job, Outcome
+from harness.experiment.limits import NO_LIMITS, Limits
+from harness.experiment.measures import ALLOCATORS, SETTINGS, variables
+from harness.results.rows import rows_of
+from harness.results.store import DamagedError, Record, Row, Store, unfit
+from harness.results.tables import PROVENANCE
+
+Execute = Callable[[Mapping[str, Job]], Iterator[tuple[str, Outcome]]]
+"""Executes named jobs and yields the name and the outcome of each as it finishes, in whatever order."""
+
+UNRECORDED = "the table has them, but cells/ keeps no record of them with these settings and beside these variants"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that is done, now or by an earlier run; `error` is empty if it succeeded."""
+
+    job: Job
+    error: str
+    resumed: bool
+    path: Path
+
+
+class Run:
+    """One run of `experiment`, its results under `store`.
+
+    What is kept of earlier runs is taken up where it comes from the same code and machine; where `mixed`, from others
+    as well. `limits` are those that `execute` keeps to.
+
+    Attributes:
+        again: what is measured again, by the reason why.
+
+    Raises RunAbortedError where no worker can be started.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: Store,
+        *,
+        execute: Execute,
+        limits: Limits = NO_LIMITS,
+        mixed: bool = False,
+    ):
+        environment = Job(measure="environment", cells=(), settings={"frameworks": experiment.frameworks})
+        ((_, described),) = execute({"environment": environment})
+        if described.rows is None:
+            raise RunAbortedError(f"no worker can be started: {described.error}")
+        self._experiment = experiment
+        self._store = store
+        self._execute = execute
+        self._limits = limits
+        self._mixed = mixed
+        self._place = described.rows[0][0]
+        self._code = provenance.code_sha256()
+        self._jobs = {job.name: job for job in experiment.jobs()}
+        self._published = {measure: store.published(measure) for measure in experiment.measure}
+        self.again: defaultdict[str, list[Job]] = defaultdict(list)
+        self._records = {name: record for name, job in self._jobs.items() if (record := self._earlier(job))}
+        self._set_unfit_aside()
+
+    def _origin(self, job: Job, place: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return provenance.origin(place or self._place, code=self._code, variables=variables(job))
+
+    def _earlier(self, job: Job) -> Record | None:
+        """What an earlier run has kept of `job`, if it holds good; where it does not, the reason is noted."""
+        try:
+            record = self._store.load(job)
+            reason = self._objection(job, record)
+        except DamagedError as error:
+            reason = str(error)
+        if not reason:
+            return record
+        self.again[reason].append(job)
+        return None
+
+    def _set_unfit_aside(self) -> None:
+        """Measure again what is whole, and breaks a rule of its table: no table could be published with it."""
+        for measure in self._experiment.measure:
+            rows = {name: record.rows for name, record in self._records.items() if self._jobs[name].measure == measure}
+            for name, problem in unfit(measure, rows):
+                self.again[f"{self._store.path(self._jobs[name])}: {problem}"].append(self._jobs[name])
+                del self._records[name]
+
+    def _objection(self, job: Job, record: Record | None) -> str:
+        """Why `job` has to be measured again; empty where `record` holds good, and where it was never measured."""
+        if record is None:
+            known = self._published[job.measure]
+            return UNRECORDED if any(cell.cell_id in known for cell in job.cells) else ""
+        status = record.rows[0]["status"]
+        if not self._mixed and (differs := provenance.differences(record.origin, self._origin(job))):
+            return "; ".join(differs)
+        return "" if self._limits.settle(status, record.limits) else f"ended as {status} before"
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are to measure, a cell counted once for each measure."""
+        return sum(len(job.cells) for job in self._jobs.values())
+
+    def execute(self) -> Iterator[Finished]:
+        """Yield every job once it is done, those of earlier runs first. Closed at any moment, it loses what is running.
+
+        Raises RunAbortedError where the measured code is edited meanwhile, or machines differ that may not be mixed.
+        """
+        yield from [self._finished(name, resumed=True) for name in self._records]
+        left = {name: job for name, job in self._jobs.items() if name not in self._records}
+        with closing(self._execute(left)) as outcomes:
+            for name, outcome in outcomes:
+                job = left[name]
+                if provenance.code_sha256() != self._code:
+                    raise RunAbortedError("the measured code has changed during the run; start it again")
+                origin = self._origin(job, outcome.place)
+                if not self._mixed and (differs := provenance.differences(self._origin(job), origin)):
+                    raise RunAbortedError(
+                        f"a worker differs from the first ({'; '.join(differs)}), and rows of different machines do "
+                        "not mix unless --allow-mixed; stop the workers that differ"
+                    )
+                rows = rows_of(job, outcome)
+                record = Record(rows=rows, log=outcome.log, limits=self._limits, origin=origin)
+                self._store.save(job, record, capture=outcome.capture)
+                self._records[name] = record
+                yield self._finished(name, resumed=False)
+
+    def _finished(self, name: str, *, resumed: bool) -> Finished:
+        job, (row, *_) = self._jobs[name], self._records[name].rows
+        return Finished(job, row["error"], resumed, self._store.path(job))
+
+    def publish(self) -> list[Path]:
+        """Write the tables, in the order of the grid, and environment.json, and return their paths.
+
+        Only after the last job of `execute`: a part of a grid is no result.
+        """
+        tables: dict[str, list[Row]] = {measure: [] for measure in self._experiment.measure}
+        for name, job in self._jobs.items():
+            record = self._records[name]
+            told = {PROVENANCE.name: digest(record.origin)} if self._mixed else {}
+            tables[job.measure] += [{**row, **told} for row in record.rows]
+        return self._store.publish(tables, self._environment())
+
+    def _environment(self) -> dict[str, Any]:
+        experiment = self._experiment
+        settings = {measure: settings for measure in experiment.measure if (settings := experiment.settings(measure))}
+        return {
+            "experiment": {
+                "name": experiment.name,
+                "title": experiment.title,
+                "sha256": experiment.sha256,
+                "figures": experiment.figures,
+                **settings,
+            },
+            "code": {"sha256": self._code, **provenance.commit()},
+            "machine": self._place["machine"],
+            "variables": {measure: SETTINGS[measure] for measure in experiment.measure},
+            **({"allocators": ALLOCATORS} if "resident" in experiment.measure else {}),
+            "drawn_with": provenance.versions(provenance.DRAWN_WITH),
+            **({"provenance": self._told_origins()} if self._mixed else {}),
+        }
+
+    def _told_origins(self) -> dict[str, Any]:
+        """What each name in the column `provenance` stands for; never the machine's own name."""
+        origins = {digest(record.origin): record.origin for record in self._records.values()}
+        return {
+            name: {part: value for part, value in origin.items() if part != "machine_id"}
+            for name, origin in origins.items()
+        }

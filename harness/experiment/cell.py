@@ -1,0 +1,125 @@
+"""One cell of a grid, and the job that measures it: plain data, with names made from their content."""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from harness.experiment.frameworks import OWN, PEERS
+from networks.chain import Chain
+from networks.layer_lists import parse_layers
+from networks.schedules.spec import parse_schedule
+
+
+def digest(content: Any) -> str:
+    """A short name for JSON data: the same for the same content, wherever it is computed."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Every parameter of one run of one network.
+
+    `layers` is the short form, such as `64,128x32,10`. `NetworkWithCheckpointing` has a `checkpoint_frequency` and
+    `recompute`, or a `schedule` such as `revolve(slots=4)`; what it has not is None, and `Network`, which is store-all,
+    has none of them. `step` is how it ends, by `backward` or as a `train_step`, which may be run in parts of at most
+    `micro_batch` rows; None is the whole batch. Another framework's step is a `peer` such as `torch.checkpoint`, with a
+    `checkpoint_frequency` where it takes one; its `network` is None.
+    """
+
+    network: str | None
+    layers: str
+    batch: int
+    dtype: str
+    activation: str
+    checkpoint_frequency: int | None
+    recompute: str | None
+    schedule: str | None
+    step: str = "backward"
+    micro_batch: int | None = None
+    seed: int
+    peer: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All of them by name."""
+        return {name: getattr(self, name) for name in PARAMETERS}
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The layer list itself: `(64, 128, .., 10)`."""
+        return parse_layers(self.layers)
+
+    @property
+    def depth(self) -> int:
+        """L, the number of layers (weight matrices)."""
+        return len(self.widths) - 1
+
+    @property
+    def width(self) -> int:
+        """The widest hidden layer; 0 where there is none."""
+        return max(self.widths[1:-1], default=0)
+
+    @property
+    def hidden_bytes(self) -> int:
+        """Bytes of an after of the widest hidden layer."""
+        return self.batch * self.width * np.dtype(self.dtype).itemsize
+
+    @cached_property
+    def cell_id(self) -> str:
+        return digest(self.parameters)
+
+    @property
+    def store_all(self) -> "Cell":
+        """The same network with nothing done for memory: what this cell is compared with, and the name of its group."""
+        return replace(
+            self,
+            network="Network",
+            checkpoint_frequency=None,
+            recompute=None,
+            schedule=None,
+            step="backward",
+            micro_batch=None,
+            peer=None,
+        )
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The sizes that a schedule is bound to: those of a part where the step is run in parts."""
+        rows, part_of = (self.batch, None) if self.micro_batch is None else (self.micro_batch, self.batch)
+        piling_up = self.step == "backward"
+        return Chain(self.widths, rows, np.dtype(self.dtype).itemsize, piling_up, part_of)
+
+    @property
+    def checkpointing(self) -> dict[str, Any]:
+        """The options that `NetworkWithCheckpointing` takes beyond those of `Network`, for which there are none."""
+        if self.schedule is not None:
+            return {"schedule": parse_schedule(self.schedule)}
+        if self.checkpoint_frequency is not None:
+            return {"checkpoint_frequency": self.checkpoint_frequency, "recompute": self.recompute}
+        return {}
+
+    @property
+    def framework(self) -> str:
+        """What runs the step: `networks`, which are this project's, or another one's name."""
+        return self.peer.partition(".")[0] if self.peer else OWN
+
+    @property
+    def variant(self) -> str:
+        """What distinguishes this cell in its group, or among those of its framework, for people."""
+        if self.peer is not None:
+            name = self.peer.partition(".")[2]
+            return f"{name} checkpoint_frequency={self.checkpoint_frequency}" if PEERS[self.peer] else name
+        name = self.schedule or "store-all"
+        if self.checkpoint_frequency is not None:
+            name = f"checkpoint_frequency={self.checkpoint_frequency} recompute={self.recompute}"
+        if self.micro_batch is not None:
+            return f"{name} micro_batch={self.micro_batch}"
+        return name if self.step == "backward" else f"{name} {self.step}"
+
+
+PARAMETERS = tuple(parameter.name for parameter in fields(Cell))

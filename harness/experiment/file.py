@@ -1,0 +1,291 @@
+"""Experiment files: TOML, validated strictly, each a grid of cells that becomes a list of jobs.
+
+An experiment is data. Each list in its `[grid]` is a dimension, and the cells are all their combinations. An experiment
+of several grids, each under `[[grid]]`, has the cells of all of them.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    StrictStr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from harness.experiment.cell import Cell
+from harness.experiment.grid import Grid
+from harness.experiment.job import Job
+from harness.experiment.measures import ALLOCATORS, MEASURES, PEER_MEASURES, Measure
+from harness.experiment.settings import (
+    SECTIONS,
+    LimitSettings,
+    PeersTimeSettings,
+    ResidentSettings,
+    StrictTable,
+    TimeSettings,
+    TrainingSettings,
+    word,
+)
+from harness.experiment.toml import parse, read_bytes
+from networks.layer_lists import parse_layers
+from networks.schedules.spec import parse_schedule
+from networks.wording import cut, did_you_mean, is_visible, shown
+
+FIGURE_NEEDS: Mapping[str, tuple[Measure, ...]] = {
+    "peak_by_depth": ("memory",),
+    "saving_heatmap": ("memory",),
+    "time_ratio": ("memory", "time"),
+    "tradeoff": ("memory", "time"),
+    "timeline": ("timeline",),
+    "predicted_vs_measured": ("memory",),
+    "where_it_saves": ("memory",),
+    "training_curves": ("training",),
+    "training_time": ("training",),
+    "pareto_work": ("memory",),
+    "pareto_time": ("memory", "time"),
+    "winners": ("memory", "time"),
+    "growth": ("memory",),
+    "resident_peak": ("memory", "resident"),
+    "peers_tradeoff": ("peers_memory", "peers_time"),
+    "peers_saving": ("peers_memory",),
+    "peers_resident": ("peers_memory", "resident"),
+}
+"""The tables that each figure is drawn from. Named here so that a wrong name, or a table that is not measured, is seen
+before hours of measuring; importing the figures takes seconds."""
+
+MOST_CELLS = 100_000
+"""Most cells of an experiment: measuring them takes more than a day, and listing them several seconds."""
+
+MOST_TOLD = 20
+"""How many problems of a file are told."""
+
+DIGITS_INPUTS, DIGITS_CLASSES = 64, 10
+
+
+def _one_line(text: str) -> str:
+    if not is_visible(text):
+        raise ValueError(f"must be one line without control characters, got {text!r}")
+    return text
+
+
+FigureName = Annotated[str, word(FIGURE_NEEDS)]
+
+_TABLE, _TABLES = "[grid]", "[[grid]]"
+Grids = Annotated[
+    Annotated[Grid, Tag(_TABLE)] | Annotated[list[Grid], Field(min_length=1), Tag(_TABLES)],
+    Discriminator(lambda value: _TABLES if isinstance(value, list) else _TABLE),
+]
+
+
+class Experiment(StrictTable):
+    """One experiment file."""
+
+    title: Annotated[StrictStr, AfterValidator(_one_line)]
+    description: StrictStr = ""
+    measure: list[Measure] = Field(min_length=1)
+    figures: list[FigureName] = Field([])
+    grid: Grids
+    time: TimeSettings = TimeSettings()
+    peers_time: PeersTimeSettings = PeersTimeSettings()
+    resident: ResidentSettings = ResidentSettings()
+    training: TrainingSettings = TrainingSettings()
+    limits: LimitSettings = LimitSettings()
+
+    _name: str = PrivateAttr("")
+    _sha256: str = PrivateAttr("")
+
+    @classmethod
+    def load(cls, path: Path, *, bind: bool = True) -> "Experiment":
+        """Read and validate `path`; with `bind`, try each schedule on its network, which takes seconds in deep ones.
+
+        Raises:
+            ValueError: a line for each problem, naming the file, the key and the value.
+        """
+        _require_plain_name(path)
+        content = read_bytes(path)
+        try:
+            experiment = cls.model_validate(parse(path, content))
+        except ValidationError as error:
+            raise _problems(path, error.errors(include_url=False), _describe) from None
+        unserved = [f"grid: {problem}" for problem in dict.fromkeys(experiment._unserved() if bind else ())]
+        if unserved:
+            raise _problems(path, unserved, str)
+        experiment._name = path.stem
+        experiment._sha256 = hashlib.sha256(content).hexdigest()
+        return experiment
+
+    @property
+    def name(self) -> str:
+        """The file's name without `.toml`, which is also the name of the folder of its results."""
+        return self._name
+
+    @property
+    def sha256(self) -> str:
+        """Of the file as it was read."""
+        return self._sha256
+
+    @model_validator(mode="after")
+    def _nothing_is_measured_twice(self) -> "Experiment":
+        if len(set(self.measure)) < len(self.measure):
+            raise ValueError(f"measure: must not list a measure twice, got {shown(self.measure)}")
+        return self
+
+    @model_validator(mode="after")
+    def _figures_have_their_tables(self) -> "Experiment":
+        for figure in self.figures:
+            missing = [need for need in FIGURE_NEEDS[figure] if need not in self.measure]
+            if missing:
+                raise ValueError(f"figures: {figure} is drawn from {', '.join(missing)}, which measure does not list")
+        return self
+
+    @model_validator(mode="after")
+    def _sections_are_used(self) -> "Experiment":
+        for section in SECTIONS:
+            if section in self.model_fields_set and section not in self.measure:
+                raise ValueError(f'{section}: has no effect, because measure does not list "{section}"')
+        return self
+
+    @model_validator(mode="after")
+    def _peers_are_measured_as_peers(self) -> "Experiment":
+        others = [measure for measure in self.measure if measure not in PEER_MEASURES]
+        if others and any(grid.peer for grid in self._grids):
+            raise ValueError(f"grid: peer has the measures {', '.join(PEER_MEASURES)} alone, not {', '.join(others)}")
+        return self
+
+    @model_validator(mode="after")
+    def _cells_can_be_held(self) -> "Experiment":
+        cells = sum(grid.size for grid in self._grids)
+        if cells > MOST_CELLS:
+            raise ValueError(
+                f"grid: has {cells:,} cells, the product of its lists; an experiment has {MOST_CELLS:,} at most"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _digits_fit(self) -> "Experiment":
+        for text in [text for grid in self._grids for text in grid.layers if "training" in self.measure]:
+            widths = parse_layers(text)
+            if (widths[0], widths[-1]) != (DIGITS_INPUTS, DIGITS_CLASSES):
+                raise ValueError(
+                    f"grid: layers must start with {DIGITS_INPUTS} and end with {DIGITS_CLASSES} "
+                    f"to be trained on the digits, got {shown(text)}"
+                )
+        return self
+
+    @property
+    def _grids(self) -> list[Grid]:
+        return self.grid if isinstance(self.grid, list) else [self.grid]
+
+    def cells(self) -> list[Cell]:
+        """The cells of every grid, each once, the variants of a comparison group beside each other."""
+        return [cell for cells in self._groups for cell in cells]
+
+    @property
+    def frameworks(self) -> list[str]:
+        """The other frameworks whose steps are measured."""
+        return sorted({cell.framework for cell in self.cells() if cell.peer})
+
+    @cached_property
+    def _groups(self) -> list[list[Cell]]:
+        groups: dict[Cell, dict[Cell, None]] = {}
+        for cell in (cell for grid in self._grids for cell in grid.cells()):
+            groups.setdefault(cell.store_all, {})[cell] = None
+        return [list(cells) for cells in groups.values()]
+
+    def _unserved(self) -> Iterator[str]:
+        """What is wrong with each step whose numbers pass 64 bits, or whose schedule cannot serve its network."""
+        cells = (cell.store_all if cell.peer else replace(cell, seed=0) for job in self.jobs() for cell in job.cells)
+        for cell in dict.fromkeys(cells):
+            said = f"layers {cut(cell.layers)}"
+            try:
+                chain = cell.chain
+                if cell.schedule:
+                    said = f"{cell.schedule} cannot serve {said}"
+                    parse_schedule(cell.schedule)(chain)
+            except ValueError as error:
+                yield f"{said}: {error}"
+
+    def jobs(self) -> list[Job]:
+        """What has to be measured, in the order of `MEASURES` and then of the grid."""
+        return [job for measure in MEASURES if measure in self.measure for job in self._jobs_of(measure)]
+
+    def _jobs_of(self, measure: str) -> Iterator[Job]:
+        for cells in self._groups:
+            if measure == "training":  # which is by train_step, whatever else the grid measures
+                cells = dict.fromkeys(replace(cell, step="train_step") for cell in cells)
+            if measure in ("time", "training"):
+                yield Job(measure=measure, cells=tuple(cells), settings=self.settings(measure))
+            else:
+                for cell, allocator in product(cells, ALLOCATORS if measure == "resident" else [None]):
+                    settings = self.settings(measure) | ({"allocator": allocator} if allocator else {})
+                    yield Job(measure=measure, cells=(cell,), settings=settings)
+
+    def settings(self, measure: str) -> dict[str, Any]:
+        """Those of the measure's section; none where it has no section."""
+        return getattr(self, measure).model_dump() if measure in SECTIONS else {}
+
+
+def _problems(path: Path, problems: list[Any], describe: Callable[[Any], str]) -> ValueError:
+    """A line for each problem, up to `MOST_TOLD`."""
+    more = len(problems) - MOST_TOLD
+    told = [*map(describe, problems[:MOST_TOLD]), *([f"and {more:,} more problems"] if more > 0 else [])]
+    return ValueError("\n".join(f"{path}: {problem}" for problem in told))
+
+
+def _require_plain_name(path: Path) -> None:
+    """Results are kept in a folder of the file's name: it must not be one of the file system's own, nor hide itself."""
+    if path.stem.startswith(".") or not path.stem.isprintable():
+        raise ValueError(
+            f"{str(path)!r}: an experiment's file must be named like growth.toml, with no dot in front and all of it "
+            f"printable, got {path.name!r}; rename it"
+        )
+
+
+def _describe(error: dict[str, Any]) -> str:
+    """One line for one problem pydantic found: the key's path, what it must be, and the value received."""
+    location = list(error["loc"])
+    if location[:1] == ["grid"]:
+        location[1:2] = [part for part in location[1:2] if part not in (_TABLE, _TABLES)]
+    kind, context = error["type"], error.get("ctx", {})
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in location).lstrip(".")
+    match kind:
+        case "missing":
+            phrase = "is missing"
+        case "extra_forbidden":
+            keys = _keys_beside(location)
+            phrase = f"is not a key here; the keys are {', '.join(keys)}{did_you_mean(location[-1], keys)}"
+        case "too_short":
+            phrase = "must not be empty"
+        case "value_error":
+            phrase = str(context["error"])
+        case "literal_error":
+            known = re.findall("'([^']*)'", context["expected"])
+            phrase = f"must be {context['expected']}, got {shown(error['input'])}{did_you_mean(error['input'], known)}"
+        case _:
+            expected = {"list_type": "a list", "string_type": "a string", "model_type": "a table"}
+            phrase = f"must be {expected[kind]}, got {shown(error['input'])}"
+    return f"{path}: {phrase}" if path else phrase
+
+
+def _key(name: str) -> str:
+    """As it is written in a file: quoted where it is more than letters, digits, dashes and underscores."""
+    return name if re.fullmatch("[A-Za-z0-9_-]{1,100}", name) else shown(name)
+
+
+def _keys_beside(location: list[str | int]) -> list[str]:
+    tables: dict[str | int, type[BaseModel]] = {"grid": Grid, "limits": LimitSettings, **SECTIONS}
+    table = tables[location[0]] if len(location) > 1 else Experiment
+    return list(table.model_fields)

@@ -1,0 +1,117 @@
+"""The `[grid]` of an experiment file: the dimensions, their values checked, and the cells they make."""
+
+import math
+from collections.abc import Iterator
+from itertools import product
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StrictStr, model_validator
+
+from harness.experiment.cell import Cell
+from harness.experiment.frameworks import PEERS
+from harness.experiment.settings import Seed, Size, StrictTable, word
+from networks.dry_run import MOST_PARTS
+from networks.layer_lists import format_layers, parse_layers
+from networks.schedules import Schedule
+from networks.schedules.spec import parse_schedule
+
+Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
+PeerText = Annotated[str, word(PEERS)]
+ScheduleText = Annotated[StrictStr, AfterValidator(lambda text: _name_of(parse_schedule(text), text))]
+
+
+def _name_of(schedule: Schedule, text: str) -> str:
+    """The schedule's own name, by which workers make it again."""
+    name = schedule.__name__
+    try:
+        parse_schedule(name)
+    except ValueError:
+        raise ValueError(f"{text}: the schedule's __name__ must be the call that makes it, got {name!r}") from None
+    return name
+
+
+class Grid(StrictTable):
+    """The dimensions, those of `NetworkWithCheckpointing` alone among them.
+
+    It is trained with each `recompute` at each `checkpoint_frequency`, and by each `schedule`; a grid that lists
+    schedules and no frequency has none. Each of these is run by each `step`, and by a `train_step` in parts of each
+    `micro_batch` as well. Each `peer` is another framework's step, at each `checkpoint_frequency` if it takes one.
+    """
+
+    layers: list[Layers] = Field(min_length=1)
+    batch: list[Size] = Field(min_length=1)
+    dtype: list[Literal["float32", "float64"]] = Field(["float32"], min_length=1)
+    activation: list[Literal["relu", "sigmoid", "tanh"]] = Field(["relu"], min_length=1)
+    network: list[Literal["Network", "NetworkWithCheckpointing"]] = Field(
+        ["Network", "NetworkWithCheckpointing"], min_length=1
+    )
+    checkpoint_frequency: list[Size] = Field([2], min_length=1)
+    recompute: list[Literal["segment", "each"]] = Field(["segment"], min_length=1)
+    schedule: list[ScheduleText] = Field([])
+    peer: list[PeerText] = Field([])
+    step: list[Literal["backward", "train_step"]] = Field(["backward"], min_length=1)
+    micro_batch: list[Size] = Field([])
+    seed: list[Seed] = Field([0], min_length=1)
+
+    def cells(self) -> Iterator[Cell]:
+        """Every combination; one that is listed twice comes twice."""
+        groups = product(self.layers, self.batch, self.dtype, self.activation, self.seed)
+        for layers, batch, dtype, activation, seed in groups:
+            for variant in self._variants():
+                yield Cell(layers=layers, batch=batch, dtype=dtype, activation=activation, seed=seed, **variant)
+
+    @property
+    def size(self) -> int:
+        """How many `cells` there are, counted without making them."""
+        own = len(self.recompute) * len(self._frequencies) + len(self.schedule)
+        variants = ("Network" in self.network) + own * ("NetworkWithCheckpointing" in self.network)
+        peers = sum(len(self.checkpoint_frequency) if PEERS[peer] else 1 for peer in self.peer)
+        of_each = variants * (len(self.step) + len(self.micro_batch)) + peers
+        groups = (self.layers, self.batch, self.dtype, self.activation, self.seed)
+        return math.prod(map(len, groups)) * of_each
+
+    @property
+    def _frequencies(self) -> list[int]:
+        asked = "checkpoint_frequency" in self.model_fields_set or not self.schedule
+        return self.checkpoint_frequency if asked else []
+
+    @model_validator(mode="after")
+    def _recompute_is_used(self) -> "Grid":
+        if "recompute" in self.model_fields_set and not self._frequencies:
+            raise ValueError("recompute has no effect without checkpoint_frequency")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_are_parts(self) -> "Grid":
+        if self.micro_batch and "train_step" not in self.step:
+            raise ValueError(f'micro_batch has no effect without step = ["train_step"], got {self.step}')
+        if self.micro_batch and max(self.micro_batch) >= min(self.batch):
+            found = f"{max(self.micro_batch)} and a batch of {min(self.batch)}"
+            raise ValueError(f"micro_batch must be less than each batch, got {found}")
+        if self.micro_batch and max(self.batch) > MOST_PARTS * min(self.micro_batch):
+            found = f"{min(self.micro_batch)} and a batch of {max(self.batch)}"
+            raise ValueError(f"micro_batch must leave at most {MOST_PARTS:,} parts of each batch, got {found}")
+        return self
+
+    def _steps(self) -> Iterator[dict[str, Any]]:
+        yield from ({"step": step} for step in self.step)
+        yield from ({"step": "train_step", "micro_batch": rows} for rows in self.micro_batch)
+
+    def _variants(self) -> Iterator[dict[str, Any]]:
+        for schedule, step in product(self._schedules(), self._steps()):
+            yield {**schedule, **step}
+        for peer in self.peer:
+            for frequency in self.checkpoint_frequency if PEERS[peer] else [None]:
+                unused = {"recompute": None, "schedule": None}
+                yield {**unused, "network": None, "peer": peer, "checkpoint_frequency": frequency}
+
+    def _schedules(self) -> Iterator[dict[str, Any]]:
+        none = {"checkpoint_frequency": None, "recompute": None, "schedule": None}
+        if "Network" in self.network:
+            yield {"network": "Network", **none}
+        if "NetworkWithCheckpointing" in self.network:
+            checkpointing = {"network": "NetworkWithCheckpointing", **none}
+            for recompute, frequency in product(self.recompute, self._frequencies):
+                yield {**checkpointing, "checkpoint_frequency": frequency, "recompute": recompute}
+            for schedule in self.schedule:
+                yield {**checkpointing, "schedule": schedule}

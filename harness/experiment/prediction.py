@@ -1,0 +1,32 @@
+"""What a training step of a cell would do, by dry run."""
+
+from functools import lru_cache
+
+from harness.experiment.cell import Cell
+from networks import Trace, dry_run
+from networks.schedules import periodic, store_all
+from networks.schedules.replay import Cost, replay
+
+_dry_run = lru_cache(maxsize=256)(dry_run)
+
+
+def predict(cell: Cell) -> Trace:
+    """What one training step of `cell` would do, by dry run."""
+    return _dry_run(
+        cell.widths,
+        batch=cell.batch,
+        dtype=cell.dtype,
+        step=cell.step,
+        micro_batch=cell.micro_batch,
+        **cell.checkpointing,
+    )
+
+
+def cost(cell: Cell) -> Cost:
+    """The work and the peak of `predict(cell)`, in a tenth of the time where the step is not run in parts."""
+    if cell.micro_batch is not None:
+        trace = predict(cell)
+        return Cost(trace.peak_bytes, trace.forward_flops, trace.forward_steps)
+    options = cell.checkpointing
+    schedule = options.get("schedule") or (periodic(**options) if options else store_all())
+    return replay(cell.chain, schedule(cell.chain))

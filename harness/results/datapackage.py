@@ -1,0 +1,77 @@
+"""The `datapackage.json` beside the tables: a Frictionless description of every column (https://datapackage.org)."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from harness.files import parse_json
+from harness.results.tables import TABLES, Column, Table, table_of
+from networks.wording import shown
+
+
+def sha256_of(content: bytes) -> str:
+    """The hash of a file, as a data package tells it."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def listed_tables(content: bytes) -> dict[str, str]:
+    """The tables that the content of a `datapackage.json` describes, each with the hash of its file.
+
+    Raises:
+        ValueError: it is none that `data_package` makes; nothing else, whatever the content.
+    """
+    match parse_json(content):
+        case {"resources": [*resources]}:
+            return dict(_listed(resource) for resource in resources)
+    raise ValueError("lists no tables")
+
+
+def _listed(resource: Any) -> tuple[str, str]:
+    match resource:
+        case {"name": str(name), "path": str(path), "hash": str(told)} if name in TABLES and path == f"{name}.csv":
+            return name, told
+    raise ValueError(f"lists what is no table of the harness: {shown(resource)}")
+
+
+def data_package(title: str, contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """A Frictionless data package that describes tables, given as the contents of their CSV files by name."""
+    return {
+        "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
+        "title": title,
+        "resources": [_resource(table_of(name, content), content) for name, content in contents.items()],
+    }
+
+
+def _resource(table: Table, content: bytes) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "type": "table",
+        "description": table.description,
+        "path": f"{table.name}.csv",
+        "format": "csv",
+        "mediatype": "text/csv",
+        "encoding": "utf-8",
+        "bytes": len(content),
+        "hash": sha256_of(content),
+        "schema": {
+            "$schema": "https://datapackage.org/profiles/2.0/tableschema.json",
+            "fields": [_field(column) for column in table.columns],
+            "missingValues": [""],
+        },
+    }
+
+
+def _field(column: Column) -> dict[str, Any]:
+    constraints = {
+        "required": True if column.filled == "always" else None,
+        "minimum": column.minimum,
+        "enum": list(column.values) or None,
+    }
+    field = {
+        "name": column.name,
+        "type": column.type,
+        "description": column.description,
+        "unit": column.unit or None,
+        "constraints": {name: value for name, value in constraints.items() if value is not None} or None,
+    }
+    return {name: value for name, value in field.items() if value is not None}

@@ -1,0 +1,208 @@
+"""A results folder, read again: its tables, the cells they are of, and where they come from.
+
+A set is what one run has published. Whoever reads while another is published, or after a kill has left the parts of
+two, finds that out: datapackage.json holds the hash of each table, and environment.json, which goes before any of them
+changes and comes back last, that of datapackage.json.
+"""
+
+import os
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness import provenance
+from harness.experiment.cell import PARAMETERS, Cell
+from harness.experiment.frameworks import OWN, PEERS
+from harness.files import open_regular, parse_json, read_regular
+from harness.results.datapackage import listed_tables, sha256_of
+from harness.results.tables import TABLES
+from networks.wording import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENVIRONMENT, PACKAGE = "environment.json", "datapackage.json"
+
+ATTEMPTS, PAUSE_SECONDS = 100, 0.02
+"""How often a set is read that is being published, and how long is waited in between; a publication takes less."""
+
+_EXPECTED = {"string_type": "text", "list_type": "a list", "dict_type": "a table", "model_type": "a table"}
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class ToldExperiment(_Told):
+    """The experiment that a set is of."""
+
+    name: str
+    title: str
+    sha256: str
+    figures: list[str]
+
+
+class ToldCode(_Told):
+    """The code that measured a set."""
+
+    sha256: str
+
+
+class Environment(_Told):
+    """What an environment.json tells, of all that is in it what is read again.
+
+    `variables` are by measure; `datapackage_hash` is missing in what earlier versions wrote.
+    """
+
+    experiment: ToldExperiment
+    code: ToldCode
+    machine: dict[str, Any]
+    variables: dict[str, dict[str, str]]
+    datapackage_hash: str | None = None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What numbers depend on, as `provenance.origin` tells it; its variables are by measure."""
+        return provenance.origin({"machine": self.machine}, code=self.code.sha256, variables=self.variables)
+
+
+def parse_environment(content: bytes) -> Environment:
+    """The content of an environment.json.
+
+    Raises:
+        ValueError: it is none that a run writes; nothing else, whatever the content.
+    """
+    value = parse_json(content)
+    try:
+        return Environment.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        raise ValueError(f"{place} is missing")
+    raise ValueError(f"{place or 'it'} must be {_EXPECTED[first['type']]}, got {shown(first['input'])}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """One set of results: what its environment.json tells, and the contents of its tables by name."""
+
+    folder: Path
+    environment: Environment
+    contents: Mapping[str, bytes]
+
+    def tables(self, names: Collection[str] = TABLES) -> dict[str, "pd.DataFrame"]:
+        """Those of its tables that are among `names`, validated. Raises ValueError."""
+        from harness.results.schemas import parse_table  # imports pandas
+
+        return {
+            name: parse_table(name, self.contents[name], where=str(self.folder / f"{name}.csv"))
+            for name in TABLES
+            if name in names and name in self.contents
+        }
+
+
+def read_results(folder: Path) -> Results:
+    """The set that was published last in `folder`; one that is being published is waited for.
+
+    Raises:
+        ValueError: there is no complete set, or it is not what a run wrote.
+    """
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE_SECONDS)
+        if results := _read_at_rest(folder):
+            return results
+    raise ValueError(
+        f"{folder}: holds no complete set of results: a run is publishing it, or was killed as it did; "
+        "run the experiment again"
+    )
+
+
+def _read_at_rest(folder: Path) -> Results | None:
+    """The set in `folder`; None where it is being published."""
+    path = folder / ENVIRONMENT
+    try:
+        environment = open_regular(path)
+    except FileNotFoundError as error:
+        if (folder / PACKAGE).exists():
+            return None
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); run the experiment first") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); move it away and run the experiment") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read ({error}); move it away and run the experiment") from None
+    problem = None
+    with environment:
+        try:
+            results = _read(folder, environment.read())
+        except ValueError as error:
+            problem = error
+        # While it is open no other file has its inode: where that has kept its name, nothing was published meanwhile.
+        if not _is_still_at(path, environment.fileno()):
+            return None
+    if problem is not None:
+        raise problem
+    return results
+
+
+def _is_still_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _read(folder: Path, content: bytes) -> Results:
+    """The files of a set that nobody changes. Raises ValueError, with the file, where one is not what a run wrote."""
+    try:
+        environment = parse_environment(content)
+    except ValueError as error:
+        raise _unlike(folder / ENVIRONMENT, str(error)) from None
+    package = _content(folder / PACKAGE)
+    if environment.datapackage_hash not in (None, sha256_of(package)):
+        raise _unlike(folder / PACKAGE, f"its hash is not that in {ENVIRONMENT}")
+    try:
+        listed = listed_tables(package)
+    except ValueError as error:
+        raise _unlike(folder / PACKAGE, str(error)) from None
+    contents = {name: _content(folder / f"{name}.csv") for name in listed}
+    for name, told in listed.items():
+        if sha256_of(contents[name]) != told:
+            raise _unlike(folder / f"{name}.csv", f"its hash is not that in {PACKAGE}")
+    return Results(folder=folder, environment=environment, contents=contents)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path)
+    except OSError as error:
+        raise _unlike(path, f"it cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise _unlike(path, str(error)) from None
+
+
+def _unlike(path: Path, problem: str) -> ValueError:
+    return ValueError(
+        f"{path}: is not what a run wrote: {problem}; put it back as it was, or run the experiment again with --replace"
+    )
+
+
+def cell_of(row: Mapping[str, Any]) -> Cell:
+    """The cell whose parameters stand in a row of a table.
+
+    Raises:
+        ValueError: they are not those that the row's `cell_id` was made from.
+    """
+    names = [name for name in PARAMETERS if name in row]
+    parameters = {name: None if row[name] != row[name] else row[name] for name in names}  # nan, for missing text
+    if row.get("framework", OWN) != OWN:
+        parameters["peer"] = f"{row['framework']}.{row['variant'].partition(' ')[0]}"
+    cell = Cell(**parameters)
+    if cell.cell_id != row["cell_id"] or cell.peer not in (None, *PEERS):
+        raise ValueError(f"cell {row['cell_id']}: its parameters make {cell.cell_id}; run the experiment again")
+    return cell

@@ -1,0 +1,99 @@
+"""What is kept of a finished job: its rows and where they come from, sealed, and what makes such a file good."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.experiment.cell import digest
+from harness.experiment.job import Job, Row
+from harness.experiment.limits import Limits
+from harness.files import format_json, parse_json
+from harness.results.tables import FRAMEWORK_COLUMNS, KEY_COLUMNS, SCHEMA_VERSION, TABLES, Table
+from networks.wording import shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is kept of a job.
+
+    Attributes:
+        rows: of its table.
+        log: what its worker printed.
+        limits: those that it was given.
+        origin: where the rows come from, as `provenance.origin` tells it.
+    """
+
+    rows: list[Row]
+    log: str
+    limits: Limits
+    origin: Mapping[str, Any]
+
+
+def format_record(record: Record, job: Job) -> bytes:
+    """The content of a job's file."""
+    content = asdict(record)
+    return format_json({"record": content, "digest": _seal(content, job)})
+
+
+def parse_record(content: bytes, job: Job) -> Record:
+    """The inverse of `format_record`.
+
+    Raises:
+        ValueError: it is not what was kept of this job, or holds what no table may; nothing else, whatever the content.
+    """
+    match parse_json(content):
+        case {"record": dict(kept), "digest": seal} if seal == _seal(kept, job):
+            pass
+        case _:
+            raise ValueError("its seal is not that of this job and these rows")
+    match kept:
+        case {
+            "rows": [_, *_] as rows,
+            "log": str(log),
+            "limits": {"timeout": None | int() | float() as timeout, "memory_limit": None | int() as memory_limit},
+            "origin": {"code": str(), "machine": dict(), "machine_id": str(), "variables": dict()} as origin,
+        }:
+            _check_rows(rows, job)
+            return Record(rows=rows, log=log, limits=Limits(timeout=timeout, memory_limit=memory_limit), origin=origin)
+    raise ValueError("it lacks rows, log, limits or origin")
+
+
+def _seal(kept: Any, job: Job) -> str:
+    return digest([SCHEMA_VERSION, job.request(), kept])
+
+
+def _check_rows(rows: list[Any], job: Job) -> None:
+    """Raise ValueError unless each is a row of the job's table, and they are those of its cells."""
+    table = TABLES[job.measure]
+    columns = sorted({*KEY_COLUMNS, *FRAMEWORK_COLUMNS} & set(table.names) - {"status"})
+    cells = {cell.cell_id: {name: getattr(cell, name) for name in columns} for cell in job.cells}
+    for number, row in enumerate(rows, start=1):
+        if problem := _problem_of_row(row, table):
+            raise ValueError(f"row {number}, {problem}")
+        told = {name: row.get(name) for name in columns}
+        if told != cells.get(row["cell_id"]):
+            raise ValueError(f"row {number} is of another cell, {shown(row['cell_id'])}")
+        if row.get("allocator") not in (None, job.settings.get("allocator")):
+            raise ValueError(f"row {number} is of another allocator, {row['allocator']}")
+    if {row["cell_id"] for row in rows} != cells.keys():
+        raise ValueError("it lacks rows of some cells")
+    if len({row["status"] for row in rows}) > 1:
+        raise ValueError("its rows differ in status, which cells of one process have in common")
+
+
+def _problem_of_row(row: Any, table: Table) -> str:
+    """What is wrong with a row by itself; empty where nothing is."""
+    if not isinstance(row, dict):
+        return f"which must have columns, is {shown(row)}"
+    if strange := row.keys() - set(table.names):
+        return f"column {shown(min(strange))}: is none of the table's"
+    required = ("always", "if ok") if row.get("status") == "ok" else ("always",)
+    for column in table.columns:
+        value = row.get(column.name)
+        if value is None or value == "":
+            problem = "must not be empty" if column.filled in required else ""
+        else:
+            problem = column.problem(value)
+        if problem:
+            return f"column {column.name}: {problem}"
+    return ""

@@ -1,0 +1,47 @@
+"""From a job and its outcome to the rows of a table, the prediction beside what is measured."""
+
+from harness.experiment.cell import Cell
+from harness.experiment.job import Job, Outcome
+from harness.experiment.prediction import predict
+from harness.results.store import Row
+from harness.results.tables import FRAMEWORK_COLUMNS, KEY_COLUMNS, TABLES
+
+PREDICTED = ("forward_steps", "forward_flops", "hits", "misses", "peak_cached_layers")
+"""Counts that a step has in common with its dry run: known of a cell even where it could not be measured."""
+
+
+def rows_of(job: Job, outcome: Outcome) -> list[Row]:
+    """The rows of a job's table: those measured, or one for each cell with the reason why there are none."""
+    measured = [[{}] for _ in job.cells] if outcome.rows is None else outcome.rows
+    return [
+        {
+            **key_columns(cell, outcome.status),
+            **_framework(job, cell),
+            **_beside_prediction(job, cell, row),
+            "error": outcome.error,
+        }
+        for cell, rows in zip(job.cells, measured, strict=True)
+        for row in rows
+    ]
+
+
+def key_columns(cell: Cell, status: str) -> Row:
+    """The values of `KEY_COLUMNS`."""
+    return {column: status if column == "status" else getattr(cell, column) for column in KEY_COLUMNS}
+
+
+def _framework(job: Job, cell: Cell) -> Row:
+    return {column: getattr(cell, column) for column in FRAMEWORK_COLUMNS if column in TABLES[job.measure].names}
+
+
+def _beside_prediction(job: Job, cell: Cell, row: Row) -> Row:
+    if job.measure not in ("memory", "peers_memory") or cell.peer is not None:
+        return row
+    trace = predict(cell)
+    predicted = {
+        "predicted_peak_bytes": trace.peak_bytes,
+        **{f"predicted_{phase}_peak_bytes": nbytes for phase, nbytes in trace.peak_bytes_by_phase.items()},
+    }
+    if not row:
+        return {**{name: getattr(trace, name) for name in PREDICTED}, **predicted}
+    return {**row, **predicted, "residual_bytes": row["memray_peak_bytes"] - trace.peak_bytes}

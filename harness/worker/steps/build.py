@@ -1,0 +1,51 @@
+"""A step of any framework from a cell, checked against our own before it is measured."""
+
+import importlib
+import sys
+from dataclasses import replace
+
+from harness.experiment.cell import Cell
+from harness.worker import probes
+from harness.worker.steps.base import Peer, gradient_error
+from harness.worker.steps.networks import Step
+
+CHECKED_ROWS = 64
+TOLERANCE = 1e-4
+"""How far a gradient may lie from ours, relative to it, both as Euclidean norms of a layer's array."""
+
+ANY_NUMBER = sys.float_info.max
+"""What is asked of it in single precision: that there is an error to tell."""
+
+
+def checked_peer(cell: Cell) -> tuple[Peer, float]:
+    """The cell's step, warmed up, and the error of its gradients in double precision.
+
+    A deep network of rectifiers magnifies rounding: at 256 layers, gradients in single precision are some percent off,
+    whoever computes them. So the same code is checked in double precision first, on a few rows.
+
+    Raises:
+        RuntimeError: the error is above `TOLERANCE`: the peer computes something else.
+    """
+    double = replace(cell, dtype="float64", batch=min(cell.batch, CHECKED_ROWS))
+    error = checked_gradient_error(build_peer(double), double, at_most=TOLERANCE)
+    peer = build_peer(cell)
+    probes.require_one_thread()  # of the framework's libraries, too, which are loaded now
+    peer.warm_up()
+    return peer, error
+
+
+def build_peer(cell: Cell) -> Peer:
+    """The cell's step, from the weights and data of its `Network`."""
+    if cell.peer is None:
+        return Step(cell)
+    reference = Step(cell.store_all)
+    framework = importlib.import_module(f"harness.worker.steps.{cell.framework}")
+    return framework.build(cell, reference.network.parameters, reference.x, reference.y)
+
+
+def checked_gradient_error(peer: Peer, cell: Cell, *, at_most: float) -> float:
+    """The error of the peer's gradients against our own. Raises RuntimeError if it is above `at_most`."""
+    error = gradient_error(peer.gradients(), Step(cell.store_all).gradients())
+    if not error <= at_most:
+        raise RuntimeError(f"gradients differ from the network's by {error:.1e} of their norm, in {cell.dtype}")
+    return error

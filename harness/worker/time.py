@@ -1,0 +1,81 @@
+"""The measures that take the clock: steps, interleaved, and bare matrix products."""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from harness.experiment.job import Job, Row
+from harness.worker import probes
+from harness.worker.steps.base import Product
+from harness.worker.steps.build import checked_peer
+from harness.worker.steps.networks import Step
+
+LEAST_REPEATS = 5
+
+
+def measure_time(job: Job) -> list[list[Row]]:
+    """Seconds of the variants' training steps, interleaved in a shuffled order, after a warm-up."""
+    cpu = probes.pin_to_one_cpu()
+    steps = [Step(cell) for cell in job.cells]
+    for step in steps:
+        step.warm_up()
+    loops = [step.loops() for step in steps]
+    rows: list[list[Row]] = [[] for _ in steps]
+    for repeat, position, variant in _interleaved(len(steps), job.settings["repeats"], job.settings["order_seed"]):
+        with probes.quiet_heap():
+            seconds = steps[variant].seconds(loops[variant])
+        rows[variant].append({"repeat": repeat, "position": position, "loops": loops[variant], "cpu": cpu, **seconds})
+    return rows
+
+
+def measure_products(job: Job) -> list[list[Row]]:
+    """Seconds of each layer's matrix products, forward and backward: layers of one shape are timed once."""
+    (cell,) = job.cells
+    shapes = list(pairwise(cell.widths))
+    seconds = {shape: probes.product_seconds(cell.batch, *shape, dtype=cell.dtype) for shape in dict.fromkeys(shapes)}
+    rows = []
+    for layer, shape in enumerate(shapes, start=1):
+        forward_seconds, weights_delta_seconds, delta_seconds = seconds[shape]
+        backward_seconds = weights_delta_seconds + (delta_seconds if layer > 1 else 0)
+        rows.append({"layer": layer, "forward_seconds": forward_seconds, "backward_seconds": backward_seconds})
+    return [rows]
+
+
+def _interleaved(variants: int, rounds: int, order_seed: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (round, position in the whole order, variant): each variant once a round, each round shuffled anew."""
+    generator = np.random.default_rng(order_seed)
+    for number in range(rounds):
+        for place, variant in enumerate(generator.permutation(variants)):
+            yield number, number * variants + place, int(variant)
+
+
+def measure_peers_time(job: Job) -> list[list[Row]]:
+    """Seconds of a training step, interleaved with its framework's own bare matrix products."""
+    (cell,) = job.cells
+    cpu = probes.pin_to_one_cpu()  # before the framework is loaded, which makes its threads by the processors it sees
+    peer, _ = checked_peer(cell)
+    products = peer.products()
+    multiply = {product: peer.multiplication(product) for product in dict.fromkeys(products)}
+    loops = peer.loops()
+    rows: list[Row] = []
+    generator = np.random.default_rng(job.settings["order_seed"])
+    left, lap = job.settings["seconds"], probes.stopwatch()
+    for repeat in range(job.settings["repeats"]):
+        step_first = bool(generator.integers(2))
+        row: Row = {"repeat": repeat, "position": 2 * repeat + (not step_first), "loops": loops, "cpu": cpu}
+        for step in (step_first, not step_first):
+            with probes.quiet_heap():
+                row |= peer.seconds(loops) if step else {"floor_seconds": _floor_seconds(products, multiply, loops)}
+        rows.append(row)
+        left -= lap()
+        if left <= 0 and len(rows) >= LEAST_REPEATS:
+            break
+    return [[{**row, "repeats": len(rows)} for row in rows]]
+
+
+def _floor_seconds(products: list[Product], multiply: dict[Product, Callable[[], None]], loops: int) -> float:
+    lap = probes.stopwatch()
+    for product in loops * products:
+        multiply[product]()
+    return lap() / loops
