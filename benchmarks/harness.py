@@ -25,7 +25,7 @@ from harness.execute.process import INHERITED, WORKER, run_in_subprocess
 from harness.execute.run import Run
 from harness.experiment.file import Experiment
 from harness.experiment.job import Job, Outcome
-from harness.experiment.measures import SETTINGS
+from harness.experiment.measures import MEASURES
 from harness.provenance import ROOT
 from harness.results.store import Store
 from tests.support.cells import answer, store_all_cell
@@ -52,7 +52,7 @@ MEMORY_LIMIT_BYTES = 300 * 10**6
 
 def main() -> None:
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    environment, worker = {**inherited, **SETTINGS["memory"]}, (*WORKER, str(os.getpid()))
+    environment, worker = {**inherited, **MEASURES["memory"].variables}, (*WORKER, str(os.getpid()))
     no_cells = Job(measure="time", cells=(), settings={"repeats": 0, "order_seed": 0})
     smallest = Job(measure="memory", cells=(store_all_cell("8,4,3", batch=5),))
     names = ("bare python", "worker start", "smallest cell", "show", "take up", "assemble")

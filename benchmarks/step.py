@@ -23,7 +23,7 @@ from rich.table import Table
 
 from harness.commands.console import page
 from harness.execute.process import INHERITED
-from harness.experiment.measures import SETTINGS
+from harness.experiment.measures import MEASURES
 from harness.provenance import ROOT
 from harness.sizes import format_bytes
 from networks.chain import Chain
@@ -96,7 +96,7 @@ def memory_bound_bytes(floor_bytes: int) -> int:
 
 def run_worker(settings: str, *, threads: int, **configuration: Any) -> dict[str, Any]:
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    environment = {**inherited, **SETTINGS[settings], **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    environment = {**inherited, **MEASURES[settings].variables, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
     command = (sys.executable, "-m", "benchmarks.step_worker", json.dumps(configuration | {"threads": threads}))
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)

@@ -117,7 +117,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("networks.schedules", "networks.tracker"),
     },
     "harness.plots": {
-        *("harness.analysis", "harness.results", "networks", "networks.layer_lists", "networks.planning"),
+        *("harness.analysis", "harness.experiment", "networks", "networks.layer_lists", "networks.planning"),
         "networks.wording",
     },
     "harness.commands": {

@@ -13,6 +13,7 @@ from rich.table import Table
 from harness import provenance
 from harness.commands.console import label, page
 from harness.commands.names import find_results, path_given
+from harness.experiment.measures import MEASURES
 from harness.results.folder import cell_of, read_results
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 GATE_FAILED = 1
 SIGNIFICANT = 0.05
 
-PEAKS = ("memory", "peers_memory")
-SECONDS = {"time": "step_seconds", "peers_time": "step_seconds", "training": "epoch_seconds"}
+PEAKS = [measure.name for measure in MEASURES.values() if measure.is_exact]
+SECONDS = {measure.name: measure.seconds for measure in MEASURES.values() if measure.seconds}
 """The tables whose peaks are compared, and those whose times are, with the column that has them."""
 
 

@@ -7,8 +7,8 @@ import typer
 
 from harness.commands.console import aligned, page
 from harness.commands.names import find_results, path_given
+from harness.experiment.tables import ALLOCATORS
 from harness.results.folder import read_results
-from harness.results.tables import ALLOCATORS
 
 MIB = 2**20
 

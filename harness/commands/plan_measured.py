@@ -6,7 +6,7 @@ from harness.execute.machine_lock import at_work
 from harness.execute.process import run_in_subprocess
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Outcome
-from harness.experiment.measures import BESIDE_OTHERS
+from harness.experiment.measures import MEASURES
 from networks.dry_run import Trace
 from networks.layer_lists import format_layers
 from networks.planning.planner import Plan, Row
@@ -81,7 +81,7 @@ def predict_times(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str
 
 
 def _measured(job: Job) -> Outcome:
-    with at_work(alone=job.measure not in BESIDE_OTHERS):
+    with at_work(alone=not MEASURES[job.measure].counts_bytes):
         return run_in_subprocess(job)
 
 

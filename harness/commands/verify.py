@@ -13,17 +13,17 @@ from harness.commands.console import label, page
 from harness.commands.names import find_results, path_given
 from harness.execute.admission import available_bytes, run_if_it_fits
 from harness.execute.pool import Pool
+from harness.experiment.columns import KEY_COLUMNS
 from harness.experiment.frameworks import FRAMEWORKS, OWN
 from harness.experiment.job import Job
 from harness.experiment.limits import NO_LIMITS
-from harness.experiment.measures import SETTINGS
+from harness.experiment.measures import MEASURES, TABLES
 from harness.results.folder import Results, cell_of, read_results
 from harness.results.rows import rows_of
-from harness.results.tables import KEY_COLUMNS, TABLES
 
 DIFFERENT = 1
 
-EXACT = ("memory", "peers_memory")
+EXACT = [measure.name for measure in MEASURES.values() if measure.is_exact]
 """The tables of one row a cell whose integers repeat."""
 
 
@@ -109,5 +109,5 @@ def _here(described: list[list[dict[str, Any]]] | None, measures: Mapping[str, A
     return provenance.origin(
         {"machine": described[0][0]["machine"] if described else {}},
         code=provenance.code_sha256(),
-        variables={measure: SETTINGS[measure] for measure in measures},
+        variables={measure: MEASURES[measure].variables for measure in measures},
     )

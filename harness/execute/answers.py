@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.experiment.cell import Cell
+from harness.experiment.columns import FRAMEWORK_COLUMNS, KEY_COLUMNS, Column, Table
 from harness.experiment.job import Job
-from harness.results.tables import FRAMEWORK_COLUMNS, KEY_COLUMNS, TABLES, Column, Table
+from harness.experiment.measures import TABLES
 from networks.wording import shown
 
 _MACHINE_ID = Column(name="machine_id", description="Which of its kind the machine is; empty where unknown.")

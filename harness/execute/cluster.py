@@ -28,7 +28,7 @@ from harness.execute.process import one_line, run_in_subprocess
 from harness.execute.scratch import scratch
 from harness.experiment.cell import digest
 from harness.experiment.job import Job, Outcome
-from harness.experiment.measures import BESIDE_OTHERS, SETTINGS
+from harness.experiment.measures import MEASURES
 
 Measure = Callable[[Job], Outcome]
 
@@ -193,12 +193,12 @@ def _has_room_beside_others(job: Job) -> bool:
 
     Nobody on a node knows all that runs there, so the shares are equal: what needs more waits until it is alone.
     """
-    return job.measure in BESIDE_OTHERS and needed_bytes(job) * (os.cpu_count() or 1) <= available_bytes()
+    return MEASURES[job.measure].counts_bytes and needed_bytes(job) * (os.cpu_count() or 1) <= available_bytes()
 
 
 def code_id() -> str:
     """A name for all that a result depends on of this checkout."""
-    return digest([provenance.code_sha256(), SETTINGS])
+    return digest([provenance.code_sha256(), {name: measure.variables for name, measure in MEASURES.items()}])
 
 
 @cache

@@ -10,7 +10,7 @@ from harness.execute.admission import needed_bytes
 from harness.execute.machine_lock import at_work
 from harness.execute.process import run_in_subprocess
 from harness.experiment.job import Job, Outcome
-from harness.experiment.measures import BESIDE_OTHERS
+from harness.experiment.measures import MEASURES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +57,12 @@ class Pool:
     def _measure(self, job: Job, processes: "_Processes") -> Outcome:
         if not job.cells:  # it measures nothing
             return self.run(job, on_start=processes.add)
-        with at_work(alone=job.measure not in BESIDE_OTHERS, stopped=processes.stopped):
+        with at_work(alone=not MEASURES[job.measure].counts_bytes, stopped=processes.stopped):
             return self.run(job, on_start=processes.add)
 
     def _takes(self, job: Job) -> int:
         """The part of the room that is the job's: what it needs, or all of it where it is to run alone."""
-        alone = self.jobs == 1 or job.measure not in BESIDE_OTHERS
+        alone = self.jobs == 1 or not MEASURES[job.measure].counts_bytes
         return self.room_bytes if alone else min(self.needs(job), self.room_bytes)
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from harness import provenance
 from harness.errors import RunAbortedError
 from harness.experiment.cell import digest
+from harness.experiment.columns import PROVENANCE
 from harness.experiment.file import Experiment
 from harness.experiment.job import Job, Outcome
 from harness.experiment.limits import NO_LIMITS, Limits
-from harness.experiment.measures import ALLOCATORS, SETTINGS, variables
+from harness.experiment.measures import ALLOCATORS, MEASURES, variables
 from harness.results.rows import rows_of
 from harness.results.store import DamagedError, Record, Row, Store, unfit
-from harness.results.tables import PROVENANCE
 
 Execute = Callable[[Mapping[str, Job]], Iterator[tuple[str, Outcome]]]
 """Executes named jobs and yields the name and the outcome of each as it finishes, in whatever order."""
@@ -163,8 +163,12 @@ class Run:
             },
             "code": {"sha256": self._code, **provenance.commit()},
             "machine": self._place["machine"],
-            "variables": {measure: SETTINGS[measure] for measure in experiment.measure},
-            **({"allocators": ALLOCATORS} if "resident" in experiment.measure else {}),
+            "variables": {measure: MEASURES[measure].variables for measure in experiment.measure},
+            **(
+                {"allocators": ALLOCATORS}
+                if any(MEASURES[measure].allocators for measure in experiment.measure)
+                else {}
+            ),
             "drawn_with": provenance.versions(provenance.DRAWN_WITH),
             **({"provenance": self._told_origins()} if self._mixed else {}),
         }

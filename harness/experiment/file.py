@@ -6,7 +6,7 @@ of several grids, each under `[[grid]]`, has the cells of all of them.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -22,49 +22,20 @@ from pydantic import (
     StrictStr,
     Tag,
     ValidationError,
+    create_model,
     model_validator,
 )
 
 from harness.experiment.cell import Cell
+from harness.experiment.figures import FIGURES
 from harness.experiment.grid import Grid
 from harness.experiment.job import Job
-from harness.experiment.measures import ALLOCATORS, MEASURES, PEER_MEASURES, Measure
-from harness.experiment.settings import (
-    SECTIONS,
-    LimitSettings,
-    PeersTimeSettings,
-    ResidentSettings,
-    StrictTable,
-    TimeSettings,
-    TrainingSettings,
-    word,
-)
+from harness.experiment.measures import MEASURES, TABLES, Measure
+from harness.experiment.settings import SECTIONS, LimitSettings, StrictTable, word
 from harness.experiment.toml import parse, read_bytes
 from networks.layer_lists import parse_layers
 from networks.schedules.spec import parse_schedule
 from networks.wording import cut, did_you_mean, is_visible, shown
-
-FIGURE_NEEDS: Mapping[str, tuple[Measure, ...]] = {
-    "peak_by_depth": ("memory",),
-    "saving_heatmap": ("memory",),
-    "time_ratio": ("memory", "time"),
-    "tradeoff": ("memory", "time"),
-    "timeline": ("timeline",),
-    "predicted_vs_measured": ("memory",),
-    "where_it_saves": ("memory",),
-    "training_curves": ("training",),
-    "training_time": ("training",),
-    "pareto_work": ("memory",),
-    "pareto_time": ("memory", "time"),
-    "winners": ("memory", "time"),
-    "growth": ("memory",),
-    "resident_peak": ("memory", "resident"),
-    "peers_tradeoff": ("peers_memory", "peers_time"),
-    "peers_saving": ("peers_memory",),
-    "peers_resident": ("peers_memory", "resident"),
-}
-"""The tables that each figure is drawn from. Named here so that a wrong name, or a table that is not measured, is seen
-before hours of measuring; importing the figures takes seconds."""
 
 MOST_CELLS = 100_000
 """Most cells of an experiment: measuring them takes more than a day, and listing them several seconds."""
@@ -81,7 +52,11 @@ def _one_line(text: str) -> str:
     return text
 
 
-FigureName = Annotated[str, word(FIGURE_NEEDS)]
+FigureName = Annotated[str, word(FIGURES)]
+MeasureName = Annotated[str, word(TABLES)]
+
+PEER_MEASURES = [measure.name for measure in MEASURES.values() if measure.of_peers]
+"""What other frameworks' cells are asked."""
 
 _TABLE, _TABLES = "[grid]", "[[grid]]"
 Grids = Annotated[
@@ -90,18 +65,19 @@ Grids = Annotated[
 ]
 
 
-class Experiment(StrictTable):
+_Sections = create_model(
+    "_Sections", __base__=StrictTable, **{name: (section, section()) for name, section in SECTIONS.items()}
+)
+
+
+class Experiment(_Sections):
     """One experiment file."""
 
     title: Annotated[StrictStr, AfterValidator(_one_line)]
     description: StrictStr = ""
-    measure: list[Measure] = Field(min_length=1)
+    measure: list[MeasureName] = Field(min_length=1)
     figures: list[FigureName] = Field([])
     grid: Grids
-    time: TimeSettings = TimeSettings()
-    peers_time: PeersTimeSettings = PeersTimeSettings()
-    resident: ResidentSettings = ResidentSettings()
-    training: TrainingSettings = TrainingSettings()
     limits: LimitSettings = LimitSettings()
 
     _name: str = PrivateAttr("")
@@ -146,7 +122,7 @@ class Experiment(StrictTable):
     @model_validator(mode="after")
     def _figures_have_their_tables(self) -> "Experiment":
         for figure in self.figures:
-            missing = [need for need in FIGURE_NEEDS[figure] if need not in self.measure]
+            missing = [need for need in FIGURES[figure].needs if need not in self.measure]
             if missing:
                 raise ValueError(f"figures: {figure} is drawn from {', '.join(missing)}, which measure does not list")
         return self
@@ -220,18 +196,19 @@ class Experiment(StrictTable):
 
     def jobs(self) -> list[Job]:
         """What has to be measured, in the order of `MEASURES` and then of the grid."""
-        return [job for measure in MEASURES if measure in self.measure for job in self._jobs_of(measure)]
+        return [job for measure in MEASURES.values() if measure.name in self.measure for job in self._jobs_of(measure)]
 
-    def _jobs_of(self, measure: str) -> Iterator[Job]:
-        for cells in self._groups:
-            if measure == "training":  # which is by train_step, whatever else the grid measures
-                cells = dict.fromkeys(replace(cell, step="train_step") for cell in cells)
-            if measure in ("time", "training"):
-                yield Job(measure=measure, cells=tuple(cells), settings=self.settings(measure))
+    def _jobs_of(self, measure: Measure) -> Iterator[Job]:
+        settings = self.settings(measure.name)
+        for group in self._groups:
+            cells = [replace(cell, step=measure.step) for cell in group] if measure.step else group
+            cells = list(dict.fromkeys(cells))
+            if measure.job_of == "group":
+                yield Job(measure=measure.name, cells=tuple(cells), settings=settings)
             else:
-                for cell, allocator in product(cells, ALLOCATORS if measure == "resident" else [None]):
-                    settings = self.settings(measure) | ({"allocator": allocator} if allocator else {})
-                    yield Job(measure=measure, cells=(cell,), settings=settings)
+                for cell, allocator in product(cells, measure.allocators or [None]):
+                    told = {"allocator": allocator} if allocator else {}
+                    yield Job(measure=measure.name, cells=(cell,), settings=settings | told)
 
     def settings(self, measure: str) -> dict[str, Any]:
         """Those of the measure's section; none where it has no section."""
@@ -288,4 +265,4 @@ def _key(name: str) -> str:
 def _keys_beside(location: list[str | int]) -> list[str]:
     tables: dict[str | int, type[BaseModel]] = {"grid": Grid, "limits": LimitSettings, **SECTIONS}
     table = tables[location[0]] if len(location) > 1 else Experiment
-    return list(table.model_fields)
+    return sorted(table.model_fields, key=lambda name: name in SECTIONS)

@@ -1,16 +1,16 @@
-"""Every measure: what it is called, the environment of its worker, and what it may be asked."""
+"""The registry of measures: what each is called, the environment of its worker, its table, and what it may be asked.
+
+A measure runs in a worker's process: `harness/worker/__main__.py` names its function. What a worker is asked besides
+has no table: a capture, products of matrices, the environment.
+"""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
+from harness.experiment import tables
+from harness.experiment.columns import PROVENANCE, Table
 from harness.experiment.job import Job
-
-Measure = Literal["memory", "timeline", "peers_memory", "resident", "time", "peers_time", "training"]
-MEASURES: tuple[str, ...] = get_args(Measure)
-"""In the order they are measured: what repeats to the byte first, what the clock measures last."""
-
-PEER_MEASURES = ("peers_memory", "resident", "peers_time")
-"""What other frameworks' cells are asked; this project's own are asked it beside them."""
 
 _ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -33,19 +33,78 @@ _FOR_TIME = {
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
     "MALLOC_TRIM_THRESHOLD_": str(4 * 2**30),
 }
-SETTINGS: Mapping[str, Mapping[str, str]] = {
-    "memory": _FOR_MEMORY,
-    "timeline": _FOR_MEMORY,
-    "peers_memory": _FOR_MEMORY,
-    "resident": {**_ONE_THREAD, "PYTHONHASHSEED": "0"},
-    "capture": _FOR_MEMORY,
-    "time": _FOR_TIME,
-    "peers_time": _FOR_TIME,
-    "training": _FOR_TIME,
-    "products": _FOR_TIME,
-    "environment": _FOR_TIME,
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What a worker can be asked.
+
+    Attributes:
+        name: also that of its table, of its section in an experiment file, and of its rules.
+        variables: those that its process fixes before numpy is imported.
+        table: of its rows; None where an experiment cannot ask for it.
+        job_of: a job has one cell, or every variant of a comparison group, because only what was measured side by side
+            may be compared.
+        counts_bytes: it may run beside others. What takes the clock runs alone: beside others it would measure them.
+        of_peers: other frameworks' cells are asked it, and this project's own beside them.
+        is_exact: its integers repeat to the byte, a row a cell.
+        seconds: the column of times that are compared; empty where there is none.
+        step: how every step of it ends, whatever the cell says; empty where the cell says it.
+        allocators: those under which each cell is measured; none but the process's own where it is empty.
+    """
+
+    name: str
+    variables: Mapping[str, str]
+    table: Table | None = None
+    job_of: Literal["cell", "group"] = "cell"
+    counts_bytes: bool = False
+    of_peers: bool = False
+    is_exact: bool = False
+    seconds: str = ""
+    step: Literal["", "train_step"] = ""
+    allocators: tuple[str, ...] = ()
+
+
+MEASURES: Mapping[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure(name="memory", variables=_FOR_MEMORY, table=tables.MEMORY, counts_bytes=True, is_exact=True),
+        Measure(name="timeline", variables=_FOR_MEMORY, table=tables.TIMELINE, counts_bytes=True),
+        Measure(
+            name="peers_memory",
+            variables=_FOR_MEMORY,
+            table=tables.PEERS_MEMORY,
+            counts_bytes=True,
+            of_peers=True,
+            is_exact=True,
+        ),
+        Measure(
+            name="resident",
+            variables={**_ONE_THREAD, "PYTHONHASHSEED": "0"},
+            table=tables.RESIDENT,
+            counts_bytes=True,
+            of_peers=True,
+            allocators=tables.ALLOCATORS,
+        ),
+        Measure(name="time", variables=_FOR_TIME, table=tables.TIME, job_of="group", seconds="step_seconds"),
+        Measure(name="peers_time", variables=_FOR_TIME, table=tables.PEERS_TIME, of_peers=True, seconds="step_seconds"),
+        Measure(
+            name="training",
+            variables=_FOR_TIME,
+            table=tables.TRAINING,
+            job_of="group",
+            seconds="epoch_seconds",
+            step="train_step",
+        ),
+        Measure(name="capture", variables=_FOR_MEMORY, counts_bytes=True),
+        Measure(name="products", variables=_FOR_TIME),
+        Measure(name="environment", variables=_FOR_TIME),
+    )
 }
-"""The variables that each measure fixes before numpy is imported."""
+"""In the order they are measured: what repeats to the byte first, what the clock measures last."""
+
+TABLES: Mapping[str, Table] = {measure.name: measure.table for measure in MEASURES.values() if measure.table}
+"""By name, which is also the measure's, and the CSV file's without `.csv`."""
 
 ALLOCATORS: Mapping[str, Mapping[str, str]] = {
     "glibc": {},
@@ -61,8 +120,10 @@ freed.
 
 def variables(job: Job) -> dict[str, str]:
     """The variables that a worker's process has for `job`."""
-    return {**SETTINGS[job.measure], **ALLOCATORS.get(job.settings.get("allocator"), {})}
+    return {**MEASURES[job.measure].variables, **ALLOCATORS.get(job.settings.get("allocator"), {})}
 
 
-BESIDE_OTHERS = frozenset({"memory", "timeline", "peers_memory", "resident"})
-"""The measures that count bytes. What the clock measures runs alone: beside others it would measure them as well."""
+def table_of(name: str, content: bytes) -> Table:
+    """The table that is in `content`, that of a CSV file of this name."""
+    header, _, _ = content.partition(b"\n")
+    return TABLES[name].mixed() if header.endswith(f",{PROVENANCE.name}".encode()) else TABLES[name]

@@ -7,8 +7,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.frameworks import CASE, has_plain, resident_peaks, savings, step_times, with_names
-from harness.plots.style import GREY, INK, MIB, facets, figure_from, key_above, log2, panels
-from harness.results.tables import ALLOCATORS
+from harness.experiment.tables import ALLOCATORS
+from harness.plots.style import GREY, INK, MIB, drawn, facets, key_above, log2, panels
 
 _HUES = sns.color_palette("colorblind")
 COLOURS = {"networks": INK, "torch": _HUES[1], "jax": _HUES[0], "sklearn": _HUES[2]}
@@ -33,7 +33,7 @@ ALLOCATOR_LOOKS = {
 }
 
 
-@figure_from("peers_memory", "peers_time")
+@drawn()
 def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Peak memory against step time, a panel a case, a colour a framework."""
     table = with_names(memory).merge(step_times(time), on="cell_id")
@@ -70,7 +70,7 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
     )
 
 
-@figure_from("peers_memory", comparable=has_plain)
+@drawn(comparable=has_plain)
 def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
     """For each variant with a frequency: the part of the plain step's peak that it saves, and what segments promise."""
     table = savings(memory).dropna(subset="checkpoint_frequency")
@@ -92,13 +92,13 @@ def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("peers_memory", "resident")
+@drawn()
 def peers_resident(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]:
     """Requested and resident peaks of every framework's variants, under each allocator."""
     return _resident(resident_peaks(memory, resident), resident)
 
 
-@figure_from("memory", "resident")
+@drawn()
 def resident_peak(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]:
     """Requested and resident peaks of every variant, under each allocator."""
     return _resident(resident_peaks(memory, resident), resident)

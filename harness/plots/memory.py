@@ -20,8 +20,8 @@ from harness.plots.style import (
     PALE,
     SETTING,
     constants,
+    drawn,
     facets,
-    figure_from,
     log2,
     markers,
     palette,
@@ -37,7 +37,7 @@ KINDS = list(REMEDIES)
 KIND_COLOURS = ListedColormap(sns.color_palette("colorblind", len(KINDS)))
 
 
-@figure_from("memory")
+@drawn()
 def peak_by_depth(memory: pd.DataFrame) -> tuple[Figure, str]:
     """Peak against depth: for each variant the dry run's line through the points that memray measured."""
     memory = memory.assign(measured=memory["memray_peak_bytes"] / MIB, predicted=memory["predicted_peak_bytes"] / MIB)
@@ -60,7 +60,7 @@ def peak_by_depth(memory: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("memory", comparable=has_store_all)
+@drawn(comparable=has_store_all)
 def saving_heatmap(memory: pd.DataFrame) -> tuple[Figure, str]:
     """The part of store-all's measured peak that each variant saves at each depth."""
     saved = savings(memory).query("variant != 'store-all'")
@@ -80,7 +80,7 @@ def saving_heatmap(memory: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("memory", comparable=has_store_all)
+@drawn(comparable=has_store_all)
 def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
     """Over batch and width: what could be saved and what each variant saves; beneath, what fills that peak."""
     memory = dominant_kind(savings(memory))
@@ -114,7 +114,7 @@ def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("memory")
+@drawn()
 def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
     """Every cell's measured peak over its prediction; beneath, the rest against the stated bound."""
     memory = residuals(memory).assign(

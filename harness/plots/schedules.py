@@ -24,8 +24,8 @@ from harness.plots.style import (
     INK,
     MIB,
     constants,
+    drawn,
     facets,
-    figure_from,
     log2,
     markers,
     palette,
@@ -53,7 +53,7 @@ WORSE = sns.color_palette("light:#a9c9e8_r", as_cmap=True)
 IN_THE_MIDDLE = {"ha": "center", "va": "center", "size": 8}
 
 
-@figure_from("memory", comparable=has_store_all)
+@drawn(comparable=has_store_all)
 def pareto_work(memory: pd.DataFrame) -> tuple[Figure, str]:
     """Peak against forward work, both over store-all's, a panel a network: every cell, and the optimal curve."""
     table = _peak_ratios(work_ratios(memory))
@@ -73,7 +73,7 @@ def pareto_work(memory: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("memory", "time", comparable=has_store_all)
+@drawn(comparable=has_store_all)
 def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Peak against step time, both over store-all's, a panel a network, and the time that the work alone would take."""
     table = _with_fronts(_peak_ratios(with_time_ratios(work_ratios(memory), time)), ["time_ratio", "peak_ratio"])
@@ -97,7 +97,7 @@ def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("memory", "time")
+@drawn()
 def winners(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """The forward work of the best of each kind of schedule within each budget, a table a network."""
     by = [*COMPARED, "budget_bytes"]
@@ -148,7 +148,7 @@ def _work_table(ax: Axes, rows: pd.DataFrame) -> None:
     ax.spines[:].set_visible(False)
 
 
-@figure_from("memory")
+@drawn()
 def growth(memory: pd.DataFrame) -> tuple[Figure, str]:
     """Afters held, peak and forward work against depth: lines by dry run, points where a cell did that very step."""
     table = grow(memory)

@@ -18,6 +18,7 @@ from matplotlib.scale import LogScale
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from harness.analysis.variants import name_variants
+from harness.experiment.figures import FIGURES
 from networks.wording import visible
 
 KIB = 2**10
@@ -86,12 +87,15 @@ class Recipe:
     """
 
     build: Callable[..., tuple[Figure, str]]
-    needs: tuple[str, ...]
     comparable: Callable[[pd.DataFrame], pd.Series] | None
 
     @property
     def name(self) -> str:
         return self.build.__name__
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return FIGURES[self.name].needs
 
     def rows(self, tables: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
         """What `build` takes.
@@ -135,11 +139,11 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: table[name].map(visible, na_action="ignore").astype("str") for name in texts})
 
 
-def figure_from(
-    *needs: str, comparable: Callable[[pd.DataFrame], pd.Series] | None = None
+def drawn(
+    *, comparable: Callable[[pd.DataFrame], pd.Series] | None = None
 ) -> Callable[[Callable[..., tuple[Figure, str]]], Recipe]:
-    """Make a Recipe of a function that takes these tables."""
-    return lambda build: Recipe(build, needs, comparable)
+    """Make a Recipe of a function that takes the tables which the registry names for it."""
+    return lambda build: Recipe(build, comparable)
 
 
 def panels(count: int, *, title: str, columns: int, height: float, **subplots: object) -> tuple[Figure, list[Axes]]:

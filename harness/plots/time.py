@@ -15,8 +15,8 @@ from harness.plots.style import (
     INK,
     SETTING,
     constants,
+    drawn,
     facets,
-    figure_from,
     key_above,
     log2,
     markers,
@@ -26,7 +26,7 @@ from harness.plots.style import (
 )
 
 
-@figure_from("memory", "time", comparable=has_store_all)
+@drawn(comparable=has_store_all)
 def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Step time over store-all's by checkpoint frequency, a panel a depth, with the ratio of the work."""
     ratios = with_time_ratios(work_ratios(memory), time).dropna(subset="checkpoint_frequency")
@@ -52,7 +52,7 @@ def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("memory", "time", comparable=has_store_all)
+@drawn(comparable=has_store_all)
 def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Peak memory against step time, both over store-all's, and the variants that no other beats."""
     table = with_time_ratios(savings(memory), time)
@@ -76,7 +76,7 @@ def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-@figure_from("training", comparable=has_store_all)
+@drawn(comparable=has_store_all)
 def training_time(training: pd.DataFrame) -> tuple[Figure, str]:
     """Epoch time over store-all's, a panel a network, a line a variant."""
     ratios = time_ratios(training, seconds="epoch_seconds", pair_on=["seed", "epoch"])

@@ -5,12 +5,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from harness.plots.style import INK, KIB, MIB, ORANGE, PALE, constants, facets, figure_from, key_above, panels
+from harness.plots.style import INK, KIB, MIB, ORANGE, PALE, constants, drawn, facets, key_above, panels
 
 SETTING = ["layers", "batch", "dtype", "activation", "seed"]
 
 
-@figure_from("timeline")
+@drawn()
 def timeline(timeline: pd.DataFrame) -> tuple[Figure, str]:
     """Live bytes over one step, a panel a variant: the tracker's line over memray's own."""
     timeline = timeline.assign(tracker=timeline["live_bytes"] / MIB, memray=timeline["memray_live_bytes"] / MIB)

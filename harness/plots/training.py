@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from harness.analysis.baseline import has_store_all
 from harness.analysis.training import accuracy_summary
-from harness.plots.style import BLUE, GREY, INK, ORANGE, constants, facets, figure_from, key_above, markers, panels
+from harness.plots.style import BLUE, GREY, INK, ORANGE, constants, drawn, facets, key_above, markers, panels
 
 SETTING = ["layers", "batch", "dtype", "activation"]
 LOSSES = ["train_loss", "test_loss"]
@@ -18,7 +18,7 @@ BAND = {"linewidth": 6, "alpha": 0.35}
 SPAN = {"linewidth": 0, "alpha": 0.12}
 
 
-@figure_from("training", comparable=has_store_all)
+@drawn(comparable=has_store_all)
 def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
     """Loss and accuracy by epoch, medians over seeds: store-all as a broad line, the others as thin ones on it.
 

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from harness.experiment.columns import Column, Table
+from harness.experiment.measures import TABLES, table_of
 from harness.files import parse_json
-from harness.results.tables import TABLES, Column, Table, table_of
 from networks.wording import shown
 
 

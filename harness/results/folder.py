@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness import provenance
 from harness.experiment.cell import PARAMETERS, Cell
 from harness.experiment.frameworks import OWN, PEERS
+from harness.experiment.measures import TABLES
 from harness.files import open_regular, parse_json, read_regular
 from harness.results.datapackage import listed_tables, sha256_of
-from harness.results.tables import TABLES
 from networks.wording import shown
 
 if TYPE_CHECKING:

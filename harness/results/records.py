@@ -5,11 +5,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.experiment.cell import digest
+from harness.experiment.columns import FRAMEWORK_COLUMNS, KEY_COLUMNS, Table
 from harness.experiment.job import Job, Row
 from harness.experiment.limits import Limits
+from harness.experiment.measures import TABLES
 from harness.files import format_json, parse_json
-from harness.results.tables import FRAMEWORK_COLUMNS, KEY_COLUMNS, SCHEMA_VERSION, TABLES, Table
 from networks.wording import shown
+
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)

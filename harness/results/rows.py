@@ -1,10 +1,11 @@
 """From a job and its outcome to the rows of a table, the prediction beside what is measured."""
 
 from harness.experiment.cell import Cell
+from harness.experiment.columns import FRAMEWORK_COLUMNS, KEY_COLUMNS
 from harness.experiment.job import Job, Outcome
+from harness.experiment.measures import TABLES
 from harness.experiment.prediction import predict
 from harness.results.store import Row
-from harness.results.tables import FRAMEWORK_COLUMNS, KEY_COLUMNS, TABLES
 
 PREDICTED = ("forward_steps", "forward_flops", "hits", "misses", "peak_cached_layers")
 """Counts that a step has in common with its dry run: known of a cell even where it could not be measured."""
@@ -35,7 +36,7 @@ def _framework(job: Job, cell: Cell) -> Row:
 
 
 def _beside_prediction(job: Job, cell: Cell, row: Row) -> Row:
-    if job.measure not in ("memory", "peers_memory") or cell.peer is not None:
+    if "predicted_peak_bytes" not in TABLES[job.measure].names or cell.peer is not None:
         return row
     trace = predict(cell)
     predicted = {

@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
+from harness.experiment.columns import Column, Table, within_64_bits
 from harness.experiment.frameworks import OWN
+from harness.experiment.measures import table_of
 from harness.files import text_of
-from harness.results.tables import Column, Table, table_of, within_64_bits
-from networks.wording import cut, visible
+from networks.wording import cut, is_visible
 
 DTYPES = {"string": "str", "integer": "Int64", "number": "float64"}
 """`Int64` and not int64: a failed cell leaves its counts empty."""
@@ -229,8 +230,12 @@ def _describe(rows: pd.DataFrame, schema: pa.DataFrameSchema, failure: pd.Series
     column = schema.checks[failure["check_number"]].name if of_rows else failure["column"]
     problem = "must not be empty" if failure["check"] == "not_nullable" else failure["check"]
     value = rows.at[failure["index"], column]
-    got = "" if pd.isna(value) else f", got {cut(visible(str(value)))}"
+    got = "" if pd.isna(value) else f", got {_in_a_line(str(value))}"
     return f"line {failure['index'] + 2}, column {column}: {problem}{got}"
+
+
+def _in_a_line(text: str) -> str:
+    return cut(text if is_visible(text) else repr(text))
 
 
 def _within_64_bits(field: Any) -> bool:

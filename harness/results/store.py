@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.errors import DamagedError
+from harness.experiment.columns import PROVENANCE
 from harness.experiment.job import Job
+from harness.experiment.measures import TABLES
 from harness.files import TEMPORARY, format_json, holder, open_lock, read_regular, write_atomically
 from harness.results.datapackage import data_package, listed_tables, sha256_of
 from harness.results.folder import ENVIRONMENT, PACKAGE, parse_environment
-from harness.results.records import Record, Row, format_record, parse_record
-from harness.results.tables import PROVENANCE, SCHEMA_VERSION, TABLES
+from harness.results.records import SCHEMA_VERSION, Record, Row, format_record, parse_record
 
 LONGEST_HOLDER = 200
 """How many letters of a lock's file are shown, where the system does not tell whose it is."""

@@ -4,7 +4,7 @@ import pytest
 
 from harness.execute.answers import nonsense, worker_columns
 from harness.experiment.job import Job
-from harness.results.tables import TABLES
+from harness.experiment.measures import TABLES
 from tests.support.cells import answer, store_all_cell
 
 CELL = store_all_cell("8,4,3", batch=5)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from harness import plots
 from harness.execute.admission import needed_bytes
-from harness.experiment.file import FIGURE_NEEDS, Experiment
+from harness.experiment.figures import FIGURES
+from harness.experiment.file import Experiment
 from harness.experiment.grid import Grid
 from harness.experiment.job import Job
 from harness.experiment.prediction import predict
@@ -144,7 +145,7 @@ QUOTED = [
             "grid: recompute has no effect without checkpoint_",
         ),
         (HEAD.replace('"t"', "3") + GRID, "title: must be a string, got 3"),
-        (HEAD.replace("memory", "speed") + GRID, "measure[0]: must be 'memory', 'timeline', "),
+        (HEAD.replace("memory", "speed") + GRID, "measure[0]: must be one of memory, timeline, "),
         (HEAD + 'figures = ["pie"]\n' + GRID, "figures[0]: must be one of peak_by_depth, saving_heatmap, "),
         (HEAD + GRID + "[time]\nrepeats = 20", 'time: has no effect, because measure does not list "time"'),
         (
@@ -362,7 +363,7 @@ def test_resident_memory_is_taken_under_each_allocator(tmp_path):
 
 
 def test_the_figures_an_experiment_may_name_are_those_that_can_be_drawn():
-    assert {name: recipe.needs for name, recipe in plots.FIGURES.items()} == FIGURE_NEEDS
+    assert [plots.recipe(name).name for name in FIGURES] == list(FIGURES)
 
 
 @pytest.mark.parametrize("path", sorted(PROJECT.glob("experiments/*.toml")), ids=lambda path: path.stem)

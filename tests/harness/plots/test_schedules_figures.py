@@ -9,7 +9,7 @@ from matplotlib.legend import Legend
 
 from harness.analysis.variants import SCHEDULE_KINDS, name_variants
 from harness.experiment.cell import Cell
-from harness.plots import FIGURES
+from harness.plots import recipe
 from tests.support.tables import CHAINS, grid, memory_table, schedule_cells, time_table
 
 MIB = 2**20
@@ -43,7 +43,7 @@ def measured(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_pareto_work_has_a_point_for_each_cell_pale_where_another_beats_it(tables):
-    drawn = points(FIGURES["pareto_work"](tables))
+    drawn = points(recipe("pareto_work")(tables))
     places = measured(tables["memory"])
     for x, y in places.to_numpy():
         beaten = ((places["x"] <= x) & (places["y"] <= y) & ((places["x"] < x) | (places["y"] < y))).any()
@@ -52,7 +52,7 @@ def test_pareto_work_has_a_point_for_each_cell_pale_where_another_beats_it(table
 
 
 def test_no_point_of_pareto_work_is_below_the_optimal_curve(tables):
-    axes = FIGURES["pareto_work"](tables).axes[0]
+    axes = recipe("pareto_work")(tables).axes[0]
     curve = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
     work, peak = curve.get_data()
     assert work[0] == peak[0] == 1
@@ -61,7 +61,7 @@ def test_no_point_of_pareto_work_is_below_the_optimal_curve(tables):
 
 
 def test_pareto_time_draws_each_median_and_the_front(tables):
-    axes = FIGURES["pareto_time"](tables).axes[0]
+    axes = recipe("pareto_time")(tables).axes[0]
     times = tables["time"].assign(name=name_variants(tables["time"])["variant"])
     times = times.pivot(index="repeat", columns="name", values="step_seconds")
     medians = sorted(times.div(times["store-all"], axis=0).median())
@@ -75,7 +75,7 @@ def test_pareto_time_draws_each_median_and_the_front(tables):
 def test_each_kind_has_a_colour_and_a_marker_of_its_own_in_every_figure(tables):
     looks = {}
     for name in ("pareto_work", "pareto_time", "growth", "predicted_vs_measured"):
-        for line in FIGURES[name](tables).findobj(Legend)[0].get_lines():
+        for line in recipe(name)(tables).findobj(Legend)[0].get_lines():
             if line.get_label() in SCHEDULE_KINDS:
                 look = to_hex(line.get_color()), line.get_marker()
                 assert looks.setdefault(line.get_label(), look) == look
@@ -93,7 +93,7 @@ def test_winners_writes_the_best_of_each_kind_and_marks_the_least_work():
     memory["forward_flops"] = [store_all, int(1.6 * store_all), int(1.7 * store_all), store_all, int(1.25 * store_all)]
     time = time_table(cells)
     time["step_seconds"] = np.where(time["schedule"] == texts[1], 1.5, 1.0)
-    axes = FIGURES["winners"]({"memory": memory, "time": time}).axes[0]
+    axes = recipe("winners")({"memory": memory, "time": time}).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["periodic", "optimal", "winner's time"]
     assert axes.get_yticklabels()[0].get_text().split() == ["9", "MB", "44%"]
     cells = [text for text in axes.texts if text.get_text()]
@@ -103,12 +103,12 @@ def test_winners_writes_the_best_of_each_kind_and_marks_the_least_work():
 
 def test_winners_that_were_not_timed_have_no_time(tables):
     timed = tables["time"].query("schedule.isna() or schedule.str.startswith('revolve')")
-    texts = [text.get_text() for text in FIGURES["winners"](tables | {"time": timed}).axes[0].texts]
+    texts = [text.get_text() for text in recipe("winners")(tables | {"time": timed}).axes[0].texts]
     assert not any("to" in text for text in texts)
 
 
 def test_growth_has_lines_to_a_thousand_layers_and_points_at_the_cells(tables):
-    figure = FIGURES["growth"](tables)
+    figure = recipe("growth")(tables)
     peaks = figure.axes[1]
     store_all = tables["memory"].query("network == 'Network'").iloc[0]
     dots = {tuple(place) for line in peaks.lines if line.get_marker() != "None" for place in line.get_xydata()}
@@ -119,25 +119,25 @@ def test_growth_has_lines_to_a_thousand_layers_and_points_at_the_cells(tables):
 
 
 def test_predicted_vs_measured_names_kinds_where_there_are_schedules(tables):
-    legend = [line.get_label() for line in FIGURES["predicted_vs_measured"](tables).legends[0].get_lines()]
+    legend = [line.get_label() for line in recipe("predicted_vs_measured")(tables).legends[0].get_lines()]
     assert legend[:3] == ["store-all", "periodic", "sqrt"]
     plain = memory_table(grid([EQUAL], frequencies=(2,)))
-    legend = FIGURES["predicted_vs_measured"]({"memory": plain}).legends[0].get_lines()
+    legend = recipe("predicted_vs_measured")({"memory": plain}).legends[0].get_lines()
     assert [line.get_label() for line in legend][:2] == ["store-all", "n = 2"]
 
 
 def test_long_layer_lists_are_broken_in_titles():
     layers = ",".join(map(str, [64, *range(100, 130), 10]))
     cells = grid([layers, EQUAL], batches=(64,), frequencies=(2,))
-    titles = [ax.get_title() for ax in FIGURES["pareto_work"]({"memory": memory_table(cells)}).axes]
+    titles = [ax.get_title() for ax in recipe("pareto_work")({"memory": memory_table(cells)}).axes]
     assert max(len(line) for title in titles for line in title.splitlines()) <= 56
 
 
 def test_figures_of_budgets_and_depth_say_what_they_lack(tables):
     with pytest.raises(ValueError, match="no budget to compare within"):
-        FIGURES["winners"]({name: table.query("schedule.isna()") for name, table in tables.items()})
+        recipe("winners")({name: table.query("schedule.isna()") for name, table in tables.items()})
     with pytest.raises(ValueError, match="no network of equal hidden layers"):
-        FIGURES["growth"]({"memory": memory_table(grid(["64,32,16,10"], frequencies=(2,)))})
+        recipe("growth")({"memory": memory_table(grid(["64,32,16,10"], frequencies=(2,)))})
 
 
 def test_growth_names_the_kinds_that_no_cell_measured():
@@ -159,4 +159,4 @@ def test_growth_names_the_kinds_that_no_cell_measured():
 
 
 def _caption(cells: list[Cell]) -> str:
-    return " ".join(FIGURES["growth"]({"memory": memory_table(cells)}).get_supxlabel().split())
+    return " ".join(recipe("growth")({"memory": memory_table(cells)}).get_supxlabel().split())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.execute.process import INHERITED
-from harness.experiment.measures import SETTINGS
+from harness.experiment.measures import MEASURES
 from harness.provenance import ROOT
 from networks import NetworkWithCheckpointing, dry_run, plan
 from networks.chain import Chain
@@ -32,7 +32,12 @@ def measured_steps(kind: str, seeds: range, count: int) -> list[dict]:
     """`count` random networks for each seed, as `tests.slow.measured_plans` draws them: a process each."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     command = [sys.executable, "-m", "tests.slow.measured_plans"]
-    options = {"cwd": ROOT, "env": {**inherited, **SETTINGS["memory"]}, "stdout": subprocess.PIPE, "text": True}
+    options = {
+        "cwd": ROOT,
+        "env": {**inherited, **MEASURES["memory"].variables},
+        "stdout": subprocess.PIPE,
+        "text": True,
+    }
     processes = [subprocess.Popen([*command, kind, str(seed), str(count)], **options) for seed in seeds]
     lines = [line for process in processes for line in process.communicate()[0].splitlines()]
     assert [process.returncode for process in processes] == [0] * len(processes)

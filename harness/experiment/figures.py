@@ -1,0 +1,48 @@
+"""The registry of figures: what each is drawn from, and the module of `harness/plots/` that has it.
+
+Plain data, so that a wrong name, or a table that is not measured, is seen before hours of measuring: to import the
+figures takes seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of `harness/plots/`.
+
+    Attributes:
+        name: also that of the function that draws it.
+        module: of that function, in `harness/plots/`.
+        needs: the tables that it is drawn from.
+    """
+
+    name: str
+    module: str
+    needs: tuple[str, ...]
+
+
+FIGURES: Mapping[str, Figure] = {
+    figure.name: figure
+    for figure in (
+        Figure("peak_by_depth", "memory", ("memory",)),
+        Figure("saving_heatmap", "memory", ("memory",)),
+        Figure("time_ratio", "time", ("memory", "time")),
+        Figure("tradeoff", "time", ("memory", "time")),
+        Figure("timeline", "timeline", ("timeline",)),
+        Figure("predicted_vs_measured", "memory", ("memory",)),
+        Figure("where_it_saves", "memory", ("memory",)),
+        Figure("training_curves", "training", ("training",)),
+        Figure("training_time", "time", ("training",)),
+        Figure("pareto_work", "schedules", ("memory",)),
+        Figure("pareto_time", "schedules", ("memory", "time")),
+        Figure("winners", "schedules", ("memory", "time")),
+        Figure("growth", "schedules", ("memory",)),
+        Figure("resident_peak", "frameworks", ("memory", "resident")),
+        Figure("peers_tradeoff", "frameworks", ("peers_memory", "peers_time")),
+        Figure("peers_saving", "frameworks", ("peers_memory",)),
+        Figure("peers_resident", "frameworks", ("peers_memory", "resident")),
+    )
+}
+"""By name, in the order in which they are listed."""
