@@ -35,7 +35,7 @@ KINDS = ("checkpoints", "working_afters", "deltas", "parameter_deltas", "workspa
 """Checkpoints are afters a schedule keeps; working afters are all others that are live, outputs included."""
 
 _CHECKPOINTS, _WORKING, _DELTAS, _PARAMETER_DELTAS, _WORKSPACE = range(len(KINDS))
-_SIGNS = (0, 1, -1)
+SIGNS = (0, 1, -1)
 _CODES = {action: code for code, action in enumerate(ACTIONS)}
 
 
@@ -54,7 +54,7 @@ Recorded = tuple[tuple[Chain, bytes], ...]
 
 def event_bytes(chain: Chain) -> int:
     """Bytes of an event in a tracker's log: a word that names layer, action, phase and sign; half of one if it can."""
-    labels = (chain.depth + 1) * len(ACTIONS) * len(PHASES) * len(_SIGNS)
+    labels = (chain.depth + 1) * len(ACTIONS) * len(PHASES) * len(SIGNS)
     return 2 if labels <= 2**16 else 4
 
 
@@ -220,7 +220,7 @@ class CacheTracker:
     def _record(self, action: str, layer: int, change: int) -> None:
         code = (layer * len(ACTIONS) + _CODES[action]) * len(PHASES) + PHASES.index(self.phase)
         sign = 0 if change == 0 else 1 if change > 0 else 2
-        self._labels.append(code * len(_SIGNS) + sign)
+        self._labels.append(code * len(SIGNS) + sign)
         self.live_bytes += change
         if self.live_bytes > self.peak_bytes:
             self.peak_bytes = self.live_bytes
@@ -235,10 +235,10 @@ def events(recorded: Recorded) -> list[Event]:
 
 
 def _event(chain: Chain, label: int) -> Event:
-    code, sign = divmod(label, len(_SIGNS))
+    code, sign = divmod(label, len(SIGNS))
     code, phase = divmod(code, len(PHASES))
     layer, action = divmod(code, len(ACTIONS))
-    nbytes = _SIGNS[sign] * _bytes(chain, ACTIONS[action], layer) if sign else 0
+    nbytes = SIGNS[sign] * _bytes(chain, ACTIONS[action], layer) if sign else 0
     return Event(PHASES[phase], ACTIONS[action], layer, nbytes)
 
 

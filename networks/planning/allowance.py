@@ -4,9 +4,11 @@ A prediction counts every buffer. Array objects, frames, the tracker's log and w
 come on top, and are bounded here object by object.
 """
 
+import numpy as np
+
 from networks.chain import Chain, block_rows
 from networks.dry_run import Trace
-from networks.tracker import Event, event_bytes, events
+from networks.tracker import ACTIONS, PHASES, SIGNS, event_bytes
 
 STEP_ALLOWANCE = 9728
 """Bytes of a step's frames, contexts, slices and views, whatever the network; and of the few blocks that numpy keeps
@@ -39,6 +41,9 @@ TEMPORARY_ALLOWANCE = 1200, 1200
 """Bytes, and items at most, of the buffers in which numpy broadcasts a row while a layer is run forward. The index
 arrays for a block of labels, when backward begins, take no more."""
 
+_FORWARD, _WORKSPACE = (ACTIONS.index(action) for action in ("forward", "workspace"))
+_GRADIENTS = [ACTIONS.index(action) for action in ("parameter_deltas", "accumulate", "apply")]
+
 
 def allowance_bytes(trace: Trace) -> int:
     """Return what memray may measure above `trace.peak_bytes`: the interpreter's share, a bound and not an estimate.
@@ -51,35 +56,59 @@ def allowance_bytes(trace: Trace) -> int:
     held = HELD_ALLOWANCE + NUMBER_ALLOWANCE * (trace.chain.depth > SHARED_NUMBERS)
     word = LOG_GROWTH * event_bytes(trace.chain)
     mapping = MAPPING_ALLOWANCE * any(chain.maps_buffers for chain, _ in trace.recorded)
-    live_bytes = afters = most_afters = deltas = most_deltas = logs = highest = 0
+    highest = logs = 0
+    last = np.zeros(5)
     before = None
     for log in trace.recorded:
-        timeline = events((log,))
-        for number, event in enumerate(timeline, start=1):
-            live_bytes += event.bytes
-            if event.action in ("parameter_deltas", "accumulate", "apply"):
-                deltas += 1 if event.bytes > 0 else -1
-                most_deltas = max(most_deltas, deltas)
-            elif event.action != "workspace":
-                afters += (event.bytes > 0) - (event.bytes < 0)
-                most_afters = max(most_afters, afters)
-            objects = (AFTER_ALLOWANCE + mapping) * afters + held * most_afters + logs + word * number
-            objects += (PARAMETER_DELTAS_ALLOWANCE + mapping) * deltas + PLACE_ALLOWANCE * most_deltas
-            highest = max(highest, live_bytes + objects + _passing_bytes(event, log[0], afters))
+        counts, passing = _followed(log, last)
+        live_bytes, afters, most_afters, deltas, most_deltas = counts
+        # A step may have a hundred thousand events, and a planner asks for hundreds of steps.
+        number = np.arange(1, len(afters) + 1)
+        objects = (AFTER_ALLOWANCE + mapping) * afters + held * most_afters + logs + word * number
+        objects += (PARAMETER_DELTAS_ALLOWANCE + mapping) * deltas + PLACE_ALLOWANCE * most_deltas
+        highest = max(highest, int((live_bytes + objects + passing).max()))
         # The tracker keeps one log for all parts that are alike.
-        logs += PLACE_ALLOWANCE + (0 if log == before else LOG_ALLOWANCE + word * len(timeline))
-        before = log
-    return STEP_ALLOWANCE + _parts_bytes([chain for chain, _ in trace.recorded]) + int(highest) - trace.peak_bytes
+        logs += PLACE_ALLOWANCE + (0 if log == before else LOG_ALLOWANCE + word * len(afters))
+        last, before = counts[:, -1], log
+    return STEP_ALLOWANCE + _parts_bytes([chain for chain, _ in trace.recorded]) + highest - trace.peak_bytes
 
 
-def _passing_bytes(event: Event, chain: Chain, afters: int) -> int:
-    """What is there only while a layer is run forward, or while a pass begins."""
+def _followed(log: tuple[Chain, bytes], last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is there after each event of a log, and what is there in passing; `last` is the first before the log.
+
+    The first has five rows: live bytes, afters or deltas and the most of them so far, layers' gradients and the most.
+    """
+    chain, _ = log
+    layers, actions, signs, change = _decoded(log)
+    gradients = np.isin(actions, _GRADIENTS)
+    afters = last[1] + np.cumsum(np.where(gradients | (actions == _WORKSPACE), 0, signs))
+    deltas = last[3] + np.cumsum(np.where(gradients, signs, 0))
+    most_afters, most_deltas = (
+        np.maximum(most, np.maximum.accumulate(counts)) for most, counts in ((last[2], afters), (last[4], deltas))
+    )
     overhead, items = TEMPORARY_ALLOWANCE
-    if event.action == "forward":
-        return ANSWER_ALLOWANCE * afters + overhead + min(items * chain.itemsize, chain.after_bytes[event.layer])
-    if event.action == "workspace" and event.bytes > 0:
-        return overhead + items * chain.itemsize
-    return 0
+    filled = items * chain.itemsize
+    # What is there only while a layer is run forward, or while a pass begins.
+    running = ANSWER_ALLOWANCE * afters + overhead + np.minimum(filled, np.array(chain.after_bytes))[layers]
+    begins = (actions == _WORKSPACE) & (signs > 0)
+    passing = np.where(actions == _FORWARD, running, np.where(begins, overhead + filled, 0))
+    return np.array([last[0] + np.cumsum(change), afters, most_afters, deltas, most_deltas]), passing
+
+
+def _decoded(log: tuple[Chain, bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each event of a log the layer, the action's place in `ACTIONS`, the sign of its bytes, and these."""
+    chain, labels = log
+    words = np.frombuffer(labels, f"u{event_bytes(chain)}").astype(np.int64)
+    codes, signs = np.divmod(words, len(SIGNS))
+    layers, actions = np.divmod(codes // len(PHASES), len(ACTIONS))
+    signs = np.array(SIGNS)[signs]
+    # As floats, which cannot overflow: what a step holds may pass 64 bits where each buffer does not.
+    nbytes = np.array(chain.after_bytes, np.float64)[layers]
+    gradients = np.isin(actions, _GRADIENTS)
+    nbytes[gradients] = np.array(chain.parameter_delta_bytes, np.float64)[layers[gradients]]
+    nbytes[actions == ACTIONS.index("outputs")] = chain.outputs_bytes
+    nbytes[actions == _WORKSPACE] = chain.workspace_bytes
+    return layers, actions, signs, signs * nbytes
 
 
 def _parts_bytes(chains: list[Chain]) -> int:

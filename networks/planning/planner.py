@@ -49,7 +49,7 @@ def fills_most(bytes_by_kind: Mapping[str, int]) -> tuple[str, float]:
 class Row(HasSchedule):
     """What one schedule costs.
 
-    Where the schedule cannot serve the budget, `trace` and the figures are None, and `reason` says why.
+    Where the schedule cannot serve the budget, `trace` and the figures are None, and `refusal` is its error.
     """
 
     name: str
@@ -57,7 +57,12 @@ class Row(HasSchedule):
     trace: Trace | None
     allowance_bytes: int
     fits: bool
-    reason: str = ""
+    refusal: ValueError | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why the schedule cannot serve the budget; empty where it can."""
+        return "" if self.refusal is None else str(self.refusal)
 
     @property
     def predicted_peak_bytes(self) -> int | None:
@@ -203,7 +208,7 @@ def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
         try:
             schedule = search(chain, room)
         except ValueError as error:
-            return row or Row(name, None, None, 0, fits=False, reason=str(error))
+            return row or Row(name, None, None, 0, fits=False, refusal=error)
         row = _costed(chain, name, schedule, budget_bytes)
         if row.fits or row.predicted_peak_bytes > room:  # of the least peak there is
             return row

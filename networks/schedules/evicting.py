@@ -14,7 +14,8 @@ dropped at the start of the stretch, so a step holds no more than the walk has c
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache, partial
+from heapq import heapify, heappop, heappush
 from itertools import accumulate
 
 from networks.chain import Chain
@@ -32,6 +33,23 @@ HEURISTICS: dict[str, Heuristic] = {
 }
 """What an after is worth by its cost, bytes and staleness: the published heuristic, least recently used, largest first.
 Of equals the lowest position is evicted."""
+
+_STANDING: dict[Heuristic, Callable[[int, int], int]] = {
+    HEURISTICS["lru"]: lambda nbytes, last_used: last_used,
+    HEURISTICS["largest"]: lambda nbytes, last_used: -nbytes,
+}
+"""The heuristics by which an after's worth stays the same while others come and go: what they order afters by."""
+
+
+class _TooSmallError(ValueError):
+    """A budget is too small. Which one can be met takes many replays, and is found when it is asked for."""
+
+    def __init__(self, message: str, budget_met: Callable[[], int]):
+        super().__init__(message)
+        self._budget_met = cache(budget_met)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: it can meet {self._budget_met()} bytes"
 
 
 def evicting(*, budget_bytes: int | None = None, budget_of: str | None = None, heuristic: str = "dtr") -> Schedule:
@@ -51,9 +69,10 @@ def evicting(*, budget_bytes: int | None = None, budget_of: str | None = None, h
         budget_bytes = limit.on(chain)
         keep = evict(chain, budget_bytes, HEURISTICS[heuristic])
         if replay(chain, keep).peak_bytes > budget_bytes:
-            raise ValueError(
+            raise _TooSmallError(
                 f"budget_bytes={budget_bytes} is too small for evicting by {heuristic} with {chain.depth} layers and a "
-                f"batch of {chain.batch}: it can meet {_budget_met(chain, budget_bytes, HEURISTICS[heuristic])} bytes"
+                f"batch of {chain.batch}",
+                partial(_budget_met, chain, budget_bytes, HEURISTICS[heuristic]),
             )
         return keep
 
@@ -73,7 +92,8 @@ def evict(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> Keep:
     flops_up_to = list(accumulate(chain.forward_flops))
 
     def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
-        walk = _Walk(chain, flops_up_to, budget_bytes, heuristic, {**cached, start: 0})
+        staleness = {position: cached[position] for position in cached}
+        walk = _Walk(chain, flops_up_to, budget_bytes, heuristic, {**staleness, start: 0})
         walk.run(start, stop)
         walk.serve()
         return (cached.keys() | range(start + 1, stop + 1)) - walk.evicted
@@ -101,6 +121,9 @@ class _Walk:
         self._held_bytes = sum(chain.after_bytes[position] for position in cached)
         self._last_used = {position: -staleness for position, staleness in cached.items()}
         self._now = 0
+        self._standing = _STANDING.get(heuristic)
+        self._waiting = [self._in_turn(position) for position in self._held[1:]] if self._standing else []
+        heapify(self._waiting)
 
     def run(self, start: int, stop: int) -> None:
         """Run layers start+1..stop and hold their afters."""
@@ -108,12 +131,15 @@ class _Walk:
         beside = chain.recompute_bytes[min(stop + 1, chain.depth)]
         for number in range(start + 1, stop + 1):
             # The after that the layer reads can go if the new one is written over it.
-            self._make_room(beside + chain.after_bytes[number], below=number if chain.slides[number] else number - 1)
+            below = number if chain.slides[number] else number - 1
+            self._make_room(beside + chain.after_bytes[number], below=below)
             self._now += chain.forward_flops[number]
             if number < chain.depth:
                 self._held.append(number)
                 self._held_bytes += chain.after_bytes[number]
                 self._last_used[number] = self._now
+                if self._standing:
+                    heappush(self._waiting, self._in_turn(number))
 
     def serve(self) -> None:
         """Serve the backward steps that find their after held."""
@@ -130,9 +156,28 @@ class _Walk:
             candidates = range(1, bisect_left(self._held, below))
             if not candidates:
                 return
-            position = self._held.pop(min(candidates, key=self._worth(below)))
+            worst = self._next_in_turn(below) if self._standing else min(candidates, key=self._worth(below))
+            position = self._held.pop(worst)
             self._held_bytes -= self._chain.after_bytes[position]
             self.evicted.add(position)
+
+    def _in_turn(self, position: int) -> tuple[int, int]:
+        """What orders the held afters by their worth, the least first and of equals the lowest position."""
+        return self._standing(self._chain.after_bytes[position], self._last_used[position]), position
+
+    def _next_in_turn(self, below: int) -> int:
+        """The index of the held position under `below` that is worth least; there is one."""
+        passed_over = []
+        while True:
+            turn = heappop(self._waiting)
+            at = bisect_left(self._held, turn[1])
+            if at < len(self._held) and self._held[at] == turn[1]:  # else it has been served
+                if turn[1] < below:
+                    break
+                passed_over.append(turn)
+        for turn in passed_over:
+            heappush(self._waiting, turn)
+        return at
 
     def _worth(self, below: int) -> Callable[[int], float]:
         """The heuristic's value of the i-th held position; `below` ends the evicted run above the last one."""

@@ -4,7 +4,9 @@ Schedules that search, and the planner, ask this thousands of times, and a dry r
 states the step's order of events a second time; a test holds it equal to the dry run for any schedule.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection
+from itertools import accumulate
 from typing import NamedTuple
 
 from networks.chain import Chain
@@ -22,7 +24,9 @@ class Cost(NamedTuple):
 
 def replay(chain: Chain, keep: Keep) -> Cost:
     """Return the cost of one step of `chain` by `keep`, whose answers are taken as valid."""
-    depth, after_bytes, forward_flops, slides = chain.depth, chain.after_bytes, chain.forward_flops, chain.slides
+    depth, after_bytes, slides = chain.depth, chain.after_bytes, chain.slides
+    flops_up_to = list(accumulate(chain.forward_flops))
+    resized = [number for number in range(1, depth + 1) if not slides[number]]
     cache = CountedCache(None, depth)
     afters = peak = flops = steps = 0
     for layer in range(depth, 0, -1):
@@ -36,17 +40,20 @@ def replay(chain: Chain, keep: Keep) -> Cost:
                 cache.take(position)
                 afters -= after_bytes[position] if position != start else 0
             # What is asked for first stays until it is, kept or not; the outputs are never the cache's.
-            kept = {*kept, layer - 1} - {depth}
+            kept = sorted(one for one in {*kept, layer - 1} if start < one <= stop and one < depth)
+            for position in kept:
+                cache.put(position, None, flops + flops_up_to[position] - flops_up_to[start])
             beside = chain.recompute_bytes[layer]
-            for number in range(start + 1, stop + 1):
+            new = {start + 1, *(position + 1 for position in kept if position < stop)}
+            new.update(resized[bisect_right(resized, start) : bisect_right(resized, stop)])
+            # Any other layer of the stretch is written over the one before it: nothing changes but the work.
+            for number in sorted(new):
                 free = number - 1 not in cache
                 if not (free and slides[number]):
                     afters += after_bytes[number]
                     peak = max(peak, afters + beside)
                     afters -= after_bytes[number - 1] if free else 0
-                flops += forward_flops[number]
-                if number in kept:
-                    cache.put(number, None, flops)
+            flops += flops_up_to[stop] - flops_up_to[start]
             steps += stop - start
             if layer == depth:
                 afters -= after_bytes[depth]  # from here on `serve_bytes` and `recompute_bytes` count the outputs

@@ -150,7 +150,7 @@ def test_predicted_time_is_the_products_of_the_layers_that_are_run(monkeypatch):
     schedules = {"store_all": store_all(), "revolve": revolve(slots=1)}
     traces = {name: dry_run([5, 5, 5, 5], batch=2, schedule=schedule) for name, schedule in schedules.items()}
     rows = [Row(name, schedule, traces[name], 0, fits=True) for name, schedule in schedules.items()]
-    rows.append(Row("greedy", None, None, 0, fits=False, reason="none"))
+    rows.append(Row("greedy", None, None, 0, fits=False, refusal=ValueError("none")))
     found = Plan(rows[0].schedule, 0, 0, 3, 0, 0, tuple(rows), "", None)
     filled = records(found)
     assert predict_times(found, filled, dtype="float32") == []
