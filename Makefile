@@ -65,7 +65,7 @@ bench: $(READY) ## measure training steps against their matrix products and leas
 optimality: $(READY) ## compare the optimal schedule with exhaustive search, and with its bound on deep chains (minutes)
 	$(VENV)/bin/python -m tests.slow.optimality
 
-chaos: $(READY) ## kill a run 50 times at random moments: nothing may be lost, doubled or left behind (minutes)
+chaos: $(READY) ## end a run 50 times at random moments, by kills and signals: nothing may be lost, doubled or left behind (minutes)
 	$(VENV)/bin/python -m tests.slow.chaos
 
 fuzz: $(READY) ## a million inputs over the four readers: experiment file, schedule text, record, table; no traceback

@@ -75,18 +75,23 @@ def _complaints() -> Iterator[None]:
         yield
     except Interrupted as error:
         with suppress(OSError):  # the terminal may be what has gone
-            errors.print(": ".join(["interrupted", *getattr(error, "__notes__", [])]))
+            errors.print(_told("interrupted", error))
         raise
     except (ValueError, RunAbortedError) as error:
         message = str(error)
     except BrokenPipeError:
         raise  # who reads the output has seen enough: typer ends without a word
     except OSError as error:
-        message = f"{error.filename or 'results'}: {error.strerror}; what is finished is kept"
+        message = _told(f"{error.filename or 'results'}: {error.strerror}", error)
     else:
         return
     errors.print(message)
     raise typer.Exit(BAD_INPUT)
+
+
+def _told(message: str, error: BaseException) -> str:
+    """The message, and what the command has noted of how things stand."""
+    return "; ".join([message, *getattr(error, "__notes__", [])])
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from networks.network import Network
 from networks.optimizers import SGD
 from networks.positions import CountedCache, Positions
 from networks.schedules import Schedule
-from networks.tracker import CacheTracker, Event, Recorded, events, live_bytes_after
+from networks.tracker import FORWARD, CacheTracker, Event, Recorded, event_arrays, events, live_bytes_after
 
 STEPS = ("backward", "train_step")
 """How a step ends: with the parameter deltas that `backward` returns, or with the update in `train_step`."""
@@ -137,6 +137,12 @@ class Trace:
     @property
     def timeline(self) -> list[Event]:
         return events(self.recorded)
+
+    @property
+    def layers_run(self) -> list[int]:
+        """The layers that are run forward, in order."""
+        logs = (event_arrays(*log) for log in self.recorded)
+        return [layer for layers, actions, *_ in logs for layer in layers[actions == FORWARD].tolist()]
 
     @property
     def live_bytes_over_time(self) -> list[int]:

@@ -5,6 +5,7 @@ matrix products hide that. In a dry run or a replay nothing hides it: 100,000 la
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from itertools import chain
 from typing import Any
 
 from networks.cache import ActivationCache, CachedCosts
@@ -25,8 +26,9 @@ class Positions(Set[int]):
         return position in self.added or (position in self.cached and position not in self.dropped)
 
     def __iter__(self) -> Iterator[int]:
-        yield from (position for position in self.cached if position not in self.dropped)
-        yield from self.added
+        if not (self.dropped or self.added):
+            return iter(self.cached)
+        return chain((position for position in self.cached if position not in self.dropped), self.added)
 
     def __len__(self) -> int:
         return len(self.cached) - len(self.dropped) + len(self.added)

@@ -8,6 +8,8 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from networks.chain import Chain
 
 PHASES = ("forward", "query", "backward")
@@ -251,6 +253,28 @@ def _bytes(chain: Chain, action: str, layer: int) -> int:
         case "outputs":
             return chain.outputs_bytes
     return chain.after_bytes[layer]
+
+
+FORWARD, WORKSPACE, OUTPUTS = (_CODES[action] for action in ("forward", "workspace", "outputs"))
+GRADIENTS = [_CODES[action] for action in ("parameter_deltas", "accumulate", "apply")]
+"""Places of actions in `ACTIONS`, the last three those of a layer's parameter deltas."""
+
+
+def event_arrays(chain: Chain, labels: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each event of a log: its layer, its action's place in `ACTIONS`, the sign of its bytes, and its bytes.
+
+    A step may have a million events, and as objects they would take seconds. Bytes are floats, because those of several
+    buffers may pass 64 bits where those of each do not.
+    """
+    codes, signs = np.divmod(np.array(_log(chain, labels)).astype(np.int64), len(SIGNS))
+    layers, actions = np.divmod(codes // len(PHASES), len(ACTIONS))
+    signs = np.array(SIGNS)[signs]
+    nbytes = np.array(chain.after_bytes, np.float64)[layers]
+    gradients = np.isin(actions, GRADIENTS)
+    nbytes[gradients] = np.array(chain.parameter_delta_bytes, np.float64)[layers[gradients]]
+    nbytes[actions == OUTPUTS] = chain.outputs_bytes
+    nbytes[actions == WORKSPACE] = chain.workspace_bytes
+    return layers, actions, signs, signs * nbytes
 
 
 def live_bytes_after(timeline: Iterable[Event]) -> list[int]:

@@ -43,6 +43,11 @@ def cut(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:120]}...{text[-60:]}"
 
 
+def in_a_line(text: str) -> str:
+    """A `text` of anybody's as it is, or as `repr` writes it where it does not print; a long one is cut."""
+    return cut(text if text.isprintable() else repr(text))
+
+
 def one_of(value: object, known: Collection[str]) -> str:
     """What a message says after "must be": the words that are `known`, the `value` received, and the nearest word."""
     return f"one of {', '.join(known)}, got {shown(value)}{did_you_mean(value, known)}"

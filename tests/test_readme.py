@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from harness.analysis.frameworks import with_names
-from harness.experiment.file import FIGURE_NEEDS, Experiment
+from harness.experiment.figures import FIGURES
+from harness.experiment.file import Experiment
 from harness.experiment.frameworks import PEERS
 from harness.experiment.grid import Grid
-from harness.experiment.measures import MEASURES
+from harness.experiment.measures import TABLES
 from harness.experiment.settings import SECTIONS, LimitSettings
 from harness.results.folder import read_results
 from tests.support.documents import PAGES, ROOT, blocks, commands, lasting, output_of_command, outputs_of_python
@@ -57,7 +58,7 @@ def test_the_experiment_is_valid(page, cells, tmp_path):
 
 def test_the_reference_names_every_key_dimension_measure_figure_and_framework():
     settings = [field for section in (*SECTIONS.values(), LimitSettings) for field in section.model_fields]
-    keys = {*Experiment.model_fields, *Grid.model_fields, *settings, *MEASURES, *FIGURE_NEEDS, *PEERS}
+    keys = {*Experiment.model_fields, *Grid.model_fields, *settings, *TABLES, *FIGURES, *PEERS}
     assert not keys - set(re.findall(r"`\[{0,2}\"?([\w.-]+)\"?\]{0,2}`", REFERENCE))
 
 

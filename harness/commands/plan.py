@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -198,17 +199,27 @@ def _max_depths(widths: Sequence[int], budget: str | None, **options: Any) -> di
     if budget is None or len(set(widths[1:-1])) != 1:
         raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
     budget_bytes = parse_bytes(budget, name="--budget")
-    with _patience("searching the depths that fit: each that is tried is planned"):
-        return max_depths(widths[0], widths[1], widths[-1], budget_bytes=budget_bytes, limit=DEPTH_LIMIT, **options)
+    options |= {"budget_bytes": budget_bytes, "limit": DEPTH_LIMIT}
+    with _patience("searching the depths that fit") as tell:
+        return max_depths(
+            *(widths[0], widths[1], widths[-1]),
+            **options,
+            on_probe=lambda name, depth: tell(f"{name}, {depth:,} hidden layers"),
+        )
 
 
 @contextmanager
-def _patience(line: str) -> Iterator[None]:
-    """Say on stderr what is going on where it takes over two seconds."""
+def _patience(line: str) -> Iterator[Callable[[str], None]]:
+    """Say on stderr what is going on: on a terminal at once, with what is told meanwhile; else if it takes long."""
+    console = Console(stderr=True, highlight=False, markup=False)
+    if console.is_terminal:
+        with console.status(Text(line)) as status:
+            yield lambda told: status.update(Text(f"{line}: {told}"))
+        return
     timer = Timer(PATIENCE_SECONDS, print, args=[line], kwargs={"file": sys.stderr})
     timer.start()
     try:
-        yield
+        yield lambda told: None
     finally:
         timer.cancel()
 

@@ -73,7 +73,7 @@ def predict_times(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str
     backward = sum(row["backward_seconds"] for row in products)
 
     def seconds(trace: Trace) -> float:
-        return backward + sum(forward[event.layer] for event in trace.timeline if event.action == "forward")
+        return backward + sum(map(forward.__getitem__, trace.layers_run))
 
     for name, trace in traces.items():
         to[name]["predicted_time_ratio"] = seconds(trace) / seconds(traces[STORE_ALL])

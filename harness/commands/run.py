@@ -87,7 +87,7 @@ def command(
                 _tell_again(reason, again)
             counts = _execute(current)
             paths = current.publish()
-    except Interrupted as error:
+    except (Interrupted, OSError) as error:
         error.add_note("what is finished is kept, and the same command goes on from there")
         raise
     console.print(

@@ -20,7 +20,7 @@ from harness.experiment.frameworks import OWN, PEERS
 from harness.experiment.measures import TABLES
 from harness.files import open_regular, parse_json, read_regular
 from harness.results.datapackage import listed_tables, sha256_of
-from networks.wording import shown
+from networks.wording import in_a_line, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ def parse_environment(content: bytes) -> Environment:
         return Environment.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
+    place = in_a_line(".".join(map(str, first["loc"])))
     if first["type"] == "missing":
         raise ValueError(f"{place} is missing")
     raise ValueError(f"{place or 'it'} must be {_EXPECTED[first['type']]}, got {shown(first['input'])}")

@@ -16,7 +16,7 @@ from harness.experiment.columns import Column, Table, within_64_bits
 from harness.experiment.frameworks import OWN
 from harness.experiment.measures import table_of
 from harness.files import text_of
-from networks.wording import cut, is_visible
+from networks.wording import in_a_line, shown
 
 DTYPES = {"string": "str", "integer": "Int64", "number": "float64"}
 """`Int64` and not int64: a failed cell leaves its counts empty."""
@@ -161,7 +161,9 @@ def _fields(table: Table, content: bytes, where: str) -> pd.DataFrame:
     lacking = [column for column in table.names if column not in header]
     strange = [column for column in header if column not in table.names]
     if lacking or strange or len(header) > len(table.names):
-        problem = f"no column {lacking[0]}{_more(len(lacking) - 1)}" if lacking else f"too many columns: {strange}"
+        problem = (
+            f"no column {lacking[0]}{_more(len(lacking) - 1)}" if lacking else f"too many columns: {shown(strange)}"
+        )
         raise ValueError(f"{where}: has {problem}; it is not of this version: run the experiment again")
     for number, line in enumerate(lines, start=2):
         if len(line) != len(header):
@@ -230,12 +232,8 @@ def _describe(rows: pd.DataFrame, schema: pa.DataFrameSchema, failure: pd.Series
     column = schema.checks[failure["check_number"]].name if of_rows else failure["column"]
     problem = "must not be empty" if failure["check"] == "not_nullable" else failure["check"]
     value = rows.at[failure["index"], column]
-    got = "" if pd.isna(value) else f", got {_in_a_line(str(value))}"
+    got = "" if pd.isna(value) else f", got {in_a_line(str(value))}"
     return f"line {failure['index'] + 2}, column {column}: {problem}{got}"
-
-
-def _in_a_line(text: str) -> str:
-    return cut(text if is_visible(text) else repr(text))
 
 
 def _within_64_bits(field: Any) -> bool:

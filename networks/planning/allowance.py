@@ -8,7 +8,8 @@ import numpy as np
 
 from networks.chain import Chain, block_rows
 from networks.dry_run import Trace
-from networks.tracker import ACTIONS, PHASES, SIGNS, event_bytes
+from networks.schedules.replay import Cost
+from networks.tracker import FORWARD, GRADIENTS, WORKSPACE, event_arrays, event_bytes
 
 STEP_ALLOWANCE = 9728
 """Bytes of a step's frames, contexts, slices and views, whatever the network; and of the few blocks that numpy keeps
@@ -41,9 +42,6 @@ TEMPORARY_ALLOWANCE = 1200, 1200
 """Bytes, and items at most, of the buffers in which numpy broadcasts a row while a layer is run forward. The index
 arrays for a block of labels, when backward begins, take no more."""
 
-_FORWARD, _WORKSPACE = (ACTIONS.index(action) for action in ("forward", "workspace"))
-_GRADIENTS = [ACTIONS.index(action) for action in ("parameter_deltas", "accumulate", "apply")]
-
 
 def allowance_bytes(trace: Trace) -> int:
     """Return what memray may measure above `trace.peak_bytes`: the interpreter's share, a bound and not an estimate.
@@ -73,15 +71,21 @@ def allowance_bytes(trace: Trace) -> int:
     return STEP_ALLOWANCE + _parts_bytes([chain for chain, _ in trace.recorded]) + highest - trace.peak_bytes
 
 
+def least_allowance_bytes(chain: Chain, cost: Cost) -> int:
+    """Return less than the allowance of a step of `chain`, or as much, known without a trace: its log, mostly."""
+    log_bytes = int(LOG_GROWTH * event_bytes(chain) * cost.events_at_peak)
+    return STEP_ALLOWANCE + _parts_bytes([chain]) + log_bytes
+
+
 def _followed(log: tuple[Chain, bytes], last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What is there after each event of a log, and what is there in passing; `last` is the first before the log.
 
     The first has five rows: live bytes, afters or deltas and the most of them so far, layers' gradients and the most.
     """
     chain, _ = log
-    layers, actions, signs, change = _decoded(log)
-    gradients = np.isin(actions, _GRADIENTS)
-    afters = last[1] + np.cumsum(np.where(gradients | (actions == _WORKSPACE), 0, signs))
+    layers, actions, signs, change = event_arrays(*log)
+    gradients = np.isin(actions, GRADIENTS)
+    afters = last[1] + np.cumsum(np.where(gradients | (actions == WORKSPACE), 0, signs))
     deltas = last[3] + np.cumsum(np.where(gradients, signs, 0))
     most_afters, most_deltas = (
         np.maximum(most, np.maximum.accumulate(counts)) for most, counts in ((last[2], afters), (last[4], deltas))
@@ -90,25 +94,9 @@ def _followed(log: tuple[Chain, bytes], last: np.ndarray) -> tuple[np.ndarray, n
     filled = items * chain.itemsize
     # What is there only while a layer is run forward, or while a pass begins.
     running = ANSWER_ALLOWANCE * afters + overhead + np.minimum(filled, np.array(chain.after_bytes))[layers]
-    begins = (actions == _WORKSPACE) & (signs > 0)
-    passing = np.where(actions == _FORWARD, running, np.where(begins, overhead + filled, 0))
+    begins = (actions == WORKSPACE) & (signs > 0)
+    passing = np.where(actions == FORWARD, running, np.where(begins, overhead + filled, 0))
     return np.array([last[0] + np.cumsum(change), afters, most_afters, deltas, most_deltas]), passing
-
-
-def _decoded(log: tuple[Chain, bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of each event of a log the layer, the action's place in `ACTIONS`, the sign of its bytes, and these."""
-    chain, labels = log
-    words = np.frombuffer(labels, f"u{event_bytes(chain)}").astype(np.int64)
-    codes, signs = np.divmod(words, len(SIGNS))
-    layers, actions = np.divmod(codes // len(PHASES), len(ACTIONS))
-    signs = np.array(SIGNS)[signs]
-    # As floats, which cannot overflow: what a step holds may pass 64 bits where each buffer does not.
-    nbytes = np.array(chain.after_bytes, np.float64)[layers]
-    gradients = np.isin(actions, _GRADIENTS)
-    nbytes[gradients] = np.array(chain.parameter_delta_bytes, np.float64)[layers[gradients]]
-    nbytes[actions == ACTIONS.index("outputs")] = chain.outputs_bytes
-    nbytes[actions == _WORKSPACE] = chain.workspace_bytes
-    return layers, actions, signs, signs * nbytes
 
 
 def _parts_bytes(chains: list[Chain]) -> int:

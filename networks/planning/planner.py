@@ -9,17 +9,18 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from networks.chain import MOST_BYTES, Chain
 from networks.checks import check_count, check_dtype, check_layers
 from networks.dry_run import STEPS, Trace, dry_run
-from networks.planning.allowance import PLACE_ALLOWANCE, STEP_ALLOWANCE, allowance_bytes
+from networks.planning.allowance import PLACE_ALLOWANCE, STEP_ALLOWANCE, allowance_bytes, least_allowance_bytes
 from networks.schedules import evicting, greedy, optimal, sqrt, store_all
 from networks.schedules.candidates import periodics, revolves
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.optimal import smallest_budget
 from networks.schedules.portable import HasSchedule
-from networks.schedules.replay import Cost, replay
+from networks.schedules.replay import Cost, cost_of, replay
 from networks.schedules.signature import Schedule
 
 ROOMS, LEAST_ROOM_STEP = 8, 1024
@@ -153,12 +154,16 @@ def max_depths(
     dtype: str = "float32",
     step: str = "backward",
     limit: int = 1024,
+    on_probe: Callable[[str, int], None] = lambda name, depth: None,
 ) -> dict[str, int]:
-    """Return how many hidden layers of `width` fit into `budget_bytes`, up to `limit`, for each schedule."""
+    """Return how many hidden layers of `width` fit into `budget_bytes`, up to `limit`, for each schedule.
+
+    `on_probe` is told each schedule and number of layers before they are tried, which takes up to seconds.
+    """
 
     def fits(search: "_Search", depth: int) -> bool:
         chain = _chain((inputs, *([width] * depth), outputs), batch, dtype, step)
-        return _row(chain, "", search, budget_bytes).fits
+        return _search(chain, search, budget_bytes).fits
 
     depths: dict[str, int] = {}
     for name, search in _SEARCHES.items():
@@ -166,6 +171,7 @@ def max_depths(
         low, high, stride = 0, limit + 1, 0
         probe = max([1, *depths.values()])
         while high - low > 1:
+            on_probe(name, probe)
             low, high = (probe, high) if fits(search, probe) else (low, probe)
             stride = 2 * stride + 1
             probe = min(low + stride, (low + high) // 2)
@@ -196,23 +202,43 @@ def _of_two(row: Row, least: Row) -> Row:
 
 
 def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
-    """The row of the largest room within the budget whose schedule fits with its allowance.
+    """The row of the schedule that `search` finds for the budget; where none fits, of the last one it finds."""
+    found = _search(chain, search, budget_bytes)
+    if found.schedule is None:
+        return Row(name, None, None, 0, fits=False, refusal=found.refusal)
+    return _costed(chain, name, found.schedule, budget_bytes)
+
+
+class _Found(NamedTuple):
+    """What a search finds within a budget: a schedule that fits or does not, or why there is none."""
+
+    schedule: Schedule | None
+    fits: bool = False
+    refusal: ValueError | None = None
+
+
+def _search(chain: Chain, search: _Search, budget_bytes: int) -> _Found:
+    """Find the schedule of the largest room within the budget that fits with its allowance.
 
     The allowance depends on the schedule, and the schedule on the room that the allowance leaves. Rooms are tried
     from above, those that the same schedule would fill left out. They are multiples of a step that is the chain's,
     whatever the budget: of a larger one the room is no smaller, so that work never rises with the budget.
     """
     step = max(LEAST_ROOM_STEP, _figures(chain, _made(store_all))[1] // ROOMS)
-    room, row = max(0, budget_bytes - STEP_ALLOWANCE) // step * step, None
+    room, found = max(0, budget_bytes - STEP_ALLOWANCE) // step * step, None
     while True:
         try:
             schedule = search(chain, room)
+            cost = cost_of(chain, schedule(chain))
         except ValueError as error:
-            return row or Row(name, None, None, 0, fits=False, refusal=error)
-        row = _costed(chain, name, schedule, budget_bytes)
-        if row.fits or row.predicted_peak_bytes > room:  # of the least peak there is
-            return row
-        room = (row.predicted_peak_bytes - 1) // step * step
+            return found or _Found(None, refusal=error)
+        # A step that is far too large with the least of its allowance need not be traced.
+        fits = cost.peak_bytes + least_allowance_bytes(chain, cost) <= budget_bytes
+        fits = fits and _costed(chain, "", schedule, budget_bytes).fits
+        found = _Found(schedule, fits)
+        if fits or cost.peak_bytes > room:  # of the least peak there is
+            return found
+        room = (cost.peak_bytes - 1) // step * step
 
 
 def _costed(chain: Chain, name: str, schedule: Schedule, budget_bytes: int) -> Row:
@@ -272,9 +298,14 @@ def _least(chain: Chain) -> Row:
     A schedule of a slightly higher peak may need a smaller allowance, for fewer events or objects.
     """
     least = _costed(chain, "optimal", _made(optimal, budget_bytes=smallest_budget(chain)), MOST_BYTES)
-    while fitting := [row for row in _rows(chain, least.smallest_budget_bytes - 1) if row.fits]:
-        least = min(fitting, key=lambda row: row.smallest_budget_bytes)
-    return least
+    while True:
+        budget_bytes = least.smallest_budget_bytes - 1
+        searched = {name: _search(chain, search, budget_bytes) for name, search in _SEARCHES.items()}
+        fitting = {name: found.schedule for name, found in searched.items() if found.fits}
+        if not fitting:
+            return least
+        rows = (_costed(chain, name, schedule, budget_bytes) for name, schedule in fitting.items())
+        least = min(rows, key=lambda row: row.smallest_budget_bytes)
 
 
 def _micro_batch(chain: Chain, budget_bytes: int) -> int | None:

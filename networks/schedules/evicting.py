@@ -15,12 +15,11 @@ dropped at the start of the stretch, so a step holds no more than the walk has c
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping
 from functools import cache, lru_cache, partial
-from heapq import heapify, heappop, heappush
 from itertools import accumulate
 
 from networks.chain import Chain
 from networks.schedules.budget import budget
-from networks.schedules.replay import replay
+from networks.schedules.replay import cost_of, replay
 from networks.schedules.signature import Keep, Schedule
 from networks.wording import one_of
 
@@ -68,7 +67,7 @@ def evicting(*, budget_bytes: int | None = None, budget_of: str | None = None, h
     def schedule(chain: Chain) -> Keep:
         budget_bytes = limit.on(chain)
         keep = evict(chain, budget_bytes, HEURISTICS[heuristic])
-        if replay(chain, keep).peak_bytes > budget_bytes:
+        if cost_of(chain, keep).peak_bytes > budget_bytes:
             raise _TooSmallError(
                 f"budget_bytes={budget_bytes} is too small for evicting by {heuristic} with {chain.depth} layers and a "
                 f"batch of {chain.batch}",
@@ -92,8 +91,7 @@ def evict(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> Keep:
     flops_up_to = list(accumulate(chain.forward_flops))
 
     def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
-        staleness = {position: cached[position] for position in cached}
-        walk = _Walk(chain, flops_up_to, budget_bytes, heuristic, {**staleness, start: 0})
+        walk = _Walk(chain, flops_up_to, budget_bytes, heuristic, {**cached, start: 0})
         walk.run(start, stop)
         walk.serve()
         return (cached.keys() | range(start + 1, stop + 1)) - walk.evicted
@@ -122,62 +120,46 @@ class _Walk:
         self._last_used = {position: -staleness for position, staleness in cached.items()}
         self._now = 0
         self._standing = _STANDING.get(heuristic)
-        self._waiting = [self._in_turn(position) for position in self._held[1:]] if self._standing else []
-        heapify(self._waiting)
 
     def run(self, start: int, stop: int) -> None:
         """Run layers start+1..stop and hold their afters."""
-        chain = self._chain
-        beside = chain.recompute_bytes[min(stop + 1, chain.depth)]
+        depth, after_bytes, slides = self._chain.depth, self._chain.after_bytes, self._chain.slides
+        room = self._budget_bytes - self._chain.recompute_bytes[min(stop + 1, depth)]
         for number in range(start + 1, stop + 1):
-            # The after that the layer reads can go if the new one is written over it.
-            below = number if chain.slides[number] else number - 1
-            self._make_room(beside + chain.after_bytes[number], below=below)
-            self._now += chain.forward_flops[number]
-            if number < chain.depth:
+            if self._held_bytes + after_bytes[number] > room:
+                # The after that the layer reads can go if the new one is written over it.
+                below = number if slides[number] else number - 1
+                self._make_room(room - after_bytes[number], below=below)
+            self._now += self._chain.forward_flops[number]
+            if number < depth:
                 self._held.append(number)
-                self._held_bytes += chain.after_bytes[number]
+                self._held_bytes += after_bytes[number]
                 self._last_used[number] = self._now
-                if self._standing:
-                    heappush(self._waiting, self._in_turn(number))
 
     def serve(self) -> None:
         """Serve the backward steps that find their after held."""
         chain = self._chain
         layer = self._held[-1] + 1
         while layer > 0 and self._held[-1] == layer - 1:
-            self._make_room(chain.serve_bytes[layer], below=layer - 1)
+            self._make_room(self._budget_bytes - chain.serve_bytes[layer], below=layer - 1)
             self._held_bytes -= chain.after_bytes[self._held.pop()]
             layer -= 1
 
-    def _make_room(self, others_bytes: int, *, below: int) -> None:
-        """Evict positions under `below`, the input excepted, until what is held fits beside `others_bytes`."""
-        while self._held_bytes + others_bytes > self._budget_bytes:
+    def _make_room(self, room: int, *, below: int) -> None:
+        """Evict positions under `below`, the input excepted, until what is held fits into `room`."""
+        while self._held_bytes > room:
             candidates = range(1, bisect_left(self._held, below))
             if not candidates:
                 return
-            worst = self._next_in_turn(below) if self._standing else min(candidates, key=self._worth(below))
-            position = self._held.pop(worst)
+            worth = self._standing_worth if self._standing else self._worth(below)
+            position = self._held.pop(min(candidates, key=worth))
             self._held_bytes -= self._chain.after_bytes[position]
             self.evicted.add(position)
 
-    def _in_turn(self, position: int) -> tuple[int, int]:
-        """What orders the held afters by their worth, the least first and of equals the lowest position."""
-        return self._standing(self._chain.after_bytes[position], self._last_used[position]), position
-
-    def _next_in_turn(self, below: int) -> int:
-        """The index of the held position under `below` that is worth least; there is one."""
-        passed_over = []
-        while True:
-            turn = heappop(self._waiting)
-            at = bisect_left(self._held, turn[1])
-            if at < len(self._held) and self._held[at] == turn[1]:  # else it has been served
-                if turn[1] < below:
-                    break
-                passed_over.append(turn)
-        for turn in passed_over:
-            heappush(self._waiting, turn)
-        return at
+    def _standing_worth(self, i: int) -> int:
+        """What orders the held positions as the heuristic does, by the i-th of them alone."""
+        position = self._held[i]
+        return self._standing(self._chain.after_bytes[position], self._last_used[position])
 
     def _worth(self, below: int) -> Callable[[int], float]:
         """The heuristic's value of the i-th held position; `below` ends the evicted run above the last one."""

@@ -35,7 +35,7 @@ from networks.schedules.budget import budget
 from networks.schedules.candidates import periodics, revolves
 from networks.schedules.evicting import HEURISTICS, evict
 from networks.schedules.greedy import greedy
-from networks.schedules.replay import Cost, replay
+from networks.schedules.replay import Cost, cost_of, replay
 from networks.schedules.signature import Keep, Schedule
 from networks.schedules.store_all import store_all
 
@@ -116,7 +116,7 @@ def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | Non
 def _better(chain: Chain, keep: Keep, budget_bytes: int) -> Keep:
     """`keep`, or a rival that does less work: one may, where plans are rounded, grouped or persistent."""
     evictions = (evict(chain, budget_bytes, heuristic) for heuristic in HEURISTICS.values())
-    costs = {one: replay(chain, one) for one in (keep, *evictions)}
+    costs = {one: cost_of(chain, one) for one in (keep, *evictions)}
     if chain.depth > POSITIONS:
         costs |= {schedule(chain): cost for schedule, cost in (*periodics(chain), *revolves(chain))}
         with suppress(ValueError):  # greedy checkpoints may need more

@@ -6,6 +6,7 @@ states the step's order of events a second time; a test holds it equal to the dr
 
 from bisect import bisect_right
 from collections.abc import Collection
+from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -15,11 +16,25 @@ from networks.schedules.signature import Keep
 
 
 class Cost(NamedTuple):
-    """What one training step costs, by the names of `CacheTracker`."""
+    """What one training step costs, by the names of `CacheTracker`.
+
+    `events_at_peak` is a number of events that the tracker has logged, at least, when the peak is last reached: one for
+    each layer that is run forward, and three for each that has been stepped back.
+    """
 
     peak_bytes: int
     forward_flops: int
     forward_steps: int
+    events_at_peak: int
+
+
+@lru_cache(maxsize=64)
+def cost_of(chain: Chain, keep: Keep) -> Cost:
+    """As `replay`, of a `keep` that lives on.
+
+    A schedule that searches replays what it returns, and a planner asks for the same again.
+    """
+    return replay(chain, keep)
 
 
 def replay(chain: Chain, keep: Keep) -> Cost:
@@ -28,7 +43,8 @@ def replay(chain: Chain, keep: Keep) -> Cost:
     flops_up_to = list(accumulate(chain.forward_flops))
     resized = [number for number in range(1, depth + 1) if not slides[number]]
     cache = CountedCache(None, depth)
-    afters = peak = flops = steps = 0
+    afters = flops = steps = 0
+    peak = 0, 0  # bytes, events
     for layer in range(depth, 0, -1):
         stop = depth if layer == depth else layer - 1
         if stop not in cache:
@@ -51,16 +67,17 @@ def replay(chain: Chain, keep: Keep) -> Cost:
                 free = number - 1 not in cache
                 if not (free and slides[number]):
                     afters += after_bytes[number]
-                    peak = max(peak, afters + beside)
+                    peak = max(peak, (afters + beside, steps + number - start + 3 * (depth - layer)))
                     afters -= after_bytes[number - 1] if free else 0
             flops += flops_up_to[stop] - flops_up_to[start]
             steps += stop - start
             if layer == depth:
                 afters -= after_bytes[depth]  # from here on `serve_bytes` and `recompute_bytes` count the outputs
-        peak = max(peak, afters + chain.serve_bytes[layer])
+        peak = max(peak, (afters + chain.serve_bytes[layer], steps + 3 * (depth - layer)))
         cache.take(layer - 1)
         afters -= after_bytes[layer - 1]
-    return Cost(peak, flops, steps)
+    peak_bytes, events_at_peak = peak
+    return Cost(peak_bytes, flops, steps, events_at_peak)
 
 
 def _changes(cache: CountedCache, answer: Collection[int]) -> tuple[Collection[int], Collection[int]]:

@@ -1,4 +1,4 @@
-"""`make fuzz`: a million inputs that are nearly right over the readers: experiment file, schedule text, record, table.
+"""`make fuzz`: a million inputs that are nearly right over the readers of experiments, schedules and results.
 
 Each is accepted, or refused by a ValueError of this project whose lines can be printed and read. Anything else is told
 with the input, and so is an input that takes long.
@@ -14,24 +14,27 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.experiment.file import Experiment
 from harness.experiment.job import Job, Outcome
 from harness.experiment.limits import NO_LIMITS, Limits
+from harness.experiment.measures import TABLES
 from harness.experiment.prediction import predict
 from harness.provenance import ROOT, differences
+from harness.results.datapackage import listed_tables
+from harness.results.folder import parse_environment
+from harness.results.records import Record, format_record, parse_record
 from harness.results.rows import rows_of
 from harness.results.schemas import parse_table
-from harness.results.store import Record, Store
-from harness.results.tables import TABLES
 from networks.schedules.spec import parse_schedule
 from tests.slow.mutations import mutated
 from tests.support.cells import answer, store_all_cell
 
 INPUTS = 1_000_000
-SHARES = {"experiment": 0.245, "schedule": 0.60, "record": 0.15, "table": 0.005}
+SHARES = {"experiment": 0.245, "schedule": 0.60, "record": 0.11, "environment": 0.02, "package": 0.02, "table": 0.005}
 """The parts of the inputs that the readers see: a table takes a hundred times as long as a schedule."""
 
 IN_MEMORY = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)
@@ -140,9 +143,27 @@ def readers(folder: Path) -> dict[str, tuple[Callable[[bytes], object], list[byt
             lambda content: parse_schedule(content.decode("utf-8", "surrogateescape")),
             [*map(str.encode, SCHEDULES)],
         ),
-        "record": _record_reader(folder),
+        "record": _record_reader(),
+        "environment": (_of_a_file(parse_environment), _committed("environment.json")),
+        "package": (_of_a_file(listed_tables), _committed("datapackage.json")),
         "table": (_read_table, headed),
     }
+
+
+def _of_a_file(parse: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """A parser whose complaints, of whatever kind of ValueError, are told with a file's name, as all its callers do."""
+
+    def read(content: bytes) -> object:
+        try:
+            return parse(content)
+        except ValueError as error:
+            raise ValueError(f"file: {error}") from error
+
+    return read
+
+
+def _committed(name: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(ROOT.glob(f"results/*/{name}"))]
 
 
 def _experiment_reader(folder: Path) -> Callable[[bytes], object]:
@@ -163,35 +184,26 @@ def _experiment_reader(folder: Path) -> Callable[[bytes], object]:
     return read
 
 
-def _record_reader(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
-    """Half of the inputs are sealed, as if this store had written them, and half are files as they are."""
-    jobs = [Job(measure=measure, cells=(store_all_cell("8,4,3", batch=5),)) for measure in ("memory", "time")]
-    store = Store(folder / "results")
-    outcomes = [Outcome(answer(jobs[0])), Outcome(None, "killed")]
+def _record_reader() -> tuple[Callable[[bytes], object], list[bytes]]:
+    """Half of the inputs are sealed, as if a run had written them, and half are files as they are."""
+    job = Job(measure="memory", cells=(store_all_cell("8,4,3", batch=5),))
     limits = Limits(timeout=60, memory_limit=2**31)
-    origin = {"code": "0" * 16, "machine": {"cpu": "c"}, "variables": {"A": "1"}}
-    record = Record(rows=rows_of(jobs[0], outcomes[0]), log="l", limits=limits, origin=origin)
-    failed = replace(record, rows=rows_of(jobs[0], outcomes[1]))
-    path, files, parts = store.path(jobs[0]), [], []
-    for one in (record, failed):
-        store.save(jobs[0], one)
-        files.append(path.read_bytes())
-        parts.append(b"sealed" + json.dumps(json.loads(files[-1])["record"]).encode())
+    origin = {"code": "0" * 16, "machine": {"cpu": "c"}, "machine_id": "i", "variables": {"A": "1"}}
+    record = Record(rows=rows_of(job, Outcome(answer(job))), log="l", limits=limits, origin=origin)
+    failed = replace(record, rows=rows_of(job, Outcome(None, "killed")))
+    files = [format_record(one, job) for one in (record, failed)]
+    parts = [b"sealed" + json.dumps(json.loads(file)["record"]).encode() for file in files]
 
     def read(content: bytes) -> None:
         if content.startswith(b"sealed"):
-            try:
+            with suppress(ValueError, TypeError, RecursionError):  # what cannot be sealed is read as it is
                 members = json.loads(content.removeprefix(b"sealed"))
-                store.save(jobs[0], replace(record, **members))
-            except (ValueError, TypeError, RecursionError):
-                path.write_bytes(content)
-        else:
-            path.write_bytes(content)
-        found = store.load(jobs[0])
+                content = format_record(replace(record, **members), job)
+        found = parse_record(content, job)
         NO_LIMITS.settle(found.rows[0]["status"], found.limits)
         differences(found.origin, origin)
 
-    return read, [*files, *parts]
+    return _of_a_file(read), [*files, *parts]
 
 
 def _read_table(content: bytes) -> None:

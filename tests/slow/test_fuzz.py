@@ -4,7 +4,7 @@ import pytest
 
 from tests.slow.fuzz import SHARES, Tally, fuzz
 
-INPUTS = {"experiment": 500, "schedule": 3_000, "record": 500, "table": 100}
+INPUTS = {"experiment": 500, "schedule": 3_000, "record": 500, "environment": 500, "package": 500, "table": 100}
 
 
 @pytest.mark.parametrize("reader", SHARES)

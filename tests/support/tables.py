@@ -14,8 +14,8 @@ import pandas as pd
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Outcome
 from harness.experiment.prediction import predict
+from harness.experiment.tables import ALLOCATORS
 from harness.results.rows import key_columns, rows_of
-from harness.results.tables import ALLOCATORS
 from networks import Trace
 from tests.support.cells import answer
 

@@ -96,7 +96,7 @@ def finished(name) -> pd.DataFrame:
 
 
 def test_a_variant_is_named_by_its_framework_its_kind_and_its_n():
-    names = frameworks.named(finished("peers_memory"))["name"]
+    names = frameworks.with_names(finished("peers_memory"))["name"]
     assert names.tolist() == [
         "ours store-all",
         "ours train step",
@@ -112,7 +112,10 @@ def test_schedules_of_our_own_train_steps_have_names_of_their_own():
         .iloc[[1, 1]]
         .assign(network="NetworkWithCheckpointing", schedule=["sqrt()", "revolve(slots=4)"])
     )
-    assert frameworks.named(table)["name"].tolist() == ["ours train step, sqrt()", "ours train step, revolve(slots=4)"]
+    assert frameworks.with_names(table)["name"].tolist() == [
+        "ours train step, sqrt()",
+        "ours train step, revolve(slots=4)",
+    ]
 
 
 def test_networks_of_another_type_have_their_own_plain_step():

@@ -10,7 +10,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.analysis import time as analysis
+from harness.analysis import time as analysed
+from harness.analysis.baseline import pareto_front
+from harness.analysis.memory import dominant_kind, floor_bytes, residuals, savings, work_ratios
+from harness.analysis.time import ENOUGH_PAIRS, median_interval, with_time_ratios
+from harness.analysis.training import accuracy_summary
 from harness.provenance import ROOT
 from networks import dry_run
 from networks.chain import Chain
@@ -56,7 +60,7 @@ def times(ratios: list[float], *, frequency: int = 4, store_all: float = 2.0) ->
 
 
 def time_ratios(frame: pd.DataFrame) -> pd.DataFrame:
-    return analysis.time_ratios(frame, seconds="step_seconds", pair_on=["repeat"])
+    return analysed.time_ratios(frame, seconds="step_seconds", pair_on=["repeat"])
 
 
 # Memory
@@ -80,7 +84,7 @@ MEMORY = (
 
 def test_savings_are_taken_from_store_all_of_the_same_configuration():
     other = {"batch": 512}
-    saved = analysis.savings(
+    saved = savings(
         table(
             *MEMORY,
             *(row | other | {"memray_peak_bytes": peak} for row, peak in zip(MEMORY, (3_000, 3_300), strict=True)),
@@ -94,23 +98,23 @@ def test_savings_are_taken_from_store_all_of_the_same_configuration():
 def test_savings_of_train_steps_and_parts_are_taken_from_store_all_by_backward():
     train_step = MEMORY[0] | {"step": "train_step", "memray_peak_bytes": 800}
     parts = train_step | {"micro_batch": 64, "memray_peak_bytes": 250}
-    saved = analysis.savings(table(parts, train_step, *MEMORY))
+    saved = savings(table(parts, train_step, *MEMORY))
     assert saved["saved_bytes"].tolist() == [750, 200, 0, 600]
 
 
 def test_where_one_store_all_by_backward_has_failed_none_by_train_step_stands_in_for_it():
     train_step = MEMORY[0] | {"step": "train_step", "memray_peak_bytes": 800}
-    saved = analysis.savings(table(*MEMORY, train_step, train_step | {"batch": 512}, MEMORY[1] | {"batch": 512}))
+    saved = savings(table(*MEMORY, train_step, train_step | {"batch": 512}, MEMORY[1] | {"batch": 512}))
     assert saved["saved_bytes"].isna().tolist() == [False, False, False, True, True]
 
 
 def test_where_every_step_is_a_train_step_its_store_all_is_compared_with():
     rows = [row | {"step": "train_step"} for row in MEMORY]
-    assert analysis.savings(table(*rows))["saved_bytes"].tolist() == [0, 600]
+    assert savings(table(*rows))["saved_bytes"].tolist() == [0, 600]
 
 
 def test_savings_without_their_store_all_are_missing():
-    saved = analysis.savings(table(*MEMORY, MEMORY[1] | {"width": 512}))
+    saved = savings(table(*MEMORY, MEMORY[1] | {"width": 512}))
     assert saved["saved_share"].isna().tolist() == [False, False, True]
 
 
@@ -119,7 +123,7 @@ def test_the_floor_is_the_dearest_backward_step_alone():
     # Layer 2: its parameter deltas 4 x 2, delta 5 x 2, after below 5 x 3: with the outputs 43 values.
     # Layer 1: all parameter deltas, 4 x 2 + 3 x 3, and delta 5 x 3: with the outputs 42 values.
     configuration = {"layers": "2,3,2", "batch": 5, "dtype": "float64"}
-    floor = analysis.floor_bytes(table(STORE_ALL | configuration))
+    floor = floor_bytes(table(STORE_ALL | configuration))
     workspace = Chain((2, 3, 2), 5, 8).workspace_bytes
     assert floor.tolist() == [8 * 43 + workspace]
 
@@ -132,18 +136,18 @@ PERIODIC = [{"checkpoint_frequency": n, "recompute": how} for n in (1, 2, 3, 5, 
 def test_no_step_peaks_below_the_floor(options: dict[str, object], layers: str):
     for batch in (1, 100, 5_000):
         step = dry_run(parse_layers(layers), batch=batch, **options)
-        floor = analysis.floor_bytes(table(STORE_ALL | {"layers": layers, "batch": batch}))
+        floor = floor_bytes(table(STORE_ALL | {"layers": layers, "batch": batch}))
         assert floor.item() <= step.peak_bytes
 
 
 def test_what_can_be_saved_lies_above_the_floor():
     rows = (row | {"memray_peak_bytes": peak} for row, peak in zip(MEMORY, (4_000_000, 1_000_000), strict=True))
-    saved = analysis.savings(table(*rows))
-    assert saved["savable_share"].tolist() == [1 - analysis.floor_bytes(saved)[0] / 4_000_000] * 2
+    saved = savings(table(*rows))
+    assert saved["savable_share"].tolist() == [1 - floor_bytes(saved)[0] / 4_000_000] * 2
 
 
 def test_the_dominant_kind_counts_saved_and_working_afters_together():
-    dominant = analysis.dominant_kind(table(*MEMORY))
+    dominant = dominant_kind(table(*MEMORY))
     assert dominant["dominant_kind"].tolist() == ["afters", "afters"]  # 200 of 400, though parameter deltas have 110
     assert dominant["dominant_share"].tolist() == pytest.approx([0.75, 0.5])
 
@@ -151,7 +155,7 @@ def test_the_dominant_kind_counts_saved_and_working_afters_together():
 def test_residuals_are_held_against_the_larger_of_both_bounds():
     mib = 2**20
     cells = [(mib, 32_768), (mib, 32_769), (100 * mib, 524_288), (100 * mib, -524_289)]
-    judged = analysis.residuals(table(*({"predicted_peak_bytes": p, "residual_bytes": r} for p, r in cells)))
+    judged = residuals(table(*({"predicted_peak_bytes": p, "residual_bytes": r} for p, r in cells)))
     assert judged["bound_bytes"].tolist() == [32_768, 32_768, 524_288, 524_288]
     assert judged["within_bound"].tolist() == [True, False, True, False]
 
@@ -160,7 +164,7 @@ def test_work_ratio_counts_every_matrix_product_of_the_step():
     # [4, 8, 8, 2], batch 10, in multiply-adds: layers of 320, 640, 160. Forward 1120; backward 2 x 1120 less the
     # delta of the input, 320. n = 2 runs layer 1 once more: (1120 + 320 + 1920) / (1120 + 1920).
     rows = (STORE_ALL | {"forward_flops": 2 * 1120}, checkpointed(2) | {"forward_flops": 2 * 1440})
-    work = analysis.work_ratios(table(*(row | {"layers": "4,8x2,2", "batch": 10} for row in rows)))
+    work = work_ratios(table(*(row | {"layers": "4,8x2,2", "batch": 10} for row in rows)))
     assert work["forward_work_ratio"].tolist() == pytest.approx([1, 1440 / 1120])
     assert work["work_ratio"].tolist() == pytest.approx([1, 3360 / 3040])
 
@@ -206,7 +210,7 @@ def test_cells_and_their_times_are_joined_variant_by_variant():
     time = table(*(
         variants[peak] | {"repeat": i, "step_seconds": 1.0 + peak} for peak in timed for i in range(15)
     ))  # fmt: skip
-    joined = analysis.with_time_ratios(memory, time)
+    joined = with_time_ratios(memory, time)
     assert joined["memray_peak_bytes"].tolist() == timed
     assert joined["time_ratio"].tolist() == [1, 2, 4]
 
@@ -216,7 +220,7 @@ def test_training_pools_the_pairs_of_all_seeds():
         *(STORE_ALL | {"seed": s, "epoch": e, "epoch_seconds": 1.0} for s in range(3) for e in (1, 2)),
         *(checkpointed(2) | {"seed": s, "epoch": e, "epoch_seconds": 1.0 + s / 10} for s in range(3) for e in (1, 2)),
     )
-    ratios = analysis.time_ratios(frame, seconds="epoch_seconds", pair_on=["seed", "epoch"])
+    ratios = analysed.time_ratios(frame, seconds="epoch_seconds", pair_on=["seed", "epoch"])
     assert ratios["pairs"].tolist() == [6, 6]
     assert ratios["time_ratio"].tolist() == pytest.approx([1.0, 1.1])
 
@@ -230,13 +234,13 @@ def test_the_interval_holds_the_middle_of_all_resamples():
             np.sort(resamples[:, n // 2]),
         )  # all n**n lower and upper medians
         low, high = lower[math.ceil(0.025 * n**n) - 1], upper[math.ceil(0.975 * n**n) - 1]
-        assert analysis.median_interval(np.array(values[:n])) == (low, high)
+        assert median_interval(np.array(values[:n])) == (low, high)
 
 
 def test_the_interval_is_the_one_that_resampling_comes_to():
     values = np.random.default_rng(5).lognormal(sigma=0.1, size=21)
     drawn = stats.bootstrap((values,), np.median, method="percentile", rng=np.random.default_rng(0))
-    assert analysis.median_interval(values) == pytest.approx(drawn.confidence_interval)
+    assert median_interval(values) == pytest.approx(drawn.confidence_interval)
 
 
 @pytest.mark.parametrize("repeats", [15, 16])
@@ -246,18 +250,18 @@ def test_the_interval_covers_the_true_ratio_on_a_drifting_machine(repeats: int):
     drift = np.exp(np.cumsum(generator.normal(scale=0.1, size=(trials, repeats)), axis=1))
     store_all = drift * generator.lognormal(sigma=0.05, size=(trials, repeats))
     other = truth * drift * generator.lognormal(sigma=0.05, size=(trials, repeats))
-    intervals = map(analysis.median_interval, other / store_all)
+    intervals = map(median_interval, other / store_all)
     assert sum(low <= truth <= high for low, high in intervals) >= 0.95 * trials
 
 
 def covered(trials: Iterable[np.ndarray]) -> int:
     """In how many trials of the same variant under two names the interval of their ratio holds 1."""
-    return sum(low <= 1 <= high for low, high in map(analysis.median_interval, trials))
+    return sum(low <= 1 <= high for low, high in map(median_interval, trials))
 
 
 def test_the_same_variant_under_two_names_is_found_equal_while_the_machine_drifts():
     generator = np.random.default_rng(17)
-    shape = (100, analysis.ENOUGH_PAIRS, 2)
+    shape = (100, ENOUGH_PAIRS, 2)
     slower = np.linspace(1, 1.3, shape[1])[:, None] * np.exp(
         np.cumsum(generator.normal(scale=0.05, size=shape), axis=1)
     )
@@ -285,7 +289,7 @@ def test_the_same_variant_under_two_names_is_found_equal_in_measured_times():
     ]
     assert len(pairs) >= 10
     generator = np.random.default_rng(19)
-    trials = (generator.choice(pairs[generator.integers(len(pairs))], analysis.ENOUGH_PAIRS) for _ in range(100))
+    trials = (generator.choice(pairs[generator.integers(len(pairs))], ENOUGH_PAIRS) for _ in range(100))
     assert covered(trial ** generator.choice([-1, 1], len(trial)) for trial in trials) >= 90
 
 
@@ -310,7 +314,7 @@ def test_the_pareto_front_is_what_nothing_else_beats():
     costs = pd.DataFrame(
         [(1.0, 9), (2.0, 5), (2.0, 6), (3.0, 5), (4.0, 1), (4.0, 1)], columns=["time", "memory"], index=list("abcdef")
     )
-    front = analysis.pareto_front(costs, ["time", "memory"])
+    front = pareto_front(costs, ["time", "memory"])
     assert front[front].index.tolist() == ["a", "b", "e", "f"]
 
 
@@ -326,7 +330,7 @@ def test_accuracies_are_summarised_over_seeds_and_differences_over_all_epochs():
         for (seed, epoch), value in accuracy.items()
     ]
     rows[4] |= {"train_loss": 1.25}  # n = 2, first seed and epoch
-    summary = analysis.accuracy_summary(table(*rows))
+    summary = accuracy_summary(table(*rows))
     assert summary["seeds"].tolist() == [2, 2]
     assert summary["epochs"].tolist() == [2, 2]
     assert summary["test_accuracy"].tolist() == pytest.approx([0.85, 0.85])
@@ -337,9 +341,9 @@ def test_accuracies_are_summarised_over_seeds_and_differences_over_all_epochs():
 
 def test_what_diverges_alike_does_not_differ():
     curves = {"epoch": 1, "train_loss": np.inf, "train_accuracy": 0.1, "test_loss": np.nan, "test_accuracy": 0.1}
-    summary = analysis.accuracy_summary(table(STORE_ALL | curves, checkpointed(2) | curves))
+    summary = accuracy_summary(table(STORE_ALL | curves, checkpointed(2) | curves))
     assert summary["largest_difference"].tolist() == [0, 0]
-    summary = analysis.accuracy_summary(table(STORE_ALL | curves, checkpointed(2) | curves | {"train_loss": 2.0}))
+    summary = accuracy_summary(table(STORE_ALL | curves, checkpointed(2) | curves | {"train_loss": 2.0}))
     assert summary["largest_difference"].tolist() == [0, np.inf]
 
 
@@ -350,4 +354,4 @@ def test_what_diverges_differs_from_what_does_not(losses: tuple[float, float]):
         variant | curves | {"train_loss": loss}
         for variant, loss in zip((STORE_ALL, checkpointed(2)), losses, strict=True)
     ]
-    assert analysis.accuracy_summary(table(*rows))["largest_difference"].tolist() == [0, np.inf]
+    assert accuracy_summary(table(*rows))["largest_difference"].tolist() == [0, np.inf]

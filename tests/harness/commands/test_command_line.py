@@ -289,7 +289,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(experime
         stopped.send_signal(number)
         _, errors = stopped.communicate()
     assert stopped.returncode == 130
-    assert "interrupted: what is finished is kept" in errors
+    assert "interrupted; what is finished is kept" in errors
     assert "Traceback" not in errors
     kept = len(list(cells.glob("*.json")))
     assert 2 <= kept < CELLS

@@ -19,7 +19,7 @@ from harness.experiment.job import Job, Outcome
 from harness.provenance import ROOT
 from harness.results.rows import rows_of
 from harness.results.store import Store
-from tests.support.cells import ENVIRONMENT, answer, memory_row, store_all_cell
+from tests.support.cells import ENVIRONMENT, answer, memory_row, publish_as_they_are, store_all_cell
 
 STORE_ALL = store_all_cell("64,128x3,10", batch=64)
 CELLS = [STORE_ALL, *(replace(STORE_ALL, seed=seed) for seed in (1, 2))]
@@ -191,8 +191,7 @@ def test_a_cell_that_is_missing_in_b_fails_every_gate(a, tmp_path):
 
 
 def test_a_table_that_b_has_not_is_all_of_its_cells_missing(a, tmp_path):
-    b = write(tmp_path / "b")
-    (b / "time.csv").unlink()
+    b = write(tmp_path / "b", measures=["memory"])
     result = compare(a, b, "--fail-if-cells-missing")
     assert result.exit_code == 1
     assert result.stdout.count("is missing in B's time") == len(CELLS)
@@ -202,10 +201,8 @@ def test_a_table_that_b_has_not_is_all_of_its_cells_missing(a, tmp_path):
 
 
 def test_no_table_in_common_is_one_line(a, tmp_path):
-    b = write(tmp_path / "b")
-    (a / "time.csv").unlink()
-    (b / "memory.csv").unlink()
-    result = compare(a, b)
+    write(a, measures=["memory"])
+    result = compare(a, write(tmp_path / "b", measures=["time"]))
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("nothing to compare: the folders have none of memory, ")
 
@@ -223,6 +220,7 @@ def test_times_that_are_no_numbers_pass_no_gate(a, tmp_path):
     lines = (b / "time.csv").read_text().splitlines()
     lines[1] = lines[1].replace(lines[1].split(",")[-2], "nan")
     (b / "time.csv").write_text("\n".join([*lines, ""]))
+    publish_as_they_are(b)
     result = compare(a, b, "--fail-if-slower", 1.5)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == f"{b}/time.csv: line 2, column step_seconds: must be a number, got nan\n"

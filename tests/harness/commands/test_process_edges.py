@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def shell(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     [
         ("harness list >&-", 2, "standard output is closed; send it to a file, or to /dev/null\n"),
         ("harness list >/dev/full", 2, "standard output: No space left on device\n"),
-        ("harness show {} >/dev/full", 2, "standard output: No space left on device; what is finished is kept\n"),
+        ("harness show {} >/dev/full", 2, "standard output: No space left on device\n"),
         ("harness --help >/dev/full", 2, "standard output: No space left on device\n"),
         ("harness plan --layers 8,8,3 --batch 4 --budget 1MiB --json >/dev/full", 2, "standard output: No space"),
         ("harness show nowhere.toml 2>/dev/full", 2, ""),
@@ -84,7 +85,7 @@ def test_a_terminal_that_knows_few_characters_is_shown_others(experiment, variab
     assert "= run forward  o held when the sweep ends  < backward" in done.stdout
     assert done.stdout.isascii()
     assert done.stderr.isascii()
-    assert done.stderr.endswith(": cannot be read: No such file or directory\n")
+    assert re.match(r"nowhere\.[->?]+: there is no such experiment file; there are experiments/", done.stderr)
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -110,13 +111,19 @@ def test_no_text_reaches_the_terminal_as_an_escape(capsys):
 
 
 def test_names_of_files_and_keys_reach_the_terminal_without_escapes(tmp_path):
-    hostile = tmp_path / "\x1b[31mred.toml"
-    hostile.write_text(TEXT + '["\\u001b[2J"]\nkey = 1\n')
-    for arguments in (["show", hostile], ["list", tmp_path], ["plot", tmp_path / "\x1b[2J"]):
+    named, keyed = tmp_path / "\x1b[31mred.toml", tmp_path / "keyed.toml"
+    named.write_text(TEXT)
+    keyed.write_text(TEXT + '["\\u001b[2J"]\nkey = 1\n')
+    for arguments, shown in (
+        (["show", named], "'\\x1b[31mred.toml'"),
+        (["list", tmp_path], "'\\x1b[31mred.toml'"),
+        (["show", keyed], "'\\x1b[2J': is not a key here"),
+        (["plot", tmp_path / "\x1b[2J"], "�[2J"),
+    ):
         done = subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 2
         assert "\x1b" not in done.stdout + done.stderr
-        assert "�[" in done.stderr
+        assert shown in done.stderr
 
 
 @pytest.mark.parametrize("title", ["\\u001b[31mred", "two\\nlines", "\\u202eleft"])
@@ -180,10 +187,10 @@ def test_a_worker_finds_the_packages_that_its_caller_finds(tmp_path, monkeypatch
     monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path / "user"))
     monkeypatch.setattr("site.USER_BASE", None)
     monkeypatch.setattr("site.ENABLE_USER_SITE", True)
-    code = "import json, os, where; print(json.dumps({'rows': [os.environ[name] for name in NAMES]}))"
+    code = "import json, os, sys, where; print(json.dumps([os.environ[name] for name in NAMES]), file=sys.stderr)"
     code = code.replace("NAMES", "('PYTHONPATH', 'PYTHONUSERBASE')")
     outcome = run_in_subprocess(Job(measure="memory", cells=(CELL,)), (sys.executable, "-c", code))
-    assert outcome.rows == [str(tmp_path / "some"), str(tmp_path / "user")]
+    assert json.loads(outcome.log) == [str(tmp_path / "some"), str(tmp_path / "user")]
 
 
 def test_what_a_worker_measures_does_not_depend_on_where_packages_are(tmp_path, monkeypatch):

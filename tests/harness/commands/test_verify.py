@@ -94,7 +94,11 @@ def test_a_difference_is_named_with_its_kind_and_what_was_not_alike(results):
             lambda folder: [(folder / "memory.csv").write_text("a\n"), publish_as_they_are(folder)],
             "{}/memory.csv: has no column cell_id",
         ),
-        (shutil.rmtree, "{}/environment.json: cannot be read (No such file or directory); run the experiment first"),
+        (shutil.rmtree, "{}: there is no such folder of results; none is there"),
+        (
+            lambda folder: [(folder / name).unlink() for name in ("environment.json", "datapackage.json")],
+            "{}/environment.json: cannot be read (No such file or directory); run the experiment first",
+        ),
         (
             lambda folder: (folder / "environment.json").write_text("{}"),
             "{}/environment.json: is not what a run wrote: ",

@@ -217,7 +217,7 @@ def test_a_silent_server_is_left_at_the_first_signal(tmp_path):
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate()
     assert run.returncode == 130
-    assert errors.startswith("interrupted: ")
+    assert errors.startswith("interrupted; ")
     assert len(errors.splitlines()) == 1
 
 

@@ -219,6 +219,8 @@ def test_what_is_no_file_is_not_waited_for(folder, name):
         ({"code": {"sha256": 1}}, "code.sha256 must be text, got 1"),
         ({"machine": [1]}, "machine must be a table, got [1]"),
         ({"variables": {"memory": {"A": 1}}}, "variables.memory.A must be text, got 1"),
+        ({"variables": {"memory": {"a\x1b[2J": 1}}}, "'variables.memory.a\\x1b[2J' must be text, got 1"),
+        ({"variables": {"memory": {"a" * 3000: 1}}}, f"variables.memory.{'a' * 103}...{'a' * 60} must be text, got 1"),
         ({"variables": {"memory": []}}, "variables.memory must be a table, got []"),
         ({"datapackage_hash": 1}, "datapackage_hash must be text, got 1"),
     ],

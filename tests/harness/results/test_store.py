@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from harness.experiment.columns import KEY_COLUMNS
 from harness.experiment.job import Job, Outcome
 from harness.experiment.limits import Limits
+from harness.experiment.measures import TABLES
 from harness.files import write_atomically
 from harness.provenance import ROOT
 from harness.results import store as store_module
 from harness.results.datapackage import listed_tables, sha256_of
+from harness.results.records import SCHEMA_VERSION
 from harness.results.rows import rows_of
 from harness.results.store import DamagedError, Record, Store
-from harness.results.tables import KEY_COLUMNS, SCHEMA_VERSION, TABLES
 from tests.support.cells import ENVIRONMENT, answer, store_all_cell
 
 JOBS = {

@@ -13,7 +13,6 @@ from harness.experiment.measures import ALLOCATORS
 from harness.results.rows import rows_of
 from harness.results.schemas import parse_table
 from harness.results.store import _csv as csv_of
-from harness.results.tables import TABLES
 from harness.worker import probes
 from harness.worker.memory import measure_peers_memory
 from harness.worker.steps.base import Product, gradient_error, operands
@@ -145,7 +144,7 @@ def measured(job):
     outcome = run_in_subprocess(job)
     assert outcome.error == "", outcome.log
     rows = rows_of(job, outcome)
-    parse_table(job.measure, csv_of(TABLES[job.measure].names, rows), where="rows as measured")
+    parse_table(job.measure, csv_of(job.measure, rows), where="rows as measured")
     return rows
 
 

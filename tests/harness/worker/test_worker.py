@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from harness.execute.process import run_in_subprocess
+from harness.experiment.columns import KEY_COLUMNS
 from harness.experiment.job import Job
+from harness.experiment.measures import TABLES
 from harness.experiment.prediction import predict
-from harness.results.tables import KEY_COLUMNS, TABLES
 from tests.support.cells import measured, store_all_cell
 
 STORE_ALL = store_all_cell("64,128x7,10", batch=64)

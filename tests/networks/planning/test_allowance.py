@@ -2,13 +2,15 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from networks.allowance import allowance_bytes
-from strategies import layer_lists, whimsical
 
 from networks import Trace, dry_run
-from networks import allowance as rules
-from networks.cache import event_bytes, events
 from networks.chain import block_rows
+from networks.planning import allowance as rules
+from networks.planning.allowance import allowance_bytes, least_allowance_bytes
+from networks.schedules import store_all
+from networks.schedules.replay import replay
+from networks.tracker import event_bytes, events
+from tests.support.strategies import layer_lists, whimsical
 
 
 def followed(trace: Trace) -> int:
@@ -60,6 +62,10 @@ def followed(trace: Trace) -> int:
 def test_the_allowance_is_what_following_each_event_comes_to(layers, batch, dtype, step, schedule):
     trace = dry_run(layers, batch=batch, dtype=dtype, schedule=schedule, **step)
     assert allowance_bytes(trace) == followed(trace)
+    if "micro_batch" not in step:
+        cost = replay(trace.chain, (schedule or store_all())(trace.chain))
+        assert rules.STEP_ALLOWANCE < least_allowance_bytes(trace.chain, cost) <= allowance_bytes(trace)
+    assert trace.layers_run == [event.layer for event in trace.timeline if event.action == "forward"]
 
 
 def test_a_deep_network_and_mappings_have_their_allowance():

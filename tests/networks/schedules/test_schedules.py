@@ -110,7 +110,7 @@ def test_a_replay_equals_the_dry_run(configuration: Configuration, seed: int, st
         configuration.layers, batch=configuration.batch, dtype=configuration.dtype, schedule=capricious, step=step
     )
     expected = trace.peak_bytes, trace.forward_flops, trace.forward_steps
-    assert replay(trace.chain, capricious(trace.chain)) == expected
+    assert replay(trace.chain, capricious(trace.chain))[:3] == expected
 
 
 def test_the_registry_knows_every_factory_by_the_name_it_prints():
