@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments peers plots test bench optimality chaos fuzz smoke verify lint docs clean
+.PHONY: help experiments peers plots test bench optimality chaos fuzz smoke verify lint types docs clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -84,13 +84,16 @@ lint: $(READY) ## check style and formatting
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+types: $(READY) ## check types (mypy): strict in networks/
+	$(VENV)/bin/mypy
+
 docs: $(DOCS_READY) ## build the guides and the reference as a site; a broken link or an undocumented public name fails
 	$(DOCS_VENV)/bin/python docs/site/stage.py $(SITE)
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --config-file $(SITE)/mkdocs.yml
 	@echo "  $(SITE)/site/index.html"
 
 clean: ## remove what can be made again: environments, caches, the site, the smoke results
-	rm -rf $(VENV) $(PEERS_VENV) $(DOCS_VENV) $(SITE) results/smoke .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) $(DOCS_VENV) $(SITE) results/smoke .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock
@@ -99,13 +102,14 @@ $(READY): requirements.lock
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(PEERS_READY): requirements.lock pyproject.toml
 	rm -rf $(PEERS_VENV)
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock '.[peers]'
+	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation --editable '.[peers]'
 	@touch $@
 
 $(DOCS_READY): requirements.lock pyproject.toml

@@ -1,1 +1,86 @@
-"""How the networks are measured: experiment files in, tidy CSVs and figures out."""
+"""How the networks are measured: experiment files in, tidy CSVs and figures out.
+
+A results folder is read again in Python:
+
+    import harness
+
+    results = harness.open_results("results/growth")
+    results.tables["memory"]  # a pandas DataFrame
+    results.environment["machine"]  # of environment.json
+    results.figure("growth")  # a matplotlib Figure
+
+Workers import this package, so nothing is imported here before it is needed.
+"""
+
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from harness.results.folder import Results
+
+__all__ = ["OpenedResults", "__version__", "open_results"]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from networks import __version__  # imports numpy
+
+        return __version__
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class OpenedResults:
+    """What one run has published in a folder, as it was when `open_results` read it."""
+
+    def __init__(self, results: "Results"):
+        self._results = results
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._results.folder}: {', '.join(self._results.contents)}>"
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What environment.json tells: experiment, machine, versions, code and commit."""
+        return self._results.environment.model_dump(exclude_unset=True)
+
+    @cached_property
+    def tables(self) -> dict[str, "pd.DataFrame"]:
+        """Every table by its name, such as `memory` or `time`, checked. Raises ValueError for one that is damaged."""
+        return self._results.tables()
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The names of the figures that the experiment asks for."""
+        return tuple(self._results.environment.experiment.figures)
+
+    def figure(self, name: str) -> "Figure":
+        """Draw a figure: one of `figures`, or any other that the tables suffice for.
+
+        Raises:
+            ValueError: there is no such figure, or a table that it needs is missing or has no finished cell.
+        """
+        from harness import plots  # seconds of imports
+
+        ((_, figure),) = plots.draw(self.tables, [name])
+        return figure
+
+
+def open_results(folder: str | PathLike[str]) -> OpenedResults:
+    """Read the results that a run has published in `folder`, such as results/growth.
+
+    Raises:
+        MissingExtraError: an ImportError, because the extra `harness` is not installed.
+        ValueError: the folder holds no complete results, or not what a run wrote.
+    """
+    from pathlib import Path
+
+    from harness.errors import naming_extras
+
+    with naming_extras():
+        from harness.results.folder import read_results
+
+    return OpenedResults(read_results(Path(folder)))

@@ -1,12 +1,12 @@
-"""What ends a command, and its exit code."""
+"""What ends a command, its exit code, and the extra that an installation lacks."""
 
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -78,3 +78,37 @@ class RunAbortedError(RuntimeError):
 
 
 CELL_FAILED, BAD_INPUT = 1, 2
+
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "harness": (
+        *("matplotlib", "memray", "pandas", "pandera", "pydantic", "rich", "sklearn", "scipy", "seaborn"),
+        *("threadpoolctl", "typer"),
+    ),
+    "dask": ("dask", "distributed"),
+}
+"""The extras of an installation that the parent process imports from, by the names that it imports."""
+
+
+class MissingExtraError(ImportError):
+    """A package is not installed, and an extra has it."""
+
+
+@contextmanager
+def naming_extras() -> Iterator[None]:
+    """Say of a package that is not installed which extra has it.
+
+    Raises:
+        MissingExtraError: in place of the ModuleNotFoundError for what one of `EXTRAS` has.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        for extra, packages in EXTRAS.items():
+            if package in packages:
+                raise MissingExtraError(
+                    f"{package} is not installed; the extra {extra!r} has it: "
+                    f"pip install '.[{extra}]', in the folder of checkpointing-lab",
+                    name=error.name,
+                ) from error
+        raise

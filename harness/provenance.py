@@ -22,9 +22,9 @@ MEASURED_CODE = (
     "harness/experiment/prediction.py",
     "harness/results/rows.py",
 )
-NOT_MEASURED = "networks/planning"
+NOT_MEASURED = ("networks/planning", "networks/__init__.py")
 """The rooms, and the files of other rooms, that decide what a row says. Planning chooses a schedule, and a cell names
-its own."""
+its own; `__init__` gathers names and has the version, so a release leaves results as they are."""
 
 MEASURED_WITH = ("numpy", "memray", "scikit-learn", "threadpoolctl")
 DRAWN_WITH = ("pandas", "scipy", "matplotlib", "seaborn")
@@ -90,7 +90,8 @@ def _version(package: str) -> str | None:
 def code_sha256() -> str:
     """A hash of the code that a row comes from: what is measured, what measures it, and what makes a row of that."""
     paths = (path for name in MEASURED_CODE for path in [ROOT / name, *sorted((ROOT / name).rglob("*.py"))])
-    files = [path for path in paths if path.is_file() and ROOT / NOT_MEASURED not in path.parents]
+    unmeasured = {ROOT / name for name in NOT_MEASURED}
+    files = [path for path in paths if path.is_file() and unmeasured.isdisjoint([path, *path.parents])]
     stats = (file.stat() for file in files)
     return _sha256(ROOT, tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True)))
 
@@ -104,7 +105,7 @@ def _sha256(root: Path, stamped: tuple[tuple[Path, int, int], ...]) -> str:
     return code.hexdigest()
 
 
-def origin(place: Mapping[str, Any], *, code: str, variables: Mapping[str, str]) -> dict[str, Any]:
+def origin(place: Mapping[str, Any], *, code: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Where a row comes from: rows of one table have it in common."""
     return {"code": code, **place, "variables": dict(variables)}
 

@@ -49,7 +49,7 @@ def _read(text: str, name: str) -> tuple[str, str]:
     if match and match[2].lower() in ("k", "m", "g", "t"):
         decimal, binary = (match[1] + _UNITS_BY_LOWER_CASE[match[2].lower() + ending] for ending in ("b", "ib"))
         raise ValueError(f"{name} must be written as {decimal} (of 1000) or {binary} (of 1024), got {text!r}")
-    if unit is None:
+    if match is None or unit is None:
         raise ValueError(f"{name} must be written like 24MiB, 1.5GB or 65536 (bytes), got {text!r}")
     return match[1], unit
 

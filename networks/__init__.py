@@ -1,9 +1,32 @@
 """Multi-layer perceptrons that trade memory for computation, and a tracker that accounts for every byte."""
 
+from networks import schedules
 from networks.checkpointing import NetworkWithCheckpointing
 from networks.dry_run import Trace, dry_run
+from networks.layer_lists import format_layers, parse_layers
 from networks.network import Network
-from networks.planning.planner import Plan, plan
+from networks.optimizers import SGD, Adam
+from networks.planning.planner import Plan, max_depths, plan
 from networks.tracker import CacheTracker
+from networks.training import Epoch, train
 
-__all__ = ["CacheTracker", "Network", "NetworkWithCheckpointing", "Plan", "Trace", "dry_run", "plan"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "CacheTracker",
+    "Epoch",
+    "Network",
+    "NetworkWithCheckpointing",
+    "Plan",
+    "Trace",
+    "__version__",
+    "dry_run",
+    "format_layers",
+    "max_depths",
+    "parse_layers",
+    "plan",
+    "schedules",
+    "train",
+]

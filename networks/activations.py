@@ -83,11 +83,11 @@ class Activation:
 
 
 def _he(inputs: int, outputs: int) -> float:
-    return (2 / inputs) ** 0.5
+    return float((2 / inputs) ** 0.5)
 
 
 def _glorot(inputs: int, outputs: int) -> float:
-    return (2 / (inputs + outputs)) ** 0.5
+    return float((2 / (inputs + outputs)) ** 0.5)
 
 
 HIDDEN = {

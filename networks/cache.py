@@ -36,7 +36,7 @@ class ActivationCache:
     """The afters resident between operations, by position, and when each was last used."""
 
     def __init__(self, inputs: Any, depth: int, now: int = 0):
-        self._afters = {0: inputs}
+        self._afters: dict[int, Any] = {0: inputs}
         self._last_used = array("q", [now]) * depth
 
     def __contains__(self, position: int) -> bool:
@@ -68,4 +68,5 @@ class ActivationCache:
     def nearest(self, layer: int) -> int:
         """The highest position of the cache that is not above `layer`."""
         # A stretch starts at the highest position, so positions are put in ascending order.
-        return next(position for position in reversed(self._afters) if position <= layer)
+        nearest: int = next(position for position in reversed(self._afters) if position <= layer)
+        return nearest

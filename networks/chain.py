@@ -75,7 +75,7 @@ class Chain:
     deltas_pile_up: bool = True
     part_of: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         too_large = f"a batch of {self.whole_batch} is too large for these layers: a step passes"
         if sum(self.after_bytes) + sum(self.parameter_delta_bytes) >= MOST_BYTES_OF_VALUES:
             raise ValueError(f"{too_large} {MOST_BYTES_OF_VALUES} bytes")

@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Collection, Iterable, Set
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from networks.perceptron import Deltas, MultiLayerPerceptron
 from networks.schedules import FACTORIES, Keep, Schedule
 from networks.schedules.periodic import periodic
 from networks.schedules.portable import HasSchedule, schedule_name
+from networks.wording import cut
 
 
 class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
@@ -22,6 +24,11 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
     Between `forward` and `backward` any after can be asked for with `get_cached_after_or_calculate`.
     """
 
+    schedule: Schedule
+    _cache: ActivationCache
+    _keep: Keep
+    _query_flops: int
+
     def __init__(
         self,
         layers: Iterable[int],
@@ -29,24 +36,27 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
         checkpoint_frequency: int | None = None,
         recompute: str = "segment",
         schedule: Schedule | None = None,
-        **options,
+        **options: Any,
     ):
         if (checkpoint_frequency is None) == (schedule is None):
             raise ValueError(
                 "one of checkpoint_frequency and schedule must be given, "
                 f"got checkpoint_frequency={checkpoint_frequency!r} and schedule={schedule_name(schedule)}"
             )
-        if schedule is None:
+        if checkpoint_frequency is not None:
             schedule = periodic(checkpoint_frequency, recompute=recompute)
         elif recompute != "segment":
             raise ValueError(f"recompute={recompute!r} goes with checkpoint_frequency, not with a schedule")
         if not callable(schedule):
             raise ValueError(f"schedule must be a function of a chain, such as revolve(slots=4), got {schedule!r}")
-        if schedule in FACTORIES.values():
+        if schedule in FACTORIES.values():  # type: ignore[comparison-overlap]  # a caller's mistake
             name = schedule_name(schedule)
             raise ValueError(f"schedule must be what its factory makes, {name}(..), got the factory {name} itself")
         self.schedule = schedule
         super().__init__(layers, **options)
+
+    def _described(self) -> list[str]:
+        return [*super()._described(), cut(schedule_name(self.schedule))]
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Return the class probabilities `(batch, classes)` of `x` `(batch, layers[0])`, ready for `backward`.
@@ -106,14 +116,17 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
     def _cached_or_calculated(self, layer: int) -> np.ndarray:
         if layer in self._cache:
             self.tracker.hit(layer)
-            return self._cache[layer]
+            cached: np.ndarray = self._cache[layer]
+            return cached
         self.tracker.miss(layer)
         return self._forward_up_to(layer)
 
     def _forward_up_to(self, layer: int) -> np.ndarray:
         start = self._cache.nearest(layer)
+        after: np.ndarray
         if start == layer:
-            return self._cache[layer]
+            after = self._cache[layer]
+            return after
         if self._workspace is None:
             executed = self._executed_flops
             with self._pass("query"):
@@ -134,7 +147,7 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
     def _run_stretch(self, start: int, stop: int, *, kept: Collection[int], last: int | None) -> np.ndarray:
         """Run layers start+1..stop, cache the `kept` afters and the `last` one, and return after[stop]."""
         chain, cache, tracker = self._chain, self._cache, self.tracker
-        after = cache[start] if start in kept else cache.take(start)
+        after: np.ndarray = cache[start] if start in kept else cache.take(start)
         for number in range(start + 1, stop + 1):
             free = number - 1 not in cache
             slide = free and chain.slides[number]
@@ -208,8 +221,10 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
 
     def _take_after(self, position: int) -> np.ndarray:
         self._cached_or_calculated(position)
-        return self._cache.take(position)
+        after: np.ndarray = self._cache.take(position)
+        return after
 
     def _discard_afters(self) -> None:
-        self._cache: ActivationCache | None = None
-        self._keep: Keep | None = None
+        # Within a step they are there, and outside one nothing reads them.
+        self._cache = None  # type: ignore[assignment]
+        self._keep = None  # type: ignore[assignment]

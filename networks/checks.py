@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +11,10 @@ from networks.wording import shown
 DTYPES = ("float32", "float64")
 
 
-def check_dtype(dtype: object) -> np.dtype:
+def check_dtype(dtype: Any) -> np.dtype:
     """Return the numpy dtype of `float32` or `float64`."""
     try:
-        checked = np.dtype(dtype)
+        checked: np.dtype | None = np.dtype(dtype)
     except TypeError:
         checked = None
     if checked is None or dtype is None or checked.name not in DTYPES or not checked.isnative:
@@ -71,7 +72,8 @@ def _labels_from_one_hot(y: object, values: np.ndarray, batch: int, classes: int
         row = wrong[0]
         found = f"{values[row][values[row] != 0][:5].tolist()} and zeros in row {row}"
         raise ValueError(f"one-hot y must have a 1 and zeros in every row, got {found}{_one_output(classes)}")
-    return ones.argmax(axis=1)
+    labels: np.ndarray = ones.argmax(axis=1)
+    return labels
 
 
 def _as_array(values: object, name: str) -> np.ndarray:
@@ -106,7 +108,7 @@ def _comes_from(library: str, values: object, names: tuple[str, ...] = ()) -> bo
     )
 
 
-def _kind(given: object, values: np.ndarray) -> str:
+def _kind(given: Any, values: np.ndarray) -> str:
     """What `given` holds in its own library's words, because numpy calls all that it does not know an object."""
     if not _comes_from("pandas", given, _PANDAS_COLUMNS):
         return f"dtype {values.dtype}"
@@ -114,7 +116,7 @@ def _kind(given: object, values: np.ndarray) -> str:
     return f"pandas {', '.join(sorted(set(map(str, dtypes))))}"
 
 
-def _conversion(given: object, name: str, dtype: str) -> str:
+def _conversion(given: Any, name: str, dtype: str) -> str:
     """The call that makes `given` an array of numbers; empty where there is none."""
     if _comes_from("pandas", given, _PANDAS_COLUMNS):
         missing = " after fillna(..) or dropna()" if np.any(given.isna()) else ""
@@ -122,7 +124,7 @@ def _conversion(given: object, name: str, dtype: str) -> str:
     return f": call {name}.astype({dtype!r})" if type(given) is np.ndarray and given.dtype == object else ""
 
 
-def _numbering(y: object, values: np.ndarray) -> str:
+def _numbering(y: Any, values: np.ndarray) -> str:
     """The call that makes labels of `y`; empty where none would be right."""
     is_of_pandas = _comes_from("pandas", y, _PANDAS_COLUMNS)
     if is_of_pandas and np.any(y.isna()):
@@ -153,7 +155,7 @@ def check_count(name: str, value: object, *, least: int = 1) -> int:
     """Return `value`, an integer of at least `least`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {shown(value)}")
-    if value > LARGEST:
+    if int(value) > LARGEST:
         raise ValueError(f"{name} must be an integer of at most {LARGEST}, got {shown(value)}")
     return int(value)
 

@@ -7,16 +7,20 @@ cannot tell a dry run from a step.
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from networks.chain import Chain
 from networks.checkpointing import NetworkWithCheckpointing
 from networks.checks import check_count
+from networks.layer_lists import format_layers
 from networks.layers import DenseLayer
 from networks.network import Network
-from networks.optimizers import SGD
+from networks.optimizers import SGD, Optimizer
+from networks.perceptron import MultiLayerPerceptron
 from networks.positions import CountedCache, Positions
 from networks.schedules import Schedule
 from networks.tracker import FORWARD, CacheTracker, Event, Recorded, event_arrays, events, live_bytes_after
+from networks.wording import cut
 
 STEPS = ("backward", "train_step")
 """How a step ends: with the parameter deltas that `backward` returns, or with the update in `train_step`."""
@@ -42,6 +46,10 @@ class _Shape:
         return _Shape(len(range(self.rows)[rows]), 1, self.row_bytes)
 
 
+Array = Any
+"""A `_Shape`, where the networks that are replaced have an array."""
+
+
 class _ShapeLayer(DenseLayer):
     """A layer of `inputs` and `outputs` that has no parameters."""
 
@@ -51,22 +59,22 @@ class _ShapeLayer(DenseLayer):
         self._itemsize = itemsize
         self._parameter_deltas = _Shape(inputs, outputs, itemsize), _Shape(1, outputs, itemsize)
 
-    def _new_after(self, chain: Chain) -> _Shape:
+    def _new_after(self, chain: Chain) -> Array:
         return _Shape(chain.batch, self._outputs, self._itemsize)
 
-    def _new_parameter_deltas(self, chain: Chain) -> tuple[_Shape, _Shape]:
+    def _new_parameter_deltas(self, chain: Chain) -> tuple[Array, Array]:
         return self._parameter_deltas
 
-    def _compute_after(self, *arrays) -> None: ...
+    def _compute_after(self, *arrays: object) -> None: ...
 
-    def _compute_parameter_deltas(self, *arrays) -> None: ...
+    def _compute_parameter_deltas(self, *arrays: object) -> None: ...
 
-    def _compute_delta_before(self, *arrays) -> None: ...
+    def _compute_delta_before(self, *arrays: object) -> None: ...
 
-    def apply(self, *arrays) -> None: ...
+    def apply(self, *arrays: object) -> None: ...
 
 
-class _Dry:
+class _Dry(MultiLayerPerceptron):
     """Replaces what touches arrays in a network; inputs and labels are a `_Shape`."""
 
     def _build_layers(self, seed: int) -> list[DenseLayer]:
@@ -75,26 +83,26 @@ class _Dry:
             for number, pair in enumerate(pairwise(self.layers), start=1)
         ]
 
-    def _check_inputs(self, x: _Shape) -> _Shape:
+    def _check_inputs(self, x: Array) -> Array:
         return x
 
-    def _check_labels(self, y: _Shape, batch: int) -> _Shape:
+    def _check_labels(self, y: Array, batch: int) -> Array:
         return y
 
-    def _check_optimizer(self, optimizer: SGD) -> None: ...
+    def _check_optimizer(self, optimizer: Optimizer) -> None: ...
 
-    def _new_workspace(self, chain: Chain) -> object:
+    def _new_workspace(self, chain: Chain) -> Any:
         return object()
 
-    def _new_outputs(self, batch: int) -> _Shape:
+    def _new_outputs(self, batch: int) -> Array:
         return _Shape(batch, self.layers[-1], self.dtype.itemsize)
 
-    def _copy(self, values: _Shape, to: _Shape) -> _Shape:
+    def _copy(self, values: Array, to: Array) -> Array:
         return to
 
-    def _subtract_labels(self, *arrays) -> None: ...
+    def _subtract_labels(self, *arrays: object) -> None: ...
 
-    def _add(self, *arrays) -> None: ...
+    def _add(self, *arrays: object) -> None: ...
 
 
 class _DryNetwork(_Dry, Network):
@@ -102,7 +110,9 @@ class _DryNetwork(_Dry, Network):
 
 
 class _DryNetworkWithCheckpointing(_Dry, NetworkWithCheckpointing):
-    def _new_cache(self, x: _Shape) -> CountedCache:
+    _cache: CountedCache
+
+    def _new_cache(self, x: Array) -> CountedCache:
         return CountedCache(x, self._chain.depth, self.tracker.forward_flops)
 
     def _ask_schedule(self, start: int, stop: int) -> tuple[frozenset[int], Set[int]]:
@@ -111,7 +121,7 @@ class _DryNetworkWithCheckpointing(_Dry, NetworkWithCheckpointing):
         Where two or more go at once the network's own sets say in which order.
         """
         now = self._executed_flops
-        answer = self._keep(self._cache.costs(now), start, stop)
+        answer: Any = self._keep(self._cache.costs(now), start, stop)
         few = isinstance(answer, Positions) and len(answer.dropped) <= 1 and 0 not in answer.dropped
         if few and answer.added <= set(range(start + 1, stop + 1)):
             return frozenset(answer.added | ({start} - answer.dropped)), answer.dropped
@@ -133,6 +143,11 @@ class Trace:
     peak_bytes: int
     peak_bytes_by_kind: dict[str, int]
     recorded: Recorded
+
+    def __repr__(self) -> str:
+        chain = self.chain
+        network = f"{cut(format_layers(chain.layers))}, batch {chain.batch:,}, float{8 * chain.itemsize}"
+        return f"<Trace {network}: peak {self.peak_bytes:,} bytes, {self.forward_steps} forward steps>"
 
     @property
     def timeline(self) -> list[Event]:
@@ -183,15 +198,21 @@ def dry_run(
     if checkpoint_frequency is None and schedule is None:
         if recompute != "segment":
             raise ValueError(f"recompute={recompute!r} goes with checkpoint_frequency; store-all recomputes nothing")
-        network = _DryNetwork(layers, dtype=dtype)
+        network: _Dry = _DryNetwork(layers, dtype=dtype)
     else:
-        options = {"checkpoint_frequency": checkpoint_frequency, "recompute": recompute, "schedule": schedule}
+        options: dict[str, Any] = {
+            "checkpoint_frequency": checkpoint_frequency,
+            "recompute": recompute,
+            "schedule": schedule,
+        }
         network = _DryNetworkWithCheckpointing(layers, dtype=dtype, **options)
     rows, itemsize = check_count("batch", batch), network.dtype.itemsize
     if micro_batch is not None and rows > MOST_PARTS * check_count("micro_batch", micro_batch):
         raise ValueError(
             f"micro_batch must be at least {-(-rows // MOST_PARTS)} for a batch of {rows}, got {micro_batch}"
         )
+    inputs: Array
+    labels: Array
     inputs, labels = (_Shape(rows, columns, itemsize) for columns in (network.layers[0], 1))
     if step == "backward":
         network.forward(inputs)

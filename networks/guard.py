@@ -24,7 +24,7 @@ class ThreadGuard:
     parameters.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = RLock()
         # Numbers in an array: an integer object that stayed would be 32 bytes more of a step.
         self._numbers = array("Q", [0, 0, 0])

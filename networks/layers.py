@@ -24,11 +24,13 @@ from networks.optimizers import Optimizer, Pair
 from networks.tracker import CacheTracker
 from networks.workspace import Workspace
 
+Matrix = np.ndarray[tuple[int, int], np.dtype[np.floating]]
+
 
 class DenseLayer:
     """Layer `number` (from 1) with weights `(inputs, outputs)` and biases `(outputs,)`."""
 
-    def __init__(self, number: int, weights: np.ndarray, biases: np.ndarray, activation: Activation):
+    def __init__(self, number: int, weights: Matrix, biases: np.ndarray, activation: Activation):
         self.number = number
         self.weights = weights
         self.biases = biases
@@ -99,7 +101,7 @@ class DenseLayer:
             out = before[rows]
             product = workspace.block(*out.shape)
             np.matmul(delta[rows], self.weights.T, out=product)
-            below.activation.backpropagate(product, out)
+            below.activation.backpropagate(product, out)  # type: ignore[misc]  # a hidden layer has one
 
 
 def _row_blocks(values: np.ndarray) -> list[slice]:

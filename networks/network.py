@@ -22,4 +22,4 @@ class Network(MultiLayerPerceptron):
         return self._afters.pop()
 
     def _discard_afters(self) -> None:
-        self._afters = []
+        self._afters: list[np.ndarray] = []

@@ -11,6 +11,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -24,7 +25,9 @@ _DAMAGES = (zipfile.BadZipFile, struct.error, EOFError, NotImplementedError, Ove
 """What the standard library raises for an archive that is none; RuntimeError for one with a password."""
 
 
-def write_parameters(path: str | os.PathLike, kind: str, parameters: list[Pair], *, check: Callable[[], None]) -> None:
+def write_parameters(
+    path: str | os.PathLike[str], kind: str, parameters: list[Pair], *, check: Callable[[], None]
+) -> None:
     """Write `parameters` of a network of this `kind`, a line of text, under another name first.
 
     So `path` is the old file or the new one, whatever happens, and nothing half-written is left. `check` may raise at
@@ -50,7 +53,7 @@ def write_parameters(path: str | os.PathLike, kind: str, parameters: list[Pair],
         temporary.unlink(missing_ok=True)
 
 
-def read_parameters(path: str | os.PathLike, kind: str, parameters: list[Pair]) -> list[Pair]:
+def read_parameters(path: str | os.PathLike[str], kind: str, parameters: list[Pair]) -> list[Pair]:
     """Return what the file holds for a network of this `kind`, whose `parameters` say shapes and dtype.
 
     Raises ValueError for any other file, and OSError where it cannot be read.
@@ -68,7 +71,7 @@ def read_parameters(path: str | os.PathLike, kind: str, parameters: list[Pair]) 
     return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def _regular(path: str | os.PathLike) -> Path:
+def _regular(path: str | os.PathLike[str]) -> Path:
     """Where `path` leads; a device or a pipe is refused, because it might block, or be replaced by a file."""
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -106,7 +109,7 @@ def _read_array(archive: zipfile.ZipFile, name: str, like: np.ndarray) -> np.nda
     return np.frombuffer(content, dtype).reshape(like.shape)
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipExtFile:
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     """The member, which is not compressed: so no few bytes become many."""
     try:
         entry = archive.getinfo(name)

@@ -20,6 +20,7 @@ from networks.losses import outputs_to_delta
 from networks.optimizers import SGD, Optimizer, Pair
 from networks.parameter_files import read_parameters, write_parameters
 from networks.tracker import CacheTracker
+from networks.wording import cut
 from networks.workspace import Workspace
 
 Deltas = list[Pair]
@@ -44,18 +45,27 @@ class MultiLayerPerceptron:
     A subclass says which afters it keeps, and how the others are had: `_run_layers`, `_take_after`, `_discard_afters`.
     """
 
+    _workspace: Workspace
+    _loss_delta: np.ndarray
+
     def __init__(self, layers: Iterable[int], *, activation: str = "relu", dtype: str = "float32", seed: int = 0):
         self.layers = check_layers(layers)
         if not isinstance(activation, str) or activation not in HIDDEN:
             raise ValueError(f"activation must be one of {', '.join(HIDDEN)}, got {activation!r}")
         self.activation = activation
         self.dtype = check_dtype(dtype)
-        self.observer = None
+        self.observer: Callable[[], object] | None = None
         self._guard = ThreadGuard()
         self._layers = self._build_layers(check_count("seed", seed, least=0))
         self._chain = chain_of(self.layers, 1, self.dtype.itemsize)
         self.tracker = CacheTracker(self._chain)
         self._discard()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {', '.join(self._described())}>"
+
+    def _described(self) -> list[str]:
+        return [cut(format_layers(self.layers)), self.activation, self.dtype.name]
 
     @property
     def parameters(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -142,7 +152,7 @@ class MultiLayerPerceptron:
         finally:
             self._guard.leave_changed()
 
-    def save(self, path: str | PathLike) -> None:
+    def save(self, path: str | PathLike[str]) -> None:
         """Write the parameters to `path`, an npz without pickles: the whole file, or whatever was there before.
 
         An optimiser's state is not in it, nor is a schedule. Raises OSError where it cannot be written.
@@ -150,7 +160,7 @@ class MultiLayerPerceptron:
         changes = self._guard.begin_reading()
         write_parameters(path, self._kind, self.parameters, check=lambda: self._guard.end_reading(changes))
 
-    def load(self, path: str | PathLike) -> None:
+    def load(self, path: str | PathLike[str]) -> None:
         """Read the parameters that a network of the same layers, activation and dtype has saved, bit for bit.
 
         They are written into this network's own arrays, and a step that was begun is over. Raises ValueError for any
@@ -261,7 +271,7 @@ class MultiLayerPerceptron:
                 self._workspace = self._new_workspace(self._chain)
                 tracker.workspace(nbytes)
                 yield
-            self._workspace = None
+            self._workspace = None  # type: ignore[assignment]  # as in _discard
             tracker.workspace(-nbytes)
         except BaseException:
             self._discard()
@@ -275,13 +285,13 @@ class MultiLayerPerceptron:
         layer's weights have served: nothing below needs them.
         """
         with self._pass("backward"):
-            delta, self._loss_delta = self._loss_delta, None
+            delta, self._loss_delta = self._loss_delta, None  # type: ignore[assignment]  # as in _discard
             self._subtract_labels(delta, labels, self._chain.whole_batch)
             for layer in reversed(self._layers):
                 before = self._take_after(layer.number - 1)
                 deltas = [layer.parameter_deltas(before, delta, self._chain, self._workspace, self.tracker)]
                 released = delta.nbytes
-                delta = self._delta_before(layer, before, delta)
+                delta = self._delta_before(layer, before, delta)  # type: ignore[assignment]  # None after the last
                 self.tracker.release_delta(layer.number, released)
                 receive(layer, deltas)
             if self._chain.part_of is None:
@@ -298,8 +308,9 @@ class MultiLayerPerceptron:
 
     def _discard(self) -> None:
         """Let go of everything that belongs to a step."""
-        self._workspace: Workspace | None = None
-        self._loss_delta: np.ndarray | None = None
+        # Within a step they are there, and only whether there is a step is asked outside one.
+        self._workspace = None  # type: ignore[assignment]
+        self._loss_delta = None  # type: ignore[assignment]
         self._discard_afters()
 
     def _require_forward(self) -> None:

@@ -33,7 +33,7 @@ class Positions(Set[int]):
     def __len__(self) -> int:
         return len(self.cached) - len(self.dropped) + len(self.added)
 
-    def __or__(self, positions: Iterable[int]) -> "Positions":
+    def __or__(self, positions: Iterable[Any]) -> "Positions":
         more = frozenset(positions)
         added = self.added | {position for position in more if position not in self.cached}
         return Positions(self.cached, self.dropped - more, added)
@@ -44,12 +44,12 @@ class Positions(Set[int]):
         return Positions(self.cached, dropped, self.added - fewer)
 
     @classmethod
-    def _from_iterable(cls, positions: Iterable[int]) -> set[int]:
+    def _from_iterable(cls, positions: Iterable[Any]) -> set[Any]:
         return set(positions)
 
 
 class _CountedCosts(CachedCosts):
-    def keys(self) -> Positions:
+    def keys(self) -> Positions:  # type: ignore[override]  # it is asked for set operations, which both have
         return Positions(self._cached)
 
 

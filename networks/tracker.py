@@ -60,7 +60,7 @@ def event_bytes(chain: Chain) -> int:
     return 2 if labels <= 2**16 else 4
 
 
-def _log(chain: Chain, labels: bytes = b"") -> array:
+def _log(chain: Chain, labels: bytes = b"") -> "array[int]":
     return array({2: "H", 4: "I"}[event_bytes(chain)], labels)
 
 
@@ -79,7 +79,7 @@ class CacheTracker:
     step holds them. `observer`, if given, is called without arguments after every event.
     """
 
-    def __init__(self, chain: Chain, observer: Callable[[], None] | None = None):
+    def __init__(self, chain: Chain, observer: Callable[[], object] | None = None):
         self.phase = "forward"
         self.hits = self.misses = self.forward_steps = self.forward_flops = 0
         self.live_bytes = self.peak_bytes = self.peak_cached_layers = 0

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def train(
     *,
     epochs: int,
     progress: Callable[[Epoch], None] | None = show_epoch,
-    **options,
+    **options: Any,
 ) -> list[Epoch]:
     """Train for `epochs` epochs and return their history; `options` are those of `train_epochs`.
 
@@ -92,7 +93,7 @@ def train_epochs(
     if on_divergence not in ON_DIVERGENCE:
         raise ValueError(f"on_divergence must be {' or '.join(map(repr, ON_DIVERGENCE))}, got {on_divergence!r}")
     x, labels = _check_data(network, x, y)
-    test = None if x_test is None else _check_data(network, x_test, y_test)
+    test = None if x_test is None or y_test is None else _check_data(network, x_test, y_test)
     number = 0
     while True:
         number += 1

@@ -25,7 +25,7 @@ def _visible(character: str) -> str:
 
 
 class _Shortened(reprlib.Repr):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.maxstring = self.maxother = 100
 

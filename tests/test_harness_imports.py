@@ -8,7 +8,9 @@ import pytest
 from harness.provenance import ROOT
 
 FORBIDDEN = {
-    "harness.__main__": {"memray", "pandas", "scipy", "seaborn", "sklearn", "matplotlib"},
+    "harness": {"networks", "numpy", "pandas", "pydantic", "matplotlib", "typer"},
+    "harness.__main__": {"networks", "numpy", "pandas", "pydantic", "matplotlib", "typer"},
+    "harness.commands.command_line": {"memray", "pandas", "scipy", "seaborn", "sklearn", "matplotlib"},
     "harness.worker": {"pandas", "scipy", "seaborn", "sklearn", "matplotlib", "pydantic", "typer"},
     "networks": {"harness", "memray", "pandas", "scipy", "sklearn", "threadpoolctl"},
 }

@@ -1,8 +1,10 @@
 """The Makefile: which folder its targets write to and read, and what they say before they replace results."""
 
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,29 @@ def test_what_is_drawn_and_verified_lies_in_the_chosen_folder(project, target, f
 
 def test_help_names_the_folder(project):
     assert any(line.startswith("  RESULTS=folder ") for line in make(project))
+
+
+NEW_ENVIRONMENT = f"""#!/bin/sh
+if [ "$1" != -m ]; then exec {sys.executable} "$@"; fi
+mkdir -p "$3/bin"
+printf '#!/bin/sh\\necho "$@"\\n' >"$3/bin/pip"
+chmod +x "$3/bin/pip"
+"""
+
+
+@pytest.mark.parametrize("environment", [".venv", ".venv-peers"])
+def test_an_environment_has_the_locked_packages_and_this_project_where_it_lies(project, environment):
+    interpreter = project / "python"
+    interpreter.write_text(NEW_ENVIRONMENT)
+    interpreter.chmod(0o755)
+    shutil.rmtree(project / environment)
+    ready = "{}/ready-{}.{}".format(environment, *sys.version_info[:2])
+    locked, own = make(project, f"PYTHON={interpreter}", ready)
+    assert locked.endswith("--no-deps -r requirements.lock")
+    assert re.search(r" --no-build-isolation --editable \.(\[peers\])?$", own)
+
+
+def test_what_builds_this_project_is_locked_as_well():
+    (backend,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert backend.startswith("setuptools>=")
+    assert re.search(r"^setuptools==", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)

@@ -6,6 +6,8 @@ import tomllib
 import pandas as pd
 import pytest
 
+import harness
+import networks
 from harness.analysis.frameworks import with_names
 from harness.experiment.figures import FIGURES
 from harness.experiment.file import Experiment
@@ -94,7 +96,11 @@ def test_a_frequency_keeps_and_never_saves_every_nth(page):
 
 
 def test_version_and_date_are_the_same_wherever_they_are_told():
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "networks.__version__"}
+    version = networks.__version__
+    assert harness.__version__ == version
     citation = (ROOT / "CITATION.cff").read_text()
     (date,) = re.findall(r"^date-released: (.*)$", citation, flags=re.MULTILINE)
     assert f"\nversion: {version}\n" in citation

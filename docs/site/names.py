@@ -32,6 +32,11 @@ def exports(package: str) -> dict[str, tuple[str, str]]:
     return {name: _home(*home) for name, home in ours.items() if not _path(".".join(home)).exists()}
 
 
+def own(package: str) -> list[str]:
+    """The public classes and functions that a package's `__init__` itself defines."""
+    return [node.name for node in _public(_tree(package))]
+
+
 def _home(module: str, name: str) -> tuple[str, str]:
     """Where a name is defined that may have come through other packages."""
     through = exports(module) if _path(module).name == "__init__.py" else {}

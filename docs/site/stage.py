@@ -37,7 +37,8 @@ def stage(folder: Path) -> None:
 def _reference(package: str, modules: list[str]) -> Iterator[str]:
     """The Markdown of a package's page: its docstring, the names it exports, and its modules."""
     yield f"# `{package}`\n"
-    yield f"::: {package}\n    options:\n      members: false\n      show_root_heading: false\n"
+    members = ", ".join(names.own(package))
+    yield f"::: {package}\n    options:\n      members: [{members}]\n      show_root_heading: false\n"
     exported = [_link(name, *home) for name, home in sorted(names.exports(package).items())]
     if exported:
         yield f"Names to import from `{package}`: {', '.join(exported)}.\n"

@@ -9,9 +9,9 @@ from harness.analysis.time import CONFIDENCE
 RESAMPLES = 2_000
 
 
-def memory_differences(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Cells finished in both memory tables: `a_bytes`, `b_bytes` and `difference_bytes` of memray's peak."""
-    peaks = [table.query("status == 'ok'").set_index("cell_id")["memray_peak_bytes"] for table in (a, b)]
+def memory_differences(a: pd.DataFrame, b: pd.DataFrame, *, peak: str) -> pd.DataFrame:
+    """Cells finished in both memory tables: `a_bytes`, `b_bytes` and `difference_bytes` of the column `peak`."""
+    peaks = [table.query("status == 'ok'").set_index("cell_id")[peak] for table in (a, b)]
     both = pd.concat(peaks, axis=1, keys=["a_bytes", "b_bytes"], join="inner")
     return both.assign(difference_bytes=both["b_bytes"] - both["a_bytes"]).reset_index()
 

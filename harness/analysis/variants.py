@@ -15,17 +15,18 @@ from harness.sizes import UNITS, parse_bytes
 from networks.chain import Chain
 from networks.schedules import FACTORIES
 from networks.schedules.budget import BUDGETS, budget
-from networks.schedules.evicting import HEURISTICS
+from networks.schedules.registry import REGISTERED
 from networks.schedules.spec import parse_schedule
 
 STORE_ALL = "Network"
 VARIANT = ["network", "checkpoint_frequency", "recompute", "schedule", "step", "micro_batch"]
 
-SCHEDULE_KINDS = [
-    kind
-    for name in FACTORIES
-    for kind in ([f"evicting {by}" for by in HEURISTICS] if name == "evicting" else [name.replace("_", "-")])
-]
+
+def _kind(name: str) -> str:
+    return name.replace("_", "-")
+
+
+SCHEDULE_KINDS = [_kind(name) for entry in REGISTERED.values() for name in entry.by_name]
 """Every kind of schedule, in the order in which they are shown; `Network` is of the kind `store-all`."""
 
 TRAIN_STEP, MICRO_BATCH = "train step", "micro-batch"
@@ -87,7 +88,8 @@ def _named(network: str, frequency: int | None, recompute: str | None, schedule:
     if network == STORE_ALL:
         return _Variant("store-all", 0, "store-all")
     if schedule is None:
-        return _Variant("periodic", frequency, _frequency(frequency, recompute))
+        words = [_words("checkpoint_frequency", frequency), _words("recompute", recompute)]
+        return _Variant("periodic", frequency, ", ".join(filter(None, words)))
     return _scheduled(schedule)
 
 
@@ -100,23 +102,31 @@ def _stepped(variant: _Variant, step: str | None, micro_batch: int | None) -> _V
 
 @cache
 def _scheduled(text: str) -> _Variant:
+    """The kind and the words of the arguments that it does not fix; the first integer orders it."""
     factory, arguments = _call(parse_schedule(text).__name__)
-    match arguments:
-        case {"checkpoint_frequency": frequency, "recompute": recompute}:
-            return _Variant(factory, frequency, f"{factory}, {_frequency(frequency, recompute)}")
-        case {"slots": slots}:
-            return _Variant(factory, slots, f"{factory}, {slots} {'slot' if slots == 1 else 'slots'}")
-        case {"budget_bytes": budget_bytes}:
-            kind = _kind(factory, arguments)
-            return _Variant(kind, budget_bytes, f"{kind}, {name_budget(budget_bytes)}")
-        case {"budget_of": budget_of}:
-            kind = _kind(factory, arguments)
-            return _Variant(kind, 0, f"{kind}, bytes of {budget_of}")
-    return _Variant("store-all", 0, "store-all, scheduled") if factory == "store_all" else _Variant(factory, 0, factory)
+    name = REGISTERED[factory].kind(arguments)
+    fixed = REGISTERED[factory].by_name[name]
+    told = {argument: value for argument, value in arguments.items() if argument not in fixed}
+    numbers = [value for value in told.values() if isinstance(value, int)]
+    words = [_words(argument, value) for argument, value in told.items()]
+    words += ["scheduled"] if factory == "store_all" else []
+    return _Variant(_kind(name), next(iter(numbers), 0), ", ".join([_kind(name), *filter(None, words)]))
 
 
-def _kind(factory: str, arguments: dict[str, Any]) -> str:
-    return f"{factory} {arguments['heuristic']}" if factory == "evicting" else factory
+def _words(argument: str, value: Any) -> str:
+    """An argument of a schedule as people say it: by its name and value where it has no words of its own."""
+    match argument:
+        case "checkpoint_frequency":
+            return f"n = {value}"
+        case "recompute":
+            return "each" if value == "each" else ""
+        case "slots":
+            return f"{value} {'slot' if value == 1 else 'slots'}"
+        case "budget_bytes":
+            return name_budget(value)
+        case "budget_of":
+            return f"bytes of {value}"
+    return f"{argument.replace('_', ' ')} {value}"
 
 
 def _call(text: str) -> tuple[str, dict[str, Any]]:
@@ -125,7 +135,3 @@ def _call(text: str) -> tuple[str, dict[str, Any]]:
     options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     signature = inspect.signature(FACTORIES[call.func.id])
     return call.func.id, signature.bind(*map(ast.literal_eval, call.args), **options).arguments
-
-
-def _frequency(frequency: int, recompute: str) -> str:
-    return f"n = {frequency}" + (", each" if recompute == "each" else "")

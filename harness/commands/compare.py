@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 GATE_FAILED = 1
 SIGNIFICANT = 0.05
 
-PEAKS = [measure.name for measure in MEASURES.values() if measure.is_exact]
+PEAKS = {measure.name: measure.peak for measure in MEASURES.values() if measure.peak}
 SECONDS = {measure.name: measure.seconds for measure in MEASURES.values() if measure.seconds}
-"""The tables whose peaks are compared, and those whose times are, with the column that has them."""
+"""The tables whose peaks are compared, and those whose times are, each with the column that has them."""
 
 
 def command(
@@ -113,7 +113,10 @@ def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dic
             for table in tables
             for row in table.drop_duplicates("cell_id").to_dict("records")
         }
-        rows = memory_differences(*tables) if name in PEAKS else time_differences(*tables, seconds=SECONDS[name])
+        if name in PEAKS:
+            rows = memory_differences(*tables, peak=PEAKS[name])
+        else:
+            rows = time_differences(*tables, seconds=SECONDS[name])
         lost, in_b = only_in(*tables), set(tables[1]["cell_id"])
         answer[name] = {
             "cells": [{"cell": cells[row["cell_id"]], **row} for row in rows.to_dict("records")],

@@ -139,10 +139,8 @@ def _executor(
         raise ValueError(
             f"--jobs {jobs} has no effect with --dask: a cluster measures as much at once as it has workers"
         )
-    try:
-        from harness.execute.cluster import connected  # an extra, and a second to import
-    except ModuleNotFoundError as error:
-        raise ValueError(f"--dask needs the extra: pip install checkpointing-lab[dask] ({error})") from None
+    from harness.execute.cluster import connected  # an extra, and a second to import
+
     with connected(dask, run=measure, frameworks=experiment.frameworks, say=errors.print) as execute:
         yield execute
 

@@ -19,6 +19,7 @@ from networks.dry_run import STEPS, Trace, dry_run
 from networks.layer_lists import format_layers, parse_layers
 from networks.schedules import FACTORIES, Schedule
 from networks.schedules.budget import BUDGETS
+from networks.schedules.spec import parse_schedule
 from networks.wording import one_of
 
 RUN, HELD, BACKWARD, IDLE = "━●◂·"
@@ -98,31 +99,39 @@ def _map(sweep: Sweep, depth: int, columns: int) -> Text:
     return row
 
 
+SCHEDULE_OPTIONS = ("slots", "checkpoint_frequency", "recompute", *BUDGETS, "heuristic")
+"""The arguments of schedules that are options. Any others are given in a whole call."""
+
+
 def make_schedule(name: str, **options: Any) -> Schedule:
-    """Make a schedule of the registry by name; an option that is None was not given."""
+    """Make a schedule of the registry by name and options, those that are None not given, or by a whole call."""
+    given = {option: value for option, value in options.items() if value is not None}
+    if "(" in name:
+        for option in given:
+            raise ValueError(f"{option_name(option)} does not go with --schedule {name!r}, which has its arguments")
+        return parse_schedule(name)
     if name not in FACTORIES:
         raise ValueError(f"--schedule must be {one_of(name, FACTORIES)}")
     takes = inspect.signature(FACTORIES[name]).parameters
-    given = {option: value for option, value in options.items() if value is not None}
     for option in given:
         if option not in takes:
-            others = ", ".join(map(option_name, takes)) or "no options"
+            others = ", ".join(option_name(one) for one in takes if one in SCHEDULE_OPTIONS) or "no options"
             raise ValueError(f"{option_name(option)} does not go with --schedule {name}, which takes {others}")
     for option, parameter in takes.items():
         if parameter.default is inspect.Parameter.empty and option not in given:
-            raise ValueError(f"--schedule {name} needs {option_name(option)}")
+            needed = option_name(option) if option in SCHEDULE_OPTIONS else f"its {option}: '{name}({option}=..)'"
+            raise ValueError(f"--schedule {name} needs {needed}")
     if takes.keys() >= set(BUDGETS) and len(given.keys() & set(BUDGETS)) != 1:
         raise ValueError(f"--schedule {name} needs one of {' and '.join(map(option_name, BUDGETS))}")
     return FACTORIES[name](**given)
 
 
-SCHEDULE_OPTIONS = ("slots", "checkpoint_frequency", "recompute", *BUDGETS, "heuristic")
-
-
 def command(
     layers: Annotated[str, typer.Option(metavar="WIDTHS", help="Such as 64,128x10,10.")],
     batch: Annotated[int, typer.Option(metavar="ROWS", help="Rows of the input.")],
-    schedule: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(FACTORIES)}.")] = "store_all",
+    schedule: Annotated[
+        str, typer.Option(metavar="NAME", help=f"{', '.join(FACTORIES)}, or a call: 'revolve(slots=3)'.")
+    ] = "store_all",
     slots: Annotated[int | None, typer.Option(help="Of revolve: afters held at once, the input counted.")] = None,
     checkpoint_frequency: Annotated[int | None, typer.Option(help="Of periodic: saves one after in this many.")] = None,
     recompute: Annotated[str | None, typer.Option(help="Of periodic: segment or each.")] = None,
@@ -146,7 +155,9 @@ def command(
     """
     if output.suffix not in (".png", ".svg"):
         raise ValueError(f"--output must end in .png or .svg, got {str(output)!r}")
-    with as_typed((*STEP_OPTIONS, *SCHEDULE_OPTIONS), size=budget):
+    # A call has names of its own, which are no options.
+    options = STEP_OPTIONS if "(" in schedule else (*STEP_OPTIONS, *SCHEDULE_OPTIONS)
+    with as_typed(options, size=budget):
         chosen = make_schedule(
             schedule,
             checkpoint_frequency=checkpoint_frequency,

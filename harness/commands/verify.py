@@ -83,7 +83,8 @@ def _finished(results: Results) -> list[tuple[Job, dict[str, Any]]]:
     tables = results.tables(EXACT)
     if not tables:
         raise ValueError(
-            f"{results.folder}: has no memory.csv or peers_memory.csv, and nothing else repeats to the byte"
+            f"{results.folder}: has no {' or '.join(f'{name}.csv' for name in EXACT)}, and nothing else repeats to the "
+            "byte"
         )
     finished = [
         (Job(measure=name, cells=(cell_of(row),)), row)

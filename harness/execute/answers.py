@@ -1,6 +1,6 @@
 """What a worker may answer: for each cell of its job, rows with the columns of its table and values of their types."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from harness.experiment.cell import Cell
@@ -89,4 +89,8 @@ def _of_capture(cell: Cell, rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"a capture has no rows, got {shown(rows)}"
 
 
-_OTHERS = {"environment": _of_environment, "products": _of_products, "capture": _of_capture}
+_OTHERS: dict[str, Callable[[Any, list[dict[str, Any]]], Iterator[str]]] = {
+    "environment": _of_environment,
+    "products": _of_products,
+    "capture": _of_capture,
+}

@@ -7,7 +7,7 @@ cluster: those of a lost worker go to another, and those of a lost scheduler to 
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
@@ -104,7 +104,7 @@ class Cluster:
         self._frameworks = frameworks
         self._say = say
 
-    def __call__(self, jobs: Mapping[str, Job]) -> Iterator[tuple[str, Outcome]]:
+    def __call__(self, jobs: Mapping[str, Job]) -> Generator[tuple[str, Outcome], None, None]:
         """Yield each job's name and outcome as it comes back. Closed early, it forgets the rest."""
         left = dict(jobs)
         patience = FIRST_PATIENCE
@@ -131,7 +131,7 @@ class Cluster:
         if not client.nthreads():
             self._say(f"{self._address}: no worker has joined yet; waiting")
         requests = [job.request() for job in jobs.values()]
-        options = {"run": self._run, "code": code_id(), "frameworks": self._frameworks}
+        options: dict[str, Any] = {"run": self._run, "code": code_id(), "frameworks": self._frameworks}
         futures = client.map(measure_here, requests, **options, key="job", pure=False)
         names = dict(zip(futures, jobs, strict=True))
         for future in as_completed(futures, loop=client.loop):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from math import inf
 from select import PIPE_BUF
+from typing import IO, cast
 
 ANSWER_BYTES = 2**28
 """The most that an answer may have: of a longer one the rest is left out."""
@@ -32,9 +33,9 @@ def converse(
     """
     answer, log = _Answer(), _Log()
     with ExitStack() as files, selectors.DefaultSelector() as selector:
-        selector.register(process.stdin, selectors.EVENT_WRITE, _Request(request))
-        selector.register(process.stdout, selectors.EVENT_READ, answer)
-        selector.register(process.stderr, selectors.EVENT_READ, log)
+        selector.register(_piped(process.stdin), selectors.EVENT_WRITE, _Request(request))
+        selector.register(_piped(process.stdout), selectors.EVENT_READ, answer)
+        selector.register(_piped(process.stderr), selectors.EVENT_READ, log)
         pause = _POLL_SECONDS
         with suppress(AttributeError, OSError):  # there is no such thing on other systems
             ended = files.enter_context(open(os.pidfd_open(process.pid), "rb", buffering=0))
@@ -51,12 +52,17 @@ def converse(
     return bytes(answer.kept), log.words(), in_time
 
 
+def _piped(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None  # the process was started with a pipe for each
+    return stream
+
+
 def _pass_on(selector: selectors.BaseSelector, seconds: float) -> None:
     """Wait for something to pass on, no longer than `seconds`, and close each file that has no more of it."""
     for key, _ in selector.select(seconds):
         if not key.data(key.fd):
             selector.unregister(key.fileobj)
-            key.fileobj.close()
+            cast(IO[bytes], key.fileobj).close()
 
 
 class _Request:

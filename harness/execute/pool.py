@@ -1,6 +1,6 @@
 """Worker processes on this machine, several at once where that changes no number."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from subprocess import Popen
@@ -30,7 +30,7 @@ class Pool:
     run: Callable[..., Outcome] = run_in_subprocess
     needs: Callable[[Job], int] = needed_bytes
 
-    def __call__(self, jobs: Mapping[str, Job]) -> Iterator[tuple[str, Outcome]]:
+    def __call__(self, jobs: Mapping[str, Job]) -> Generator[tuple[str, Outcome], None, None]:
         """Yield each job's name and outcome as it finishes. Closed early, it kills what is running."""
         running: dict[Future[Outcome], tuple[str, int]] = {}
 

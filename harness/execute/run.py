@@ -1,7 +1,7 @@
 """A run of an experiment: what is left to do, each job in a fresh process, and the tables when all are done."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from harness.experiment.measures import ALLOCATORS, MEASURES, variables
 from harness.results.rows import rows_of
 from harness.results.store import DamagedError, Record, Row, Store, unfit
 
-Execute = Callable[[Mapping[str, Job]], Iterator[tuple[str, Outcome]]]
+Execute = Callable[[Mapping[str, Job]], Generator[tuple[str, Outcome], None, None]]
 """Executes named jobs and yields the name and the outcome of each as it finishes, in whatever order."""
 
 UNRECORDED = "the table has them, but cells/ keeps no record of them with these settings and beside these variants"
@@ -110,7 +110,7 @@ class Run:
         """How many cells there are to measure, a cell counted once for each measure."""
         return sum(len(job.cells) for job in self._jobs.values())
 
-    def execute(self) -> Iterator[Finished]:
+    def execute(self) -> Generator[Finished, None, None]:
         """Yield every job once it is done, those of earlier runs first. Closed at any moment, it loses what is running.
 
         Raises RunAbortedError where the measured code is edited meanwhile, or machines differ that may not be mixed.

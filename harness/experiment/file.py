@@ -65,9 +65,8 @@ Grids = Annotated[
 ]
 
 
-_Sections = create_model(
-    "_Sections", __base__=StrictTable, **{name: (section, section()) for name, section in SECTIONS.items()}
-)
+_FIELDS: dict[str, Any] = {name: (section, section()) for name, section in SECTIONS.items()}
+_Sections: Any = create_model("_Sections", __base__=StrictTable, **_FIELDS)
 
 
 class Experiment(_Sections):
@@ -263,6 +262,6 @@ def _key(name: str) -> str:
 
 
 def _keys_beside(location: list[str | int]) -> list[str]:
-    tables: dict[str | int, type[BaseModel]] = {"grid": Grid, "limits": LimitSettings, **SECTIONS}
+    tables: dict[Any, type[BaseModel]] = {"grid": Grid, "limits": LimitSettings, **SECTIONS}
     table = tables[location[0]] if len(location) > 1 else Experiment
     return sorted(table.model_fields, key=lambda name: name in SECTIONS)

@@ -1,7 +1,7 @@
 """The `[grid]` of an experiment file: the dimensions, their values checked, and the cells they make."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -67,7 +67,7 @@ class Grid(StrictTable):
         variants = ("Network" in self.network) + own * ("NetworkWithCheckpointing" in self.network)
         peers = sum(len(self.checkpoint_frequency) if PEERS[peer] else 1 for peer in self.peer)
         of_each = variants * (len(self.step) + len(self.micro_batch)) + peers
-        groups = (self.layers, self.batch, self.dtype, self.activation, self.seed)
+        groups: tuple[Sized, ...] = (self.layers, self.batch, self.dtype, self.activation, self.seed)
         return math.prod(map(len, groups)) * of_each
 
     @property

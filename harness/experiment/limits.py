@@ -46,4 +46,4 @@ def are_seconds(value: float) -> bool:
 
 
 def _within(limit: float | None, earlier: float | None) -> bool:
-    return None not in (limit, earlier) and limit <= earlier
+    return limit is not None and earlier is not None and limit <= earlier

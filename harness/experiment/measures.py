@@ -1,7 +1,7 @@
 """The registry of measures: what each is called, the environment of its worker, its table, and what it may be asked.
 
-A measure runs in a worker's process: `harness/worker/__main__.py` names its function. What a worker is asked besides
-has no table: a capture, products of matrices, the environment.
+A measure runs in a worker's process, which alone imports its function. What a worker is asked besides has no table: a
+capture, products of matrices, the environment.
 """
 
 from collections.abc import Mapping
@@ -41,6 +41,7 @@ class Measure:
 
     Attributes:
         name: also that of its table, of its section in an experiment file, and of its rules.
+        worker: its function of a job and the module of that in `harness/worker/`, such as `memory:measure_memory`.
         variables: those that its process fixes before numpy is imported.
         table: of its rows; None where an experiment cannot ask for it.
         job_of: a job has one cell, or every variant of a comparison group, because only what was measured side by side
@@ -48,18 +49,21 @@ class Measure:
         counts_bytes: it may run beside others. What takes the clock runs alone: beside others it would measure them.
         of_peers: other frameworks' cells are asked it, and this project's own beside them.
         is_exact: its integers repeat to the byte, a row a cell.
-        seconds: the column of times that are compared; empty where there is none.
+        peak: the column of bytes that are compared; empty where there is none.
+        seconds: the column of times that are compared, likewise.
         step: how every step of it ends, whatever the cell says; empty where the cell says it.
         allocators: those under which each cell is measured; none but the process's own where it is empty.
     """
 
     name: str
+    worker: str
     variables: Mapping[str, str]
     table: Table | None = None
     job_of: Literal["cell", "group"] = "cell"
     counts_bytes: bool = False
     of_peers: bool = False
     is_exact: bool = False
+    peak: str = ""
     seconds: str = ""
     step: Literal["", "train_step"] = ""
     allocators: tuple[str, ...] = ()
@@ -68,37 +72,69 @@ class Measure:
 MEASURES: Mapping[str, Measure] = {
     measure.name: measure
     for measure in (
-        Measure(name="memory", variables=_FOR_MEMORY, table=tables.MEMORY, counts_bytes=True, is_exact=True),
-        Measure(name="timeline", variables=_FOR_MEMORY, table=tables.TIMELINE, counts_bytes=True),
+        Measure(
+            name="memory",
+            worker="memory:measure_memory",
+            variables=_FOR_MEMORY,
+            table=tables.MEMORY,
+            counts_bytes=True,
+            is_exact=True,
+            peak="memray_peak_bytes",
+        ),
+        Measure(
+            name="timeline",
+            worker="memory:measure_timeline",
+            variables=_FOR_MEMORY,
+            table=tables.TIMELINE,
+            counts_bytes=True,
+        ),
         Measure(
             name="peers_memory",
+            worker="memory:measure_peers_memory",
             variables=_FOR_MEMORY,
             table=tables.PEERS_MEMORY,
             counts_bytes=True,
             of_peers=True,
             is_exact=True,
+            peak="memray_peak_bytes",
         ),
         Measure(
             name="resident",
+            worker="memory:measure_resident",
             variables={**_ONE_THREAD, "PYTHONHASHSEED": "0"},
             table=tables.RESIDENT,
             counts_bytes=True,
             of_peers=True,
             allocators=tables.ALLOCATORS,
         ),
-        Measure(name="time", variables=_FOR_TIME, table=tables.TIME, job_of="group", seconds="step_seconds"),
-        Measure(name="peers_time", variables=_FOR_TIME, table=tables.PEERS_TIME, of_peers=True, seconds="step_seconds"),
+        Measure(
+            name="time",
+            worker="time:measure_time",
+            variables=_FOR_TIME,
+            table=tables.TIME,
+            job_of="group",
+            seconds="step_seconds",
+        ),
+        Measure(
+            name="peers_time",
+            worker="time:measure_peers_time",
+            variables=_FOR_TIME,
+            table=tables.PEERS_TIME,
+            of_peers=True,
+            seconds="step_seconds",
+        ),
         Measure(
             name="training",
+            worker="training:measure_training",
             variables=_FOR_TIME,
             table=tables.TRAINING,
             job_of="group",
             seconds="epoch_seconds",
             step="train_step",
         ),
-        Measure(name="capture", variables=_FOR_MEMORY, counts_bytes=True),
-        Measure(name="products", variables=_FOR_TIME),
-        Measure(name="environment", variables=_FOR_TIME),
+        Measure(name="capture", worker="memory:capture", variables=_FOR_MEMORY, counts_bytes=True),
+        Measure(name="products", worker="time:measure_products", variables=_FOR_TIME),
+        Measure(name="environment", worker="environment:describe_environment", variables=_FOR_TIME),
     )
 }
 """In the order they are measured: what repeats to the byte first, what the clock measures last."""
@@ -120,7 +156,7 @@ freed.
 
 def variables(job: Job) -> dict[str, str]:
     """The variables that a worker's process has for `job`."""
-    return {**MEASURES[job.measure].variables, **ALLOCATORS.get(job.settings.get("allocator"), {})}
+    return {**MEASURES[job.measure].variables, **ALLOCATORS.get(job.settings.get("allocator", ""), {})}
 
 
 def table_of(name: str, content: bytes) -> Table:

@@ -7,14 +7,31 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.frameworks import CASE, has_plain, resident_peaks, savings, step_times, with_names
+from harness.experiment.frameworks import FRAMEWORKS
 from harness.experiment.tables import ALLOCATORS
-from harness.plots.style import GREY, INK, MIB, drawn, facets, key_above, log2, panels
+from harness.plots.style import (
+    GREY,
+    INK,
+    MIB,
+    SPARE_COLOURS,
+    SPARE_MARKERS,
+    drawn,
+    facets,
+    key_above,
+    log2,
+    panels,
+    with_defaults,
+)
 
 _HUES = sns.color_palette("colorblind")
-COLOURS = {"networks": INK, "torch": _HUES[1], "jax": _HUES[0], "sklearn": _HUES[2]}
-LABELS_AT = {"networks": (-10, 3), "train_step": (-10, -9), "torch": (5, 3), "jax": (5, -9)}
+COLOURS = with_defaults(
+    {"networks": INK, "torch": _HUES[1], "jax": _HUES[0], "sklearn": _HUES[2]}, FRAMEWORKS, SPARE_COLOURS
+)
+LABELS_AT = with_defaults(
+    {"networks": (-10, 3), "train_step": (-10, -9), "torch": (5, 3), "jax": (5, -9)}, FRAMEWORKS, [(5, 3)]
+)
 NAMES = {"networks": "ours"}
-SHAPES = {
+_SHAPES = {
     "store-all": "o",
     "backprop": "o",
     "checkpoint": "s",
@@ -26,6 +43,8 @@ SHAPES = {
     "scan_checkpoint": "v",
 }
 SCHEDULE_SHAPE = "h"
+_VARIANTS = [variant for framework in FRAMEWORKS.values() for variant in framework.variants]
+SHAPES = with_defaults(_SHAPES, _VARIANTS, [marker for marker in SPARE_MARKERS if marker != SCHEDULE_SHAPE])
 POWERS_OF_MIB = range(-4, 20)
 ALLOCATOR_LOOKS = {
     ALLOCATORS[0]: {"marker": "s", "color": _HUES[3]},

@@ -2,10 +2,11 @@
 
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import cycle
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import pandas as pd
@@ -17,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.scale import LogScale
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from harness.analysis.variants import name_variants
+from harness.analysis.variants import KINDS, name_variants
 from harness.experiment.figures import FIGURES
 from networks.wording import visible
 
@@ -38,7 +39,20 @@ PALE = "#c4c4c4"
 _HUES = sns.color_palette("colorblind")
 BLUE, ORANGE = _HUES[:2]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]
-KIND_LOOKS = {
+Look = TypeVar("Look")
+SPARE_COLOURS = [hue for place, hue in enumerate(sns.color_palette("dark")) if place != 7]  # which is near INK
+SPARE_MARKERS = ["d", "8", "H", ".", "h"]
+
+
+def with_defaults(declared: Mapping[str, Look], names: Iterable[str], spare: Iterable[Look]) -> dict[str, Look]:
+    """What is declared for each name, and for each of `names` without it one of `spare`, by its place among those.
+
+    Where `names` are all that a registry has, a name has the same look in every figure.
+    """
+    return {**declared, **dict(zip((name for name in names if name not in declared), cycle(spare), strict=False))}
+
+
+_LOOKS = {
     "store-all": (SHADE, "o"),
     "periodic": (_HUES[0], "s"),
     "sqrt": (_HUES[9], "P"),
@@ -51,6 +65,8 @@ KIND_LOOKS = {
     "train step": (_HUES[3], "X"),
     "micro-batch": (_HUES[8], "p"),
 }
+SPARE_LOOKS = list(zip(cycle(SPARE_COLOURS), SPARE_MARKERS * len(SPARE_COLOURS), strict=False))
+KIND_LOOKS = with_defaults(_LOOKS, KINDS, SPARE_LOOKS)
 """The colour and the marker of each kind of variant, the same in every figure."""
 LOOK = {
     **sns.axes_style("whitegrid"),

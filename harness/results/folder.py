@@ -34,7 +34,7 @@ _EXPECTED = {"string_type": "text", "list_type": "a list", "dict_type": "a table
 
 
 class _Told(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
 
 class ToldExperiment(_Told):
@@ -53,7 +53,7 @@ class ToldCode(_Told):
 
 
 class Environment(_Told):
-    """What an environment.json tells, of all that is in it what is read again.
+    """What an environment.json tells. What is read again has a type; whatever else is in it is kept as it is.
 
     `variables` are by measure; `datapackage_hash` is missing in what earlier versions wrote.
     """
@@ -198,6 +198,7 @@ def cell_of(row: Mapping[str, Any]) -> Cell:
     Raises:
         ValueError: they are not those that the row's `cell_id` was made from.
     """
+    parameters: dict[str, Any]
     names = [name for name in PARAMETERS if name in row]
     parameters = {name: None if row[name] != row[name] else row[name] for name in names}  # nan, for missing text
     if row.get("framework", OWN) != OWN:

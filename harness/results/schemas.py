@@ -112,9 +112,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
             ),
         ),
     ),
-    "training": (),
-    "resident": (),
-    "peers_time": (),
     "peers_memory": (
         *_PEAKS,
         *map(_told_of_our_own, ("predicted_peak_bytes", "tracker_peak_bytes", "residual_bytes")),
@@ -137,7 +134,7 @@ def parse_table(name: str, content: bytes, *, where: str) -> pd.DataFrame:
     written = _fields(table, content, where)
     for ok, rows in written.groupby(written["status"] == "ok"):
         _validate(rows, _written_schema(table, ok=ok), where)
-    typed = pd.DataFrame({name: _typed(written[name], table.column(name)) for name in written})
+    typed = pd.DataFrame({name: _typed(written[name], table.column(name)) for name in map(str, written)})
     _validate(typed, _schema(table), where)
     return typed
 
@@ -197,7 +194,7 @@ def _schema(table: Table) -> pa.DataFrameSchema:
         f"unique by {' and '.join(key)}",
         lambda rows: ~rows.duplicated(key) | (rows["status"] != "ok"),
     )
-    rules = (*_EVERY_TABLE, *RULES[table.name], unique)
+    rules = (*_EVERY_TABLE, *RULES.get(table.name, ()), unique)
     return pa.DataFrameSchema(columns, checks=[_check(*rule) for rule in rules])
 
 
@@ -231,7 +228,7 @@ def _describe(rows: pd.DataFrame, schema: pa.DataFrameSchema, failure: pd.Series
     of_rows = failure["schema_context"] == "DataFrameSchema"
     column = schema.checks[failure["check_number"]].name if of_rows else failure["column"]
     problem = "must not be empty" if failure["check"] == "not_nullable" else failure["check"]
-    value = rows.at[failure["index"], column]
+    value: Any = rows.at[failure["index"], column]
     got = "" if pd.isna(value) else f", got {in_a_line(str(value))}"
     return f"line {failure['index'] + 2}, column {column}: {problem}{got}"
 

@@ -12,36 +12,21 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-from harness.experiment.frameworks import packages_of
 from harness.experiment.job import Job, Row
+from harness.experiment.measures import MEASURES
 from harness.worker import probes
-from harness.worker.memory import capture, measure_memory, measure_peers_memory, measure_resident, measure_timeline
-from harness.worker.time import measure_peers_time, measure_products, measure_time
-from harness.worker.training import measure_training
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def describe_environment(job: Job) -> list[list[Row]]:
-    """Not a measurement: what this process runs on, which only it can know."""
-    from harness import provenance  # reads of packages what the measures need not wait for
-
-    return [[provenance.place(packages_of(job.settings.get("frameworks", ())))]]
-
-
-MEASURES = {
-    "memory": measure_memory,
-    "timeline": measure_timeline,
-    "peers_memory": measure_peers_memory,
-    "resident": measure_resident,
-    "capture": capture,
-    "time": measure_time,
-    "peers_time": measure_peers_time,
-    "training": measure_training,
-    "products": measure_products,
-    "environment": describe_environment,
-}
+def function_of(measure: str) -> Callable[[Job], list[list[Row]]]:
+    """The function of the measure of this name. No other measure's module is imported."""
+    module, _, function = MEASURES[measure].worker.partition(":")
+    return getattr(import_module(f"harness.worker.{module}"), function)
 
 
 def main() -> int:
@@ -50,10 +35,12 @@ def main() -> int:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         _die_with_parent(int(sys.argv[1]))
         job = Job.from_request(json.load(sys.stdin))
-        gc.freeze()  # what the imports have made is no garbage: no collection before a step need look at it
+        result: dict[str, Any]
         try:
+            measure = function_of(job.measure)
+            gc.freeze()  # what the imports have made is no garbage: no collection before a step need look at it
             probes.require_one_thread()
-            result = {"rows": MEASURES[job.measure](job)}
+            result = {"rows": measure(job)}
         except Exception as error:
             traceback.print_exc()
             result = {"error": " ".join(f"{type(error).__name__}: {error}".split())}

@@ -5,6 +5,7 @@ from pathlib import Path
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Row
 from harness.worker import probes
+from harness.worker.steps.base import Peer
 from harness.worker.steps.build import ANY_NUMBER, checked_gradient_error, checked_peer
 from harness.worker.steps.networks import Step
 
@@ -76,6 +77,7 @@ def measure_peers_memory(job: Job) -> list[list[Row]]:
 def measure_resident(job: Job) -> list[list[Row]]:
     """How far resident memory rises in a training step, without memray; of our own unchecked, for there are many."""
     (cell,) = job.cells
+    peer: Peer
     if cell.peer is None:
         peer = Step(cell)
         peer.warm_up()

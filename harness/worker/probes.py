@@ -75,7 +75,7 @@ class Stretch(NamedTuple):
     peak_bytes: int
 
 
-def peak_memory(step: Callable[[], None]) -> dict[str, int]:
+def peak_memory(step: Callable[[], object]) -> dict[str, int]:
     """Run `step` once under memray and return its peak and what it was made of, in bytes.
 
     The peak is attributed to the function of networks/buffers.py that each live block came from, and to `other`
@@ -84,7 +84,7 @@ def peak_memory(step: Callable[[], None]) -> dict[str, int]:
     return memory_at_marks(step, Marks(), 0)[0]
 
 
-def memory_at_marks(step: Callable[[], None], marks: Marks, count: int) -> tuple[dict[str, int], list[Stretch]]:
+def memory_at_marks(step: Callable[[], object], marks: Marks, count: int) -> tuple[dict[str, int], list[Stretch]]:
     """As `peak_memory`, of a `step` that leaves `count` of `marks`; and the stretches of the step that they end.
 
     What comes after the last mark belongs to the last stretch.
@@ -122,7 +122,7 @@ def _stretches(records: Iterable[memray.AllocationRecord], marks: set[int]) -> I
         yield stretch._replace(peak_bytes=max(stretch.peak_bytes, peak))
 
 
-def blocks_at_peak(step: Callable[[], None], *, nbytes: int) -> int:
+def blocks_at_peak(step: Callable[[], object], *, nbytes: int) -> int:
     """Run `step` once under memray and return how many blocks of exactly `nbytes` are live at its peak."""
     with _captured(step, Marks(), 0) as (reader, _):
         sizes: dict[int, int] = {}
@@ -140,7 +140,7 @@ def blocks_at_peak(step: Callable[[], None], *, nbytes: int) -> int:
     return blocks_at_peak
 
 
-def resident_peak(step: Callable[[], None]) -> dict[str, int]:
+def resident_peak(step: Callable[[], object]) -> dict[str, int]:
     """Run `step` once and return how far resident memory rose in it, and where it stood before, in bytes.
 
     The kernel's own high-water mark is set back before the step. Freed memory is given back first, so that what was
@@ -205,7 +205,8 @@ def product_seconds(batch: int, inputs: int, outputs: int, *, dtype: str) -> tup
     rows = min(batch, max(PRODUCT_ROWS, PRODUCT_ITEMS // (inputs + outputs)))
     before, delta, weights = (np.ones(shape, dtype) for shape in ((rows, inputs), (rows, outputs), (inputs, outputs)))
     products = (before, weights), (before.T, delta), (delta, weights.T)
-    return tuple(_median_seconds(*product) * batch / rows for product in products)
+    forward, weights_delta, delta_before = (_median_seconds(*product) * batch / rows for product in products)
+    return forward, weights_delta, delta_before
 
 
 def _median_seconds(left: np.ndarray, right: np.ndarray) -> float:
@@ -218,7 +219,7 @@ def _median_seconds(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.median(laps))
 
 
-def capture(step: Callable[[], None], path: Path) -> None:
+def capture(step: Callable[[], object], path: Path) -> None:
     """Run `step` once under memray and keep what it saw in the file `path`, for memray's own reporters.
 
     Raises:
@@ -229,7 +230,7 @@ def capture(step: Callable[[], None], path: Path) -> None:
 
 
 @contextmanager
-def _captured(step: Callable[[], None], marks: Marks, count: int) -> Iterator[tuple[memray.FileReader, set[int]]]:
+def _captured(step: Callable[[], object], marks: Marks, count: int) -> Iterator[tuple[memray.FileReader, set[int]]]:
     # The folder belongs to whoever started this process; where the step fails, the capture stays there.
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"capture-{os.getpid()}.bin"
     marks.lay(count)
@@ -241,7 +242,7 @@ def _captured(step: Callable[[], None], marks: Marks, count: int) -> Iterator[tu
     path.unlink()
 
 
-def _track(step: Callable[[], None], path: Path) -> None:
+def _track(step: Callable[[], object], path: Path) -> None:
     # memray stops without an error where it cannot write on, and what it has written reads as a shorter step. So the
     # last event is a mark, which is looked for.
     end = Marks()
@@ -270,7 +271,7 @@ def _cut_short(path: Path) -> RuntimeError:
     )
 
 
-def _run_profiled(step: Callable[[], None]) -> None:
+def _run_profiled(step: Callable[[], object]) -> None:
     # memray watches calls through a profile function. Under one, CPython makes a line table for each code object at its
     # first call: 10 to 17 KB which are the instrument's, and which would count as the step's.
     sys.setprofile(lambda *event: None)

@@ -54,6 +54,7 @@ def allowance_bytes(trace: Trace) -> int:
     held = HELD_ALLOWANCE + NUMBER_ALLOWANCE * (trace.chain.depth > SHARED_NUMBERS)
     word = LOG_GROWTH * event_bytes(trace.chain)
     mapping = MAPPING_ALLOWANCE * any(chain.maps_buffers for chain, _ in trace.recorded)
+    logs: float
     highest = logs = 0
     last = np.zeros(5)
     before = None

@@ -9,18 +9,17 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from networks.chain import MOST_BYTES, Chain
 from networks.checks import check_count, check_dtype, check_layers
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.planning.allowance import PLACE_ALLOWANCE, STEP_ALLOWANCE, allowance_bytes, least_allowance_bytes
-from networks.schedules import evicting, greedy, optimal, sqrt, store_all
-from networks.schedules.candidates import periodics, revolves
-from networks.schedules.evicting import HEURISTICS
+from networks.planning.searches import SEARCHES, Search, made
+from networks.schedules import optimal, store_all
 from networks.schedules.optimal import smallest_budget
-from networks.schedules.portable import HasSchedule
-from networks.schedules.replay import Cost, cost_of, replay
+from networks.schedules.portable import HasSchedule, schedule_name
+from networks.schedules.replay import cost_of, replay
 from networks.schedules.signature import Schedule
 
 ROOMS, LEAST_ROOM_STEP = 8, 1024
@@ -67,25 +66,25 @@ class Row(HasSchedule):
 
     @property
     def predicted_peak_bytes(self) -> int | None:
-        return self.trace and self.trace.peak_bytes
+        return None if self.trace is None else self.trace.peak_bytes
 
     @property
     def smallest_budget_bytes(self) -> int | None:
         """The smallest budget that this very step fits."""
-        return self.trace and self.trace.peak_bytes + self.allowance_bytes
+        return None if self.trace is None else _smallest_budget_bytes(self)
 
     @property
     def forward_steps(self) -> int | None:
-        return self.trace and self.trace.forward_steps
+        return None if self.trace is None else self.trace.forward_steps
 
     @property
     def forward_flops(self) -> int | None:
-        return self.trace and self.trace.forward_flops
+        return None if self.trace is None else self.trace.forward_flops
 
     @property
     def dominant_kind(self) -> str | None:
         """What the peak is mostly made of, of `REMEDIES`."""
-        return self.trace and fills_most(self.trace.peak_bytes_by_kind)[0]
+        return None if self.trace is None else fills_most(self.trace.peak_bytes_by_kind)[0]
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,10 @@ class Plan(HasSchedule):
     advice: str
     micro_batch: int | None
 
+    def __repr__(self) -> str:
+        peak = f"peak {self.predicted_peak_bytes:,} bytes, allowance {self.allowance_bytes:,} bytes"
+        return f"<Plan {schedule_name(self.schedule)}: {peak}, {self.forward_steps} forward steps>"
+
     @property
     def best(self) -> Row:
         """The row of `schedule`."""
@@ -126,18 +129,21 @@ def plan(
     chain = _chain(layers, batch, dtype, step)
     check_count("budget_bytes", budget_bytes)
     least, micro_batch = _least(chain), _micro_batch(chain, budget_bytes)
-    if budget_bytes < least.smallest_budget_bytes:
+    smallest_budget_bytes = _smallest_budget_bytes(least)
+    if budget_bytes < smallest_budget_bytes:
         raise ValueError(_too_small(least, budget_bytes) + _rival(chain.batch, micro_batch))
     # Searches are not exhaustive: a larger budget shall never make for more work than the smallest.
     rows = tuple(_of_two(row, least) if row.name == least.name else row for row in _rows(chain, budget_bytes))
     best = min((row for row in rows if row.fits), key=_cost)
+    assert best.schedule is not None
+    trace = _traced(best)
     return Plan(
         schedule=best.schedule,
-        predicted_peak_bytes=best.predicted_peak_bytes,
+        predicted_peak_bytes=trace.peak_bytes,
         allowance_bytes=best.allowance_bytes,
-        forward_steps=best.forward_steps,
-        forward_flops=best.forward_flops,
-        smallest_budget_bytes=least.smallest_budget_bytes,
+        forward_steps=trace.forward_steps,
+        forward_flops=trace.forward_flops,
+        smallest_budget_bytes=smallest_budget_bytes,
         rows=rows,
         advice=_advice(chain, least),
         micro_batch=micro_batch,
@@ -161,12 +167,12 @@ def max_depths(
     `on_probe` is told each schedule and number of layers before they are tried, which takes up to seconds.
     """
 
-    def fits(search: "_Search", depth: int) -> bool:
+    def fits(search: Search, depth: int) -> bool:
         chain = _chain((inputs, *([width] * depth), outputs), batch, dtype, step)
         return _search(chain, search, budget_bytes).fits
 
     depths: dict[str, int] = {}
-    for name, search in _SEARCHES.items():
+    for name, search in SEARCHES.items():
         # The search begins where the best so far has ended: deep chains take seconds each to plan.
         low, high, stride = 0, limit + 1, 0
         probe = max([1, *depths.values()])
@@ -186,22 +192,30 @@ def _chain(layers: Iterable[int], batch: int, dtype: str, step: str) -> Chain:
     return Chain(check_layers(layers), check_count("batch", batch), itemsize, deltas_pile_up=step == "backward")
 
 
-_Search = Callable[[Chain, int], Schedule]
-
-
 def _rows(chain: Chain, budget_bytes: int) -> Iterator[Row]:
-    return (_row(chain, name, search, budget_bytes) for name, search in _SEARCHES.items())
+    return (_row(chain, name, search, budget_bytes) for name, search in SEARCHES.items())
+
+
+def _traced(row: Row) -> Trace:
+    """The trace of a row that has one, as every row that fits has."""
+    assert row.trace is not None
+    return row.trace
+
+
+def _smallest_budget_bytes(row: Row) -> int:
+    return _traced(row).peak_bytes + row.allowance_bytes
 
 
 def _cost(row: Row) -> tuple[int, int]:
-    return row.forward_flops, row.predicted_peak_bytes
+    trace = _traced(row)
+    return trace.forward_flops, trace.peak_bytes
 
 
 def _of_two(row: Row, least: Row) -> Row:
     return min(row, least, key=_cost) if row.fits else least
 
 
-def _row(chain: Chain, name: str, search: _Search, budget_bytes: int) -> Row:
+def _row(chain: Chain, name: str, search: Search, budget_bytes: int) -> Row:
     """The row of the schedule that `search` finds for the budget; where none fits, of the last one it finds."""
     found = _search(chain, search, budget_bytes)
     if found.schedule is None:
@@ -217,14 +231,14 @@ class _Found(NamedTuple):
     refusal: ValueError | None = None
 
 
-def _search(chain: Chain, search: _Search, budget_bytes: int) -> _Found:
+def _search(chain: Chain, search: Search, budget_bytes: int) -> _Found:
     """Find the schedule of the largest room within the budget that fits with its allowance.
 
     The allowance depends on the schedule, and the schedule on the room that the allowance leaves. Rooms are tried
     from above, those that the same schedule would fill left out. They are multiples of a step that is the chain's,
     whatever the budget: of a larger one the room is no smaller, so that work never rises with the budget.
     """
-    step = max(LEAST_ROOM_STEP, _figures(chain, _made(store_all))[1] // ROOMS)
+    step = max(LEAST_ROOM_STEP, _figures(chain, made(store_all))[1] // ROOMS)
     room, found = max(0, budget_bytes - STEP_ALLOWANCE) // step * step, None
     while True:
         try:
@@ -254,58 +268,25 @@ def _figures(chain: Chain, schedule: Schedule) -> tuple[Trace, int]:
     return trace, allowance_bytes(trace)
 
 
-def _cheapest(candidates: Iterable[tuple[Schedule, Cost]], room: int) -> Schedule:
-    """Of `candidates`, the one of least work within `room`; where none fits, the one of least peak."""
-
-    def rank(candidate: tuple[Schedule, Cost]) -> tuple[int, int, int]:
-        _, cost = candidate
-        return max(0, cost.peak_bytes - room), cost.forward_flops, cost.peak_bytes
-
-    return min(candidates, key=rank)[0]
-
-
-@lru_cache(maxsize=64)  # the same schedule is the same object, and remembers what it has solved
-def _made(factory: Callable[..., Schedule], **options: int | str) -> Schedule:
-    return factory(**options)
-
-
-def _bound(chain: Chain, schedule: Schedule) -> Schedule:
-    schedule(chain)  # raises ValueError where the budget is too small
-    return schedule
-
-
-_SEARCHES: dict[str, _Search] = {
-    "store_all": lambda chain, room: _made(store_all),
-    "periodic": lambda chain, room: _cheapest(periodics(chain), room),
-    "sqrt": lambda chain, room: _made(sqrt),
-    "greedy": lambda chain, room: _bound(chain, _made(greedy, budget_bytes=max(1, room))),
-    "revolve": lambda chain, room: _cheapest(revolves(chain), room),
-    **{
-        f"evicting {heuristic}": lambda chain, room, heuristic=heuristic: _bound(
-            chain, _made(evicting, budget_bytes=max(1, room), heuristic=heuristic)
-        )
-        for heuristic in HEURISTICS
-    },
-    "optimal": lambda chain, room: _made(optimal, budget_bytes=max(room, smallest_budget(chain))),
-}
-"""For each row of a plan: from what the budget leaves for the predicted peak, the best schedule of its kind."""
-
-
 @lru_cache(maxsize=4)  # plans of one chain for several budgets share it
 def _least(chain: Chain) -> Row:
     """The row of the smallest budget: from that of the least peak, lowered until nothing fits in a byte less.
 
     A schedule of a slightly higher peak may need a smaller allowance, for fewer events or objects.
     """
-    least = _costed(chain, "optimal", _made(optimal, budget_bytes=smallest_budget(chain)), MOST_BYTES)
-    while True:
-        budget_bytes = least.smallest_budget_bytes - 1
-        searched = {name: _search(chain, search, budget_bytes) for name, search in _SEARCHES.items()}
-        fitting = {name: found.schedule for name, found in searched.items() if found.fits}
-        if not fitting:
-            return least
-        rows = (_costed(chain, name, schedule, budget_bytes) for name, schedule in fitting.items())
-        least = min(rows, key=lambda row: row.smallest_budget_bytes)
+    least = _costed(chain, "optimal", made(optimal, budget_bytes=smallest_budget(chain)), MOST_BYTES)
+    while (lower := _first_fitting(chain, _smallest_budget_bytes(least) - 1)) is not None:
+        least = lower
+    return least
+
+
+def _first_fitting(chain: Chain, budget_bytes: int) -> Row | None:
+    """The row of the first search that fits the budget; they are in the order of the time they take, the last most."""
+    for name, search in SEARCHES.items():
+        found = _search(chain, search, budget_bytes)
+        if found.fits and found.schedule:
+            return _costed(chain, name, found.schedule, budget_bytes)
+    return None
 
 
 def _micro_batch(chain: Chain, budget_bytes: int) -> int | None:
@@ -346,16 +327,17 @@ def _bytes_by_parts(chain: Chain, rows: int) -> int:
     tracker's log.
     """
     left_out = _left_out(chain, rows)
-    options = {"dtype": f"float{8 * chain.itemsize}", "step": "train_step", "micro_batch": rows}
+    options: dict[str, Any] = {"dtype": f"float{8 * chain.itemsize}", "step": "train_step", "micro_batch": rows}
     trace = dry_run(chain.layers, batch=chain.batch - left_out * rows, **options)
     outputs_bytes = left_out * rows * chain.layers[-1] * chain.itemsize
     return trace.peak_bytes + allowance_bytes(trace) + outputs_bytes + _place_bytes(chain, rows)
 
 
 def _filling(row: Row) -> str:
-    kind, share = fills_most(row.trace.peak_bytes_by_kind)
+    trace = _traced(row)
+    kind, share = fills_most(trace.peak_bytes_by_kind)
     remedy = REMEDIES[kind]
-    if kind == "parameter_deltas" and row.trace.chain.deltas_pile_up:
+    if kind == "parameter_deltas" and trace.chain.deltas_pile_up:
         remedy += ", and train_step frees each layer's as it goes"
     return f"{share:.0%} of that are {kind.replace('_', ' ')}; {remedy}"
 
@@ -376,7 +358,7 @@ def _rival(batch: int, micro_batch: int | None) -> str:
 
 def _advice(chain: Chain, least: Row) -> str:
     everything = replay(chain, store_all()(chain)).peak_bytes
-    saving = 1 - least.predicted_peak_bytes / everything
+    saving = 1 - _traced(least).peak_bytes / everything
     if saving >= SAVES_LITTLE:
         return ""
     return f"no schedule saves more than {saving:.1%} of store-all's {everything} bytes here: {_filling(least)}"

@@ -8,19 +8,16 @@ from networks.schedules.evicting import evicting
 from networks.schedules.greedy import greedy
 from networks.schedules.optimal import optimal
 from networks.schedules.periodic import periodic
+from networks.schedules.registry import REGISTERED
 from networks.schedules.revolve import revolve, revolve_forward_steps
 from networks.schedules.signature import Keep, Schedule
 from networks.schedules.spec import FACTORIES
 from networks.schedules.sqrt import sqrt
 from networks.schedules.store_all import store_all
 
-REGISTERED = (store_all, periodic, sqrt, greedy, revolve, evicting, optimal)
-"""What has a name in experiments and on the command line, in the order in which it is shown."""
-
-FACTORIES.update((factory.__name__, factory) for factory in REGISTERED)
-
 __all__ = [
     "FACTORIES",
+    "REGISTERED",
     "Keep",
     "Schedule",
     "evicting",

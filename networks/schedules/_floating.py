@@ -9,6 +9,7 @@ the backward steps of layers j, j-1, .., e+1.
 """
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class FloatingProgramme:
         self._memory = memory
         self._fill(chain, units=memory.units, slots=memory.slots)
 
-    def _fill(self, chain: Chain, *, units: list[int], slots: int) -> None:
+    def _fill(self, chain: Chain, *, units: Sequence[int], slots: int) -> None:
         self._chain = chain
         self._units = units
         self.slots = slots
@@ -81,9 +82,10 @@ class FloatingProgramme:
 
     def work(self, spare: int) -> float:
         """Forward operations of a whole step, the outputs' included, with `spare` units of the budget left unused."""
-        return self._levels[0, self._chain.depth, 0, spare] + self._chain.forward_flops[-1]
+        work: float = self._levels[0, self._chain.depth, 0, spare] + self._chain.forward_flops[-1]
+        return work
 
-    _join = staticmethod(np.add)
+    _join: np.ufunc = np.add
 
     def keep(self, cached: list[int], layer: int, spare: int) -> set[int]:
         """The positions to hold when layer `layer` asks and `cached`, in ascending order, are held."""
@@ -127,22 +129,27 @@ class FloatingLeastPeak(FloatingProgramme):
         self._fill(chain, units=[0] * chain.depth, slots=1)
         self._units = chain.after_bytes  # the tables do not count what is held below; `keep` does
 
-    _join = staticmethod(np.maximum)
+    _join = np.maximum
 
     def _level(self, level: int, below: int) -> np.ndarray:
-        return below + self._levels[level, :, :, 0]
+        costs: np.ndarray = below + self._levels[level, :, :, 0]
+        return costs
 
     def _new_levels(self, level: int, layer: int, end: int, below: np.ndarray) -> np.ndarray:
         moving = self._chain.recompute_bytes[layer] + self._advances.transient_bytes(level, layer - 1)
         above = np.maximum(self._levels[level + 1 : layer, layer, end:layer], self._runs[level, end:layer, end])
-        return np.maximum(above, moving[:, None, None])
+        work: np.ndarray = np.maximum(above, moving[:, None, None])
+        return work
 
     def _served(self, level: int, layer: int) -> np.ndarray:
         own, serve = self._chain.after_bytes[level], self._chain.serve_bytes[level + 1]
-        return own + np.maximum(self._runs[level, layer, level + 1], serve)
+        peaks: np.ndarray = own + np.maximum(self._runs[level, layer, level + 1], serve)
+        return peaks
 
     def _replacements(self, level: int, layer: int, end: int, below: np.ndarray) -> np.ndarray:
         asking = np.array(self._chain.recompute_bytes[end + 1 : layer + 1])
         moving = asking[None, :] + self._advances.transient_bytes(level, end, drop=True)[:, None]
         above = np.maximum(self._levels[level + 1 : end + 1, end + 1 : layer + 1, end], moving[:, :, None])
-        return np.maximum(above, self._chain.after_bytes[level] + self._runs[level, layer, end + 1 : layer + 1])
+        below_it = self._chain.after_bytes[level] + self._runs[level, layer, end + 1 : layer + 1]
+        peaks: np.ndarray = np.maximum(above, below_it)
+        return peaks

@@ -7,10 +7,13 @@ does not allow it.
 """
 
 import math
+from typing import TypeVar
 
 import numpy as np
 
 from networks.chain import Chain
+
+Bytes = TypeVar("Bytes", int, np.ndarray)
 
 
 class Memory:
@@ -39,9 +42,10 @@ class Memory:
         self.units = [(size * self._parts + rounding) // self._unit for size in after_bytes]
         self.slots = max(0, min(self.cap(min(chain.serve_bytes[1:])), sum(self.units)) + 1)
 
-    def cap(self, other_bytes: int | np.ndarray) -> int | np.ndarray:
+    def cap(self, other_bytes: Bytes) -> Bytes:
         """The most units that fit into the budget beside `other_bytes`; negative if not even those fit."""
-        return (self._budget - other_bytes) * self._parts // self._unit
+        units: Bytes = (self._budget - other_bytes) * self._parts // self._unit
+        return units
 
 
 class Advances:
@@ -60,7 +64,8 @@ class Advances:
 
     def work(self, start: int, stop: int) -> np.ndarray:
         """Forward operations of the advances from `start` to each of start+1..stop."""
-        return self._work[start + 1 : stop + 1] - self._work[start]
+        work: np.ndarray = self._work[start + 1 : stop + 1] - self._work[start]
+        return work
 
     def transient_bytes(self, start: int, stop: int, *, drop: bool = False) -> np.ndarray:
         """Most bytes of working afters in the advances from `start` to each of start+1..stop.

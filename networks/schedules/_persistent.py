@@ -1,6 +1,6 @@
 """The persistent programme: an after that is kept stays until it is served."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -73,7 +73,7 @@ class PersistentProgramme:
         served = inside + np.array(chain.serve_bytes[start + 1 : end + 1])
         return max(int(served.max()), chain.recompute_bytes[end] + int(inside[-1]))
 
-    def _segments(self) -> zip:
+    def _segments(self) -> Iterator[tuple[int, int]]:
         return zip(self._positions.tolist(), self._ends.tolist(), strict=True)
 
     def _advance(self, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +87,8 @@ class PersistentProgramme:
 
     def work(self, spare: int) -> float:
         """Forward operations of a whole step, the outputs' included, with `spare` units of the budget left unused."""
-        return self._table[0, len(self._ends), spare] + self._chain.forward_flops[-1]
+        work: float = self._table[0, len(self._ends), spare] + self._chain.forward_flops[-1]
+        return work
 
     def keep(self, cached: list[int], layer: int, spare: int) -> set[int]:
         """The positions to hold when layer `layer` asks and `cached`, in ascending order, are held."""

@@ -64,7 +64,8 @@ def _library() -> ModuleType:
         import checkpoint_schedules
     except ImportError as error:
         raise ImportError("from_checkpoint_schedules needs that library: pip install checkpoint-schedules") from error
-    return checkpoint_schedules
+    library: ModuleType = checkpoint_schedules
+    return library
 
 
 def _held_at_requests(library: ModuleType, stream: "CheckpointSchedule", depth: int) -> list[tuple[int, ...]]:

@@ -41,6 +41,7 @@ class Budget:
         have to the end.
         """
         if self.of is None:
+            assert self.nbytes is not None  # one of the two is given
             return self.nbytes
         return int(replay(chain, self.of(chain)).peak_bytes * Fraction(self.factor))
 

@@ -1,5 +1,6 @@
 """Schedules that know no budget, each with what it costs: what a search within a budget chooses from."""
 
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from networks.chain import Chain
@@ -9,24 +10,41 @@ from networks.schedules.revolve import revolve
 from networks.schedules.signature import Schedule
 
 SEARCHED = 64
-"""Frequencies and slots are searched one by one up to here, and above at as many steps as that."""
+"""Numbers, such as frequencies and slots, are searched one by one up to here, and above at as many steps as that."""
+
+Candidates = list[tuple[Schedule, Cost]]
+"""Schedules, each with what it costs."""
 
 
 @lru_cache(maxsize=4)  # what they cost is the same for every budget
-def periodics(chain: Chain) -> list[tuple[Schedule, Cost]]:
+def periodics(chain: Chain) -> Candidates:
     """Periodic schedules of `chain`, both ways to recompute, and their costs."""
     # Each by itself, steps grow by the square of the frequency: beyond this, revolve takes fewer for no more memory.
-    candidates = [
-        *(periodic(frequency) for frequency in _searched(chain.depth)),
-        *(periodic(frequency, recompute="each") for frequency in range(2, min(chain.depth, SEARCHED) + 1)),
-    ]
-    return _replayed(chain, candidates)
+    each = [periodic(frequency, recompute="each") for frequency in range(2, min(chain.depth, SEARCHED) + 1)]
+    return [*numbered(chain, periodic, "checkpoint_frequency"), *_replayed(chain, each)]
 
 
-@lru_cache(maxsize=4)
-def revolves(chain: Chain) -> list[tuple[Schedule, Cost]]:
+def revolves(chain: Chain) -> Candidates:
     """Binomial schedules of `chain` and their costs."""
-    return _replayed(chain, [revolve(slots=slots) for slots in _searched(chain.depth)])
+    return numbered(chain, revolve, "slots")
+
+
+@lru_cache(maxsize=16)
+def numbered(chain: Chain, factory: Callable[..., Schedule], argument: str) -> Candidates:
+    """What `factory` makes of numbers for this argument, and their costs; numbers that it refuses are left out.
+
+    Raises ValueError, of the last number, where it refuses all.
+    """
+    found: Candidates = []
+    refusals = []
+    for number in _searched(chain.depth):
+        try:
+            found += _replayed(chain, [factory(**{argument: number})])
+        except ValueError as error:
+            refusals.append(error)
+    if not found:
+        raise refusals[-1]
+    return found
 
 
 def _searched(depth: int) -> list[int]:
@@ -34,5 +52,5 @@ def _searched(depth: int) -> list[int]:
     return sorted(above | set(range(1, min(depth, SEARCHED) + 1)))
 
 
-def _replayed(chain: Chain, schedules: list[Schedule]) -> list[tuple[Schedule, Cost]]:
+def _replayed(chain: Chain, schedules: Iterable[Schedule]) -> Candidates:
     return [(schedule, replay(chain, schedule(chain))) for schedule in schedules]

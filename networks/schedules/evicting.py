@@ -12,7 +12,7 @@ request that will miss, evicts where DTR would, and answers with what is left. W
 dropped at the start of the stretch, so a step holds no more than the walk has counted.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Mapping
 from functools import cache, lru_cache, partial
 from itertools import accumulate
@@ -89,9 +89,10 @@ def _budget_met(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> int:
 def evict(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> Keep:
     """Return the eviction within `budget_bytes`, whose peak may pass it all the same."""
     flops_up_to = list(accumulate(chain.forward_flops))
+    resized = [number for number in range(1, chain.depth + 1) if not chain.slides[number]]
 
     def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
-        walk = _Walk(chain, flops_up_to, budget_bytes, heuristic, {**cached, start: 0})
+        walk = _Walk(chain, flops_up_to, resized, budget_bytes, heuristic, {**cached, start: 0})
         walk.run(start, stop)
         walk.serve()
         return (cached.keys() | range(start + 1, stop + 1)) - walk.evicted
@@ -106,6 +107,7 @@ class _Walk:
         self,
         chain: Chain,
         flops_up_to: list[int],
+        resized: list[int],
         budget_bytes: int,
         heuristic: Heuristic,
         cached: Mapping[int, int],
@@ -113,6 +115,7 @@ class _Walk:
         self.evicted: set[int] = set()
         self._chain = chain
         self._flops_up_to = flops_up_to
+        self._resized = resized
         self._budget_bytes = budget_bytes
         self._heuristic = heuristic
         self._held = sorted(cached)
@@ -125,7 +128,9 @@ class _Walk:
         """Run layers start+1..stop and hold their afters."""
         depth, after_bytes, slides = self._chain.depth, self._chain.after_bytes, self._chain.slides
         room = self._budget_bytes - self._chain.recompute_bytes[min(stop + 1, depth)]
-        for number in range(start + 1, stop + 1):
+        number = start
+        while number < stop:
+            number += 1
             if self._held_bytes + after_bytes[number] > room:
                 # The after that the layer reads can go if the new one is written over it.
                 below = number if slides[number] else number - 1
@@ -135,6 +140,27 @@ class _Walk:
                 self._held.append(number)
                 self._held_bytes += after_bytes[number]
                 self._last_used[number] = self._now
+                if self._standing and self._held_bytes + after_bytes[number] > room >= self._held_bytes:
+                    number = self._shift(number, start, stop)
+
+    def _shift(self, number: int, start: int, stop: int) -> int:
+        """Run on from `number` for as long as each layer evicts the lowest position and holds its own; return the last.
+
+        That is so where all that is held, the input excepted, has just been run, layer by layer, and is as large as
+        what comes: the lowest of them is then worth least.
+        """
+        lowest, afters = number - len(self._held) + 2, len(self._held) - 1
+        if self._held[1] != lowest or lowest <= start:
+            return number
+        last = min(self._resized[bisect_right(self._resized, lowest)] - 1, stop)
+        if last <= number:
+            return number
+        self.evicted.update(range(lowest, lowest + last - number))
+        self._held = [0, *range(last - afters + 1, last + 1)]
+        before = self._now - self._flops_up_to[number]
+        self._last_used |= {position: before + self._flops_up_to[position] for position in self._held[1:]}
+        self._now = before + self._flops_up_to[last]
+        return last
 
     def serve(self) -> None:
         """Serve the backward steps that find their after held."""
@@ -159,7 +185,8 @@ class _Walk:
     def _standing_worth(self, i: int) -> int:
         """What orders the held positions as the heuristic does, by the i-th of them alone."""
         position = self._held[i]
-        return self._standing(self._chain.after_bytes[position], self._last_used[position])
+        last_used = self._last_used[position]
+        return self._standing(self._chain.after_bytes[position], last_used)  # type: ignore[misc]  # asked where there is one
 
     def _worth(self, below: int) -> Callable[[int], float]:
         """The heuristic's value of the i-th held position; `below` ends the evicted run above the last one."""

@@ -13,7 +13,7 @@ Two dynamic programmes answer, by depth:
 - beyond, *persistent*: an after that is kept stays until it is served. O(L^3) vector operations. A floating schedule
   of a chain of unequal layers can be cheaper, or fit a smaller budget; how often and by how much is measured by
   `make optimality`. Beyond `POSITIONS` layers groups of them share a place for a checkpoint, and the answer is the
-  best of that and of what every other schedule of the registry finds: good, but no optimum.
+  best of that and of what periodic, binomial, greedy and evicting schedules find: good, but no optimum.
 
 Held bytes are counted in units. Where the sizes have a large common divisor, as equal widths do, the count is exact.
 Otherwise sizes are rounded to the nearest unit, and the plan is replayed in bytes: units are left unused until its
@@ -49,7 +49,8 @@ layers, groups share one: the smallest after of each."""
 SLOTS = 1000, 4000
 """Fewest and most units that the sum of all afters is divided into: fewer with depth, to bound the time."""
 
-Programme = FloatingProgramme | PersistentProgramme | FloatingLeastPeak | PersistentLeastPeak
+Programme = FloatingProgramme | PersistentProgramme
+AnyProgramme = Programme | PersistentLeastPeak
 
 
 def optimal(*, budget_bytes: int | None = None, budget_of: str | None = None) -> Schedule:
@@ -135,7 +136,7 @@ def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, cost: Cost,
     return candidate if candidate_cost.peak_bytes < cost.peak_bytes else keep
 
 
-def _answers(chain: Chain, programme: Programme, spare: int) -> tuple[Keep, Cost]:
+def _answers(chain: Chain, programme: AnyProgramme, spare: int) -> tuple[Keep, Cost]:
     """What `programme` answers in a step with `spare` units left unused, looked up without its tables; the step's cost.
 
     A step asks the same each time, and a deep chain's tables take hundreds of megabytes.
@@ -164,7 +165,7 @@ def _least_peak(chain: Chain) -> tuple[Keep, Cost]:
     return _answers(chain, programme(chain), 0)
 
 
-def _programme(chain: Chain, budget_bytes: int, *, round_down: bool = False) -> FloatingProgramme | PersistentProgramme:
+def _programme(chain: Chain, budget_bytes: int, *, round_down: bool = False) -> Programme:
     if chain.depth <= FLOATING_DEPTH:
         memory = Memory(chain, budget_bytes, slots=_slots(4 * 10**8 // chain.depth**5), round_down=round_down)
         return FloatingProgramme(chain, memory)

@@ -53,8 +53,11 @@ def schedule_name(schedule: Schedule | None) -> str:
 class HasSchedule:
     """What has a `schedule` can be pickled, although schedules are closures, and copied. A copy shares the schedule."""
 
+    schedule: Schedule | None
+
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"schedule": _Portable(self.schedule)}
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]  # without slots it is one
+        return state | {"schedule": _Portable(self.schedule)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, schedule=state["schedule"].schedule)

@@ -37,7 +37,7 @@ def _call(text: str) -> tuple[str, list[Any], dict[str, Any]]:
         raise ValueError(f"schedule must have at most {MOST_CHARACTERS} characters, got {len(text):,}: {shown(text)}")
     try:
         with warnings.catch_warnings(action="error"):  # a wrong escape is one
-            call = ast.parse(text.strip(), mode="eval").body
+            call: Any = ast.parse(text.strip(), mode="eval").body
         name = call.func.id
         arguments = [ast.literal_eval(argument) for argument in call.args]
         options = [(option.arg, ast.literal_eval(option.value)) for option in call.keywords]

@@ -114,4 +114,4 @@ def _relative_error(array: np.ndarray, expected: np.ndarray) -> float:
     distance, norm = np.linalg.norm(array - expected), np.linalg.norm(expected)
     if norm == 0:
         return 0.0 if distance == 0 else math.inf
-    return distance / norm
+    return float(distance / norm)

@@ -22,6 +22,7 @@ class JaxPeer(Peer):
     def __init__(self, cell: Cell, parameters: Gradients, x: Any, y: Any):
         jax.config.update("jax_enable_x64", cell.dtype == "float64")
         jax.config.update("jax_cpu_enable_async_dispatch", False)
+        assert cell.peer is not None
         _, _, kind = cell.peer.partition(".")
         self._stacked = kind.startswith("scan")
         layer = _layer(ACTIVATIONS[cell.activation])
@@ -155,7 +156,7 @@ def products_executed(hlo: str) -> list[Product]:
     return products[name]
 
 
-def _product(left: tuple[int, int], right: tuple[int, int], of_left: str, of_right: str) -> Product:
+def _product(left: tuple[int, ...], right: tuple[int, ...], of_left: str, of_right: str) -> Product:
     contracted, shared = int(of_left), int(of_right)
     return Product(left[1 - contracted], left[contracted], right[1 - shared], contracted == 0, shared == 1)
 

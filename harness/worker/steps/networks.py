@@ -25,7 +25,7 @@ class Step(Peer):
         self._optimizer = SGD(learning_rate=0)  # an update like any, but for its result
         generator = np.random.default_rng(cell.seed)
         self.network = build_network(cell)
-        self.x = generator.standard_normal((cell.batch, cell.widths[0]), dtype=cell.dtype)
+        self.x = generator.standard_normal((cell.batch, cell.widths[0]), dtype=np.dtype(cell.dtype))
         self.y = generator.integers(cell.widths[-1], size=cell.batch)
 
     def __call__(self) -> tuple[np.ndarray, Gradients | None]:
@@ -53,11 +53,13 @@ class Step(Peer):
             taken = _Taken()
             self._train(taken)
             return [taken.deltas[layer] for layer in range(1, self._cell.depth + 1)]
-        return self()[1]
+        _, deltas = self()
+        assert deltas is not None  # as only train_step has none
+        return deltas
 
     def products(self) -> list[Product]:
         """Those of the last step, blocks of rows counted as one; layer 1 passes no delta on."""
-        batch, shapes = self._cell.batch, [None, *pairwise(self._cell.widths)]
+        batch, shapes = self._cell.batch, [(0, 0), *pairwise(self._cell.widths)]
         computed = [shapes[event.layer] for event in self.network.tracker.timeline if event.action == "forward"]
         return [
             *(Product(batch, inputs, outputs) for inputs, outputs in computed),

@@ -42,8 +42,9 @@ class SklearnPeer(Peer):
         original = _multilayer_perceptron.safe_sparse_dot
 
         def counting(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-            transposed = (factor.strides[0] < factor.strides[1] for factor in (left, right))
-            seen.append(Product(*left.shape, right.shape[1], *transposed))
+            left_transposed, right_transposed = (factor.strides[0] < factor.strides[1] for factor in (left, right))
+            rows, inner = left.shape
+            seen.append(Product(rows, inner, right.shape[1], left_transposed, right_transposed))
             return original(left, right)
 
         _multilayer_perceptron.safe_sparse_dot = counting

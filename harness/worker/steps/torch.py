@@ -24,6 +24,7 @@ class TorchPeer(Peer):
     """`torch.nn.Linear` layers and cross-entropy, run by autograd."""
 
     def __init__(self, cell: Cell, parameters: Gradients, x: Any, y: Any):
+        assert cell.peer is not None
         torch.set_num_threads(1)
         blocks = [_block(cell, *pair, last=i == cell.depth) for i, pair in enumerate(parameters, start=1)]
         self._model = torch.nn.Sequential(*blocks)
@@ -99,7 +100,7 @@ def _compile_budget(model: torch.nn.Sequential, frequency: None) -> Forward:
     return _compile(model, frequency)
 
 
-FORWARDS = {
+FORWARDS: dict[str, Callable[[torch.nn.Sequential, Any], Forward]] = {
     "torch.store-all": _store_all,
     "torch.checkpoint": _checkpoint,
     "torch.checkpoint_sequential": _checkpoint_sequential,
@@ -144,11 +145,12 @@ def _compiled_products() -> Iterator[list[Product]]:
 
         return noted
 
-    kernels = {name: noting(getattr(extern_kernels, name)) for name in ("mm", "addmm", "bias_addmm")}
+    kernels: dict[str, Any] = {name: noting(getattr(extern_kernels, name)) for name in ("mm", "addmm", "bias_addmm")}
     with patch.multiple(extern_kernels, **kernels):
         yield products
 
 
 def _product(left: torch.Tensor, right: torch.Tensor) -> Product:
-    transposed = (factor.stride(0) < factor.stride(1) for factor in (left, right))
-    return Product(*left.shape, right.shape[1], *transposed)
+    left_transposed, right_transposed = (factor.stride(0) < factor.stride(1) for factor in (left, right))
+    rows, inner = left.shape
+    return Product(rows, inner, right.shape[1], left_transposed, right_transposed)

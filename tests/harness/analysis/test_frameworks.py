@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from harness.__main__ import app
 from harness.analysis import frameworks
+from harness.commands.command_line import app
 from harness.experiment.job import Job, Outcome
 from harness.experiment.measures import ALLOCATORS
 from harness.results.rows import rows_of

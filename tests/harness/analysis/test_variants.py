@@ -3,10 +3,12 @@
 import pandas as pd
 import pytest
 
+from harness.analysis import variants
 from harness.analysis.variants import SCHEDULE_KINDS, VARIANT, budget_bytes_of, name_budget, name_variants, with_budget
 from networks.chain import Chain
 from networks.schedules import FACTORIES, store_all
 from networks.schedules.evicting import HEURISTICS
+from networks.schedules.registry import Registered
 from networks.schedules.replay import replay
 
 STORE_ALL = ("Network", None, None, None, "backward", None)
@@ -102,6 +104,18 @@ def test_every_schedule_of_the_registry_is_of_a_kind():
     texts += [f"evicting(budget_bytes=5000, heuristic={heuristic!r})" for heuristic in HEURISTICS]
     named = name_variants(table(*map(scheduled, texts)))
     assert named["kind"].cat.categories.tolist() == SCHEDULE_KINDS
+
+
+def test_arguments_without_words_of_their_own_are_told_by_name():
+    assert variants._words("inner_part", 3) == "inner part 3"
+    assert variants._words("order", "up") == "order up"
+
+
+def test_a_kind_is_told_by_what_it_fixes():
+    entry = Registered(name="strange_one", kinds=({"order": "up"}, {"order": "down"}))
+    assert [entry.kind({"budget_bytes": 9, "order": order}) for order in ("up", "down")] == list(entry.by_name)
+    assert list(entry.by_name) == ["strange_one up", "strange_one down"]
+    assert Registered(name="strange_one").kind({"budget_bytes": 9}) == "strange_one"
 
 
 @pytest.mark.parametrize(

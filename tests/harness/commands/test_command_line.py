@@ -10,7 +10,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from harness.__main__ import app
+from harness.commands.command_line import app
 from harness.execute.run import UNRECORDED
 from harness.experiment.job import Job, Outcome
 from harness.experiment.limits import SECONDS

@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from harness.__main__ import app
 from harness.analysis.folders import holm, memory_differences, time_differences
+from harness.commands.command_line import app
 from harness.commands.compare import _slowness
 from harness.commands.console import label
 from harness.experiment.job import Job, Outcome
@@ -285,4 +285,4 @@ def test_a_cell_that_failed_in_one_is_compared_in_neither():
         pd.DataFrame({"cell_id": ["x", "y"], "status": ["ok", s], "memray_peak_bytes": [7, 8]})
         for s in ("ok", "failed")
     ]
-    assert memory_differences(*peaks)["cell_id"].tolist() == ["x"]
+    assert memory_differences(*peaks, peak="memray_peak_bytes")["cell_id"].tolist() == ["x"]

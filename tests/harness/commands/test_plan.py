@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from harness.__main__ import app
 from harness.commands import plan as planning
 from harness.commands import plan_measured
+from harness.commands.command_line import app
 from harness.commands.plan_measured import predict_times, records
 from harness.execute.process import run_in_subprocess
 from harness.experiment.job import Job, Outcome

@@ -13,13 +13,13 @@ from matplotlib.collections import LineCollection
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from harness.__main__ import app
 from harness.analysis.trace import sweeps
+from harness.commands.command_line import app
 from harness.commands.trace import listed, make_schedule, text
 from harness.plots.trace import draw_trace
 from networks import Trace, dry_run
 from networks.chain import Chain
-from networks.schedules import Keep, Schedule, periodic, revolve
+from networks.schedules import FACTORIES, Keep, Schedule, periodic, revolve
 from tests.support.strategies import layer_lists, whimsical
 
 UNIFORM = [8] * 11
@@ -223,11 +223,20 @@ def test_a_train_step_is_shown_beside_store_alls_train_step(tmp_path: Path):
         ("evicting", {"budget_bytes": 9, "heuristic": "lru"}, "evicting(budget_bytes=9, heuristic='lru')"),
         ("evicting", {"budget_bytes": 9}, "evicting(budget_bytes=9, heuristic='dtr')"),
         ("optimal", {"budget_of": "sqrt()*0.5"}, "optimal(budget_of='sqrt()*0.5')"),
+        ("revolve( slots=4 )", {}, "revolve(slots=4)"),
+        ("evicting(budget_of='sqrt()', heuristic='lru')", {}, "evicting(budget_of='sqrt()', heuristic='lru')"),
     ],
 )
 def test_options_go_to_the_schedule_they_belong_to(name: str, options: dict[str, object], made: str):
     none = dict.fromkeys(["slots", "checkpoint_frequency", "recompute", "budget_bytes", "budget_of", "heuristic"])
     assert make_schedule(name, **none | options).__name__ == made
+
+
+def test_an_argument_without_an_option_is_given_in_a_call(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(FACTORIES, "fraction", lambda *, part: revolve(slots=part))
+    with pytest.raises(ValueError, match=re.escape("--schedule fraction needs its part: 'fraction(part=..)'")):
+        make_schedule("fraction")
+    assert make_schedule("fraction(part=3)").__name__ == "revolve(slots=3)"
 
 
 @pytest.mark.parametrize(
@@ -236,6 +245,12 @@ def test_options_go_to_the_schedule_they_belong_to(name: str, options: dict[str,
         (
             ["--schedule", "best"],
             "--schedule must be one of store_all, periodic, sqrt, greedy, revolve, evicting, optimal",
+        ),
+        (["--schedule", "best()"], "schedule must be one of store_all, periodic"),
+        (["--schedule", "revolve(slots=0)"], "slots must be an integer of at least 1, got 0"),
+        (
+            ["--schedule", "revolve(slots=3)", "--slots", 3],
+            "--slots does not go with --schedule 'revolve(slots=3)'",
         ),
         (["--schedule", "revolve"], "--schedule revolve needs --slots"),
         (["--schedule", "revolve", "--slots", 0], "--slots must be an integer of at least 1, got 0"),

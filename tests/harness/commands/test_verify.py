@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness import provenance
-from harness.__main__ import app
+from harness.commands.command_line import app
 from tests.support.cells import publish_as_they_are
 
 TEXT = """

@@ -22,7 +22,7 @@ from distributed import KilledWorker
 from typer.testing import CliRunner
 
 from harness import provenance
-from harness.__main__ import app
+from harness.commands.command_line import app
 from harness.errors import RunAbortedError
 from harness.execute import admission, cluster, machine_lock
 from harness.execute.admission import needed_bytes

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from harness.__main__ import app
+from harness.commands.command_line import app
 from harness.execute.admission import WORKER_BYTES, available_bytes, needed_bytes
 from harness.execute.pool import Pool
 from harness.execute.process import run_in_subprocess

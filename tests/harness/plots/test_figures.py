@@ -17,7 +17,8 @@ from matplotlib.text import Text
 
 from harness.commands.figures import save
 from harness.experiment.figures import FIGURES
-from harness.plots import draw, recipe
+from harness.experiment.frameworks import FRAMEWORKS, OWN, PEERS
+from harness.plots import draw, frameworks, recipe
 from tests.support.tables import (
     framework_tables,
     grid,
@@ -431,3 +432,10 @@ def test_schedules_stand_beside_both_ways_to_recompute():
     figure = recipe("saving_heatmap")({"memory": memory_table(list(dict.fromkeys(cells)))})
     shown = {label.get_text() for label in figure.axes[0].get_xticklabels()}
     assert shown == {"n = 2", "n = 4", "n = 2, each", "n = 4, each", "sqrt"}
+
+
+def test_every_framework_and_its_variants_have_a_look():
+    assert frameworks.COLOURS.keys() == {OWN, *FRAMEWORKS}
+    assert frameworks.LABELS_AT.keys() >= {OWN, *FRAMEWORKS}
+    assert frameworks.SHAPES.keys() >= {peer.partition(".")[2] for peer in PEERS}
+    assert frameworks.SCHEDULE_SHAPE not in frameworks.SHAPES.values()

@@ -7,9 +7,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
-from harness.analysis.variants import SCHEDULE_KINDS, name_variants
+from harness.analysis.variants import KINDS, SCHEDULE_KINDS, name_variants
 from harness.experiment.cell import Cell
 from harness.plots import recipe
+from harness.plots.style import KIND_LOOKS, SPARE_LOOKS, with_defaults
 from tests.support.tables import CHAINS, grid, memory_table, schedule_cells, time_table
 
 MIB = 2**20
@@ -82,6 +83,20 @@ def test_each_kind_has_a_colour_and_a_marker_of_its_own_in_every_figure(tables):
     assert set(looks) == {"store-all", "periodic", "sqrt", "greedy", "revolve", "evicting lru", "optimal"}
     colours, shapes = zip(*looks.values(), strict=True)
     assert len(set(colours)) == len(set(shapes)) == len(looks)
+
+
+def test_what_has_no_look_gets_one_that_no_other_name_has():
+    names = ["optimal", *(f"strange {number}" for number in range(40))]
+    looks = with_defaults(KIND_LOOKS, names, SPARE_LOOKS)
+    assert looks["optimal"] == KIND_LOOKS["optimal"]
+    seen = [(to_hex(colour), marker) for colour, marker in looks.values()]
+    assert len(set(seen)) == len(seen)
+    first = seen[: len(KIND_LOOKS) + 5]
+    assert len({colour for colour, _ in first}) == len({marker for _, marker in first}) == len(first)
+
+
+def test_every_kind_has_a_look():
+    assert KIND_LOOKS.keys() == set(KINDS)
 
 
 def test_winners_writes_the_best_of_each_kind_and_marks_the_least_work():

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness import provenance
-from harness.__main__ import app
+from harness.commands.command_line import app
 from harness.execute.run import Run
 from harness.experiment.file import Experiment
 from harness.experiment.job import Outcome

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from harness.__main__ import app
+from harness.commands.command_line import app
 from harness.experiment.job import Job, Outcome
 from harness.provenance import ROOT
 from harness.results import folder as folder_module

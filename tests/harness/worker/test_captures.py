@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from typer.testing import CliRunner
 
-from harness.__main__ import app
+from harness.commands.command_line import app
 from harness.execute.process import run_in_subprocess
 from harness.experiment.job import Job
 from harness.experiment.measures import MEASURES

@@ -9,8 +9,9 @@ import pytest
 from harness.execute.process import run_in_subprocess
 from harness.experiment.columns import KEY_COLUMNS
 from harness.experiment.job import Job
-from harness.experiment.measures import TABLES
+from harness.experiment.measures import MEASURES, TABLES
 from harness.experiment.prediction import predict
+from harness.worker.__main__ import function_of
 from tests.support.cells import measured, store_all_cell
 
 STORE_ALL = store_all_cell("64,128x7,10", batch=64)
@@ -54,6 +55,11 @@ def test_memory_is_what_the_dry_run_predicts_and_memray_sees_a_little_more(cell)
     assert sum(row[f"memray_{site}_bytes"] for site in sites) == row["memray_peak_bytes"]
     kinds = ["checkpoints", "working_afters", "deltas", "parameter_deltas", "workspace"]
     assert sum(row[f"tracker_{kind}_bytes"] for kind in kinds) == row["tracker_peak_bytes"]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_the_registry_names_the_function_of_each_measure(measure):
+    assert function_of(measure).__doc__
 
 
 def test_memory_and_timeline_repeat_to_the_byte(monkeypatch, tmp_path):

@@ -13,10 +13,10 @@ from harness.execute.process import INHERITED
 from harness.experiment.measures import MEASURES
 from harness.provenance import ROOT
 from networks import NetworkWithCheckpointing, dry_run, plan
-from networks.chain import Chain
+from networks.chain import MOST_BYTES, Chain
 from networks.dry_run import STEPS
 from networks.planning.allowance import allowance_bytes
-from networks.planning.planner import _bytes_by_parts, _micro_batch, max_depths
+from networks.planning.planner import _bytes_by_parts, _costed, _least, _micro_batch, _rows, max_depths
 from networks.schedules import FACTORIES, optimal
 from networks.schedules.optimal import smallest_budget
 
@@ -205,6 +205,29 @@ def test_the_smallest_budget_is_met_and_a_byte_less_by_no_row(seed, step):
     chain = Chain(tuple(layers), options["batch"], 4, deltas_pile_up=step == "backward")
     least = dry_run(layers, schedule=optimal(budget_bytes=smallest_budget(chain)), **options)
     assert smallest <= least.peak_bytes + allowance_bytes(least)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("layers", "batch"),
+    [
+        ([8, *[16] * 11, 4], 64),
+        ([6, 40, 3, 9, 200, 4, 7, 7, 7, 90, 2], 300),
+        ([3, *[4, 4, 60] * 3, 5], 1000),
+        ([5, 6], 7),
+    ],
+)
+def test_the_smallest_budget_is_that_of_lowering_it_by_the_row_that_lowers_it_most(layers, batch, step):
+    """Which searches every row for each budget, and takes as many times as long."""
+    chain = Chain(tuple(layers), batch, 4, deltas_pile_up=step == "backward")
+    schedule = optimal(budget_bytes=smallest_budget(chain))
+    rows = [_costed(chain, "optimal", schedule, MOST_BYTES)]
+    while rows:
+        least = min(rows, key=lambda row: row.smallest_budget_bytes)
+        rows = [row for row in _rows(chain, least.smallest_budget_bytes - 1) if row.fits]
+    told = _least(chain)
+    assert (told.smallest_budget_bytes, told.forward_flops) == (least.smallest_budget_bytes, least.forward_flops)
+    assert told.name == least.name
 
 
 def test_a_step_that_frees_deltas_as_it_goes_needs_less():

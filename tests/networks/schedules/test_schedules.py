@@ -14,7 +14,7 @@ from networks import Network, NetworkWithCheckpointing, dry_run
 from networks.chain import Chain
 from networks.dry_run import STEPS
 from networks.schedules import FACTORIES, Keep, Schedule, evicting, greedy, optimal, periodic, revolve, sqrt, store_all
-from networks.schedules.evicting import HEURISTICS
+from networks.schedules.evicting import HEURISTICS, evict
 from networks.schedules.replay import replay
 from tests.support.strategies import Configuration, configurations, layer_lists, random_data, whimsical
 
@@ -303,6 +303,26 @@ def test_eviction_is_dtrs_and_never_passes_the_budget(heuristic: str, chain: Cha
     assert cost.peak_bytes <= budget
     assert cost.forward_flops == online.flops
     assert not online.over_budget
+
+
+@pytest.mark.parametrize("heuristic", HEURISTICS)
+@given(
+    runs=st.lists(st.tuples(st.sampled_from([3, 4, 16]), st.integers(1, 14)), min_size=1, max_size=3),
+    piling_up=st.booleans(),
+    tightness=st.floats(0, 1),
+)
+def test_eviction_along_layers_of_one_width_is_dtrs_layer_by_layer(
+    heuristic: str, runs: list[tuple[int, int]], piling_up: bool, tightness: float
+):
+    layers = (5, *(width for width, times in runs for _ in range(times)), 2)
+    chain = Chain(layers, 900, 4, deltas_pile_up=piling_up)
+    one_slot, everything = peaks(chain)
+    budget = round(everything - tightness * (everything - one_slot))
+    online = OnlineStep(chain, budget, heuristic).run()
+    cost = replay(chain, evict(chain, budget, HEURISTICS[heuristic]))
+    assert (cost.peak_bytes > budget) == online.over_budget
+    if not online.over_budget:
+        assert cost.forward_flops == online.flops
 
 
 @pytest.mark.parametrize(("heuristic", "evicted"), [("dtr", 2), ("lru", 1), ("largest", 4)])

@@ -1,0 +1,134 @@
+"""The command line: registers the commands, and turns complaints into exit codes."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from harness.commands.console import console, errors, prepare_streams
+from harness.errors import BAD_INPUT, CELL_FAILED, Interrupted, RunAbortedError
+from networks import __version__
+
+SCRIPT = "checkpointing-lab"
+"""The name of the command that an installation has."""
+
+PROGRAM = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m harness"
+"""What this process was called as. A shell can complete the words of a command only, and `python` has its own."""
+
+COMMANDS: Mapping[str, str] = {
+    "run": "Measure an experiment and write its CSVs.",
+    "plot": "Draw an experiment's figures from its CSVs.",
+    "show": "Show an experiment's cells, what each would cost, and what has become of those that were run.",
+    "list": "List the experiments of a folder.",
+    "compare": "Compare two results folders of one experiment, cell by cell.",
+    "verify": "Measure the memory cells of a results folder again, here, and compare every byte.",
+    "flamegraph": "Measure one cell again and write memray's flame graph of its peak, as an HTML page.",
+    "trace": "Print and draw what a schedule does in a training step.",
+    "plan": "Find the schedule that trains a network with the least work within a budget of bytes.",
+    "peers": "Print what every framework's step needs in memory and time, a row a variant.",
+}
+"""Each command and its help in a line. Its module in harness/commands/ is imported when it is called."""
+
+OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+class Commands(TyperGroup):
+    """The commands, each imported alone: a command waits for no other's libraries."""
+
+    def list_commands(self, context: typer.Context) -> list[str]:
+        """Return the commands' names in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, context: typer.Context, name: str) -> TyperCommand | None:
+        """Import the command of this name; None where there is none."""
+        if name not in COMMANDS:
+            return None
+        one = typer.Typer(add_completion=False, rich_markup_mode=None)
+        command = import_module(f"harness.commands.{name}").command
+        one.command(name=name, context_settings=OPTIONS)(_complaints()(command))
+        return typer.main.get_command(one)
+
+    def format_commands(self, context: typer.Context, formatter: Any) -> None:
+        """Write each command's help in a line, from `COMMANDS`."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, context: typer.Context, incomplete: str) -> list[Any]:
+        """Complete the name of a command or an option; no command is imported for its name."""
+        commands = {name: TyperCommand(name, help=told) for name, told in COMMANDS.items()}
+        group = TyperGroup(commands=commands, params=self.params)
+        return group.shell_complete(typer.Context(group), incomplete)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Measure what activation checkpointing saves and what it costs: experiments in, CSVs and figures out.",
+    no_args_is_help=True,
+    add_completion=PROGRAM == SCRIPT,
+    rich_markup_mode=None,  # plain help starts a fifth faster
+    context_settings=OPTIONS,
+)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        console.print(f"{SCRIPT} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _group(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What all commands have in common."""
+
+
+@contextmanager
+def _complaints() -> Iterator[None]:
+    """Turn what is wrong with the input, the folder or the machine into its message and an exit code."""
+    try:
+        yield
+    except Interrupted as error:
+        with suppress(OSError):  # the terminal may be what has gone
+            errors.print(_told("interrupted", error))
+        raise
+    except (ValueError, RunAbortedError) as error:
+        message = str(error)
+    except BrokenPipeError:
+        raise  # who reads the output has seen enough: typer ends without a word
+    except OSError as error:
+        message = _told(f"{error.filename or 'results'}: {error.strerror}", error)
+    else:
+        return
+    errors.print(message)
+    raise typer.Exit(BAD_INPUT)
+
+
+def _told(message: str, error: BaseException) -> str:
+    """The message, and what the command has noted of how things stand."""
+    return "; ".join([message, *getattr(error, "__notes__", [])])
+
+
+def main() -> None:
+    """The command line in a process of its own."""
+    os.environ.pop("MPLBACKEND", None)  # a notebook's, whose module may not be installed here; figures go to files
+    try:
+        prepare_streams()
+        try:
+            app(prog_name=PROGRAM)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        sys.exit(CELL_FAILED)
+    except (OSError, ValueError) as error:
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        errors.print(told)
+        sys.exit(BAD_INPUT)

@@ -1,0 +1,73 @@
+"""The registry of schedules: what has a name in experiments and on the command line.
+
+An entry says only what does not follow from the signature of its factory. The planner, the tables, the figures and the
+trace take the rest from there.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from networks.chain import Chain
+from networks.schedules.candidates import Candidates, periodics
+from networks.schedules.evicting import HEURISTICS
+from networks.schedules.optimal import smallest_budget
+from networks.schedules.signature import Schedule
+from networks.schedules.spec import FACTORIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """A factory that has a name.
+
+    Attributes:
+        name: also that of the factory, and of its module in `networks/schedules/`.
+        kinds: the arguments that each kind of it fixes, where there are several; a plan has a row for each kind.
+        candidates: what the planner chooses from, where numbers for its one integer argument are not all.
+        least_budget: the least `budget_bytes` that the planner tries.
+    """
+
+    name: str
+    kinds: tuple[Mapping[str, str], ...] = ({},)
+    candidates: Callable[[Chain], Candidates] | None = None
+    least_budget: Callable[[Chain], int] = lambda chain: 1
+
+    @cached_property
+    def factory(self) -> Callable[..., Schedule]:
+        """Makes the schedule; as pure text its call is the schedule's `__name__`."""
+        factory: Callable[..., Schedule] = getattr(import_module(f"networks.schedules.{self.name}"), self.name)
+        return factory
+
+    @property
+    def takes(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments of the factory."""
+        return inspect.signature(self.factory).parameters
+
+    @property
+    def by_name(self) -> dict[str, Mapping[str, str]]:
+        """What each kind fixes, by its name: that of the factory and the values that it fixes."""
+        return {" ".join([self.name, *fixed.values()]): fixed for fixed in self.kinds}
+
+    def kind(self, arguments: Mapping[str, Any]) -> str:
+        """The name of the kind that a call with these arguments is of."""
+        return next(name for name, fixed in self.by_name.items() if fixed.items() <= arguments.items())
+
+
+REGISTERED: Mapping[str, Registered] = {
+    entry.name: entry
+    for entry in (
+        Registered(name="store_all"),
+        Registered(name="periodic", candidates=periodics),
+        Registered(name="sqrt"),
+        Registered(name="greedy"),
+        Registered(name="revolve"),
+        Registered(name="evicting", kinds=tuple({"heuristic": by} for by in HEURISTICS)),
+        Registered(name="optimal", least_budget=smallest_budget),
+    )
+}
+"""By name, in the order in which they are shown."""
+
+FACTORIES.update((name, entry.factory) for name, entry in REGISTERED.items())
