@@ -17,7 +17,7 @@ from networks.layers import DenseLayer
 from networks.network import Network
 from networks.optimizers import SGD, Optimizer
 from networks.perceptron import MultiLayerPerceptron
-from networks.positions import CountedCache, Positions
+from networks.positions import CountedCache, CountedCosts, Positions
 from networks.schedules import Schedule
 from networks.tracker import FORWARD, CacheTracker, Event, Recorded, event_arrays, events, live_bytes_after
 from networks.wording import cut
@@ -121,11 +121,11 @@ class _DryNetworkWithCheckpointing(_Dry, NetworkWithCheckpointing):
         Where two or more go at once the network's own sets say in which order.
         """
         now = self._executed_flops
-        answer: Any = self._keep(self._cache.costs(now), start, stop)
+        answer: Any = self._keep(CountedCosts(self._cache.costs(now)), start, stop)
         few = isinstance(answer, Positions) and len(answer.dropped) <= 1 and 0 not in answer.dropped
         if few and answer.added <= set(range(start + 1, stop + 1)):
             return frozenset(answer.added | ({start} - answer.dropped)), answer.dropped
-        return self._changes(self._cache.plain_costs(now), self._answer(answer), start, stop)
+        return self._changes(self._cache.costs(now), self._answer(answer), start, stop)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ class Positions(Set[int]):
     It is valid until the cache changes. `|` and `-` give another one; what else sets do gives a plain set.
     """
 
-    def __init__(self, cached: Mapping[int, Any], dropped: Set[int] = frozenset(), added: Set[int] = frozenset()):
+    def __init__(self, cached: Set[int], dropped: Set[int] = frozenset(), added: Set[int] = frozenset()):
         self.cached = cached
         self.dropped = dropped
         self.added = added
@@ -48,13 +48,30 @@ class Positions(Set[int]):
         return set(positions)
 
 
-class _CountedCosts(CachedCosts):
+class CountedCosts(Mapping[int, int]):
+    """`costs` of a cache, with its positions as `Positions`."""
+
+    def __init__(self, costs: CachedCosts):
+        self._costs = costs
+
+    def __getitem__(self, position: int) -> int:
+        return self._costs[position]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._costs)
+
+    def __len__(self) -> int:
+        return len(self._costs)
+
+    def __contains__(self, position: object) -> bool:
+        return position in self._costs
+
     def keys(self) -> Positions:  # type: ignore[override]  # it is asked for set operations, which both have
-        return Positions(self._cached)
+        return Positions(self._costs.keys())
 
 
 class CountedCache(ActivationCache):
-    """A cache whose costs tell their positions as `Positions`, and that finds the nearest one at once."""
+    """A cache that finds the nearest position at once."""
 
     def __init__(self, inputs: Any, depth: int, now: int = 0):
         super().__init__(inputs, depth, now)
@@ -63,13 +80,6 @@ class CountedCache(ActivationCache):
     def put(self, position: int, after: Any, now: int) -> None:
         super().put(position, after, now)
         self._in_order.append(position)
-
-    def costs(self, now: int) -> CachedCosts:
-        return _CountedCosts(self._afters, self._last_used, now)
-
-    def plain_costs(self, now: int) -> CachedCosts:
-        """The costs as a network tells them, with the keys of a dict."""
-        return super().costs(now)
 
     def nearest(self, layer: int) -> int:
         """The highest position, which in a pass is never above the layer that is asked for."""

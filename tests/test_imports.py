@@ -87,7 +87,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("networks.activations", "networks.buffers", "networks.chain", "networks.optimizers", "networks.tracker"),
         "networks.workspace",
     },
-    "networks.schedules": {"networks.chain", "networks.checks", "networks.positions", "networks.wording"},
+    "networks.schedules": {
+        *("networks.cache", "networks.chain", "networks.checks", "networks.positions", "networks.wording"),
+    },
     "networks.planning": {
         *("networks", "networks.chain", "networks.checks", "networks.schedules", "networks.tracker"),
         "networks.wording",

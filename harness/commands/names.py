@@ -89,7 +89,7 @@ def as_options(message: str, names: Iterable[str]) -> str:
     spelt = re.sub(
         rf"\b({alternatives})=('?)([^\s',;:()]+)\2", lambda told: f"{option_name(told[1])} {told[3]}", message
     )
-    return re.sub(rf"^({alternatives})(?= )", lambda told: option_name(told[1]), spelt)
+    return re.sub(rf"^({alternatives})(?=[ \[])", lambda told: option_name(told[1]), spelt)
 
 
 @contextmanager

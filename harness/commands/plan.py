@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -213,7 +214,7 @@ def _patience(line: str) -> Iterator[Callable[[str], None]]:
     """Say on stderr what is going on: on a terminal at once, with what is told meanwhile; else if it takes long."""
     console = Console(stderr=True, highlight=False, markup=False)
     if console.is_terminal:
-        with console.status(Text(line)) as status:
+        with Status(Text(line), console=console) as status:
             yield lambda told: status.update(Text(f"{line}: {told}"))
         return
     timer = Timer(PATIENCE_SECONDS, print, args=[line], kwargs={"file": sys.stderr})

@@ -43,7 +43,7 @@ def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
     """
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"--optimizer must be {one_of(optimizer, OPTIMIZERS)}")
-    samples = chain.batch if samples is None else check_count("samples", samples)
+    samples = chain.batch if samples is None else check_count("--samples", samples)
     if samples < chain.batch:
         raise ValueError(f"--samples must be at least the batch of {chain.batch} rows, got {samples}")
     parameters_bytes = sum(chain.parameter_delta_bytes)

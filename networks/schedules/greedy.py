@@ -6,7 +6,7 @@ a byte budget, one with the least forward work is taken.
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
@@ -59,15 +59,37 @@ def _plans(chain: Chain) -> Iterator[tuple[int, int, list[int]]]:
     at_layer = [serve + below for serve, below in zip(chain.serve_bytes[1:-1], total, strict=False)]
     # after[L-1] is still resident when it is asked for, and layer L's step needs nothing else of its segment.
     again = chain.forward_flops[: depth - 1]
+    all_again, most_at = sum(again), _greatest(at_layer)
 
     for kept in _walks(total):
         checkpoints = peak = 0
         for start, stop in pairwise([0, *kept, depth - 1]):
             checkpoints += after_bytes[start]
-            peak = max(peak, checkpoints - total[start] + max(at_layer[start:stop], default=0))
+            peak = max(peak, checkpoints - total[start] + most_at(start, stop))
         last = 0 if depth - 1 in kept else after_bytes[depth - 1]
         peak = max(peak, checkpoints + last + chain.serve_bytes[depth])
-        yield sum(again) - sum(again[position] for position in kept if position < depth - 1), peak, kept
+        yield all_again - sum(again[position] for position in kept if position < depth - 1), peak, kept
+
+
+def _greatest(values: list[int]) -> Callable[[int, int], int]:
+    """Return a function of two indices, the greatest of the values from one to before the other, which looks at two.
+
+    Those are the greatest of 2, 4, 8, .. values from each index on, which overlap.
+    """
+    levels: list[list[int]] = [values]
+    while len(levels[-1]) > 2 ** (len(levels) - 1):
+        below, half = levels[-1], 2 ** (len(levels) - 1)
+        levels.append([max(one, other) for one, other in zip(below, below[half:], strict=False)])
+
+    def greatest(start: int, stop: int) -> int:
+        stop = min(stop, len(values))
+        if start >= stop:
+            return 0
+        level = (stop - start).bit_length() - 1
+        width: int = 2**level
+        return max(levels[level][start], levels[level][stop - width])
+
+    return greatest
 
 
 def _walks(total: list[int]) -> Iterator[list[int]]:

@@ -46,6 +46,9 @@ POSITIONS = 300
 """Most places of checkpoints in the persistent programme, whose time grows with their third power. Of a deeper chain's
 layers, groups share one: the smallest after of each."""
 
+MOST_LAYERS = 4096
+"""Most layers of a chain: the tables of its least peak grow with their square, and the time with their third power."""
+
 SLOTS = 1000, 4000
 """Fewest and most units that the sum of all afters is divided into: fewer with depth, to bound the time."""
 
@@ -161,6 +164,10 @@ def _answers(chain: Chain, programme: AnyProgramme, spare: int) -> tuple[Keep, C
 
 @lru_cache(maxsize=4)
 def _least_peak(chain: Chain) -> tuple[Keep, Cost]:
+    if chain.depth > MOST_LAYERS:
+        raise ValueError(
+            f"optimal serves up to {MOST_LAYERS:,} layers, got {chain.depth:,}; revolve, periodic and sqrt serve any"
+        )
     programme = FloatingLeastPeak if chain.depth <= FLOATING_DEPTH else PersistentLeastPeak
     return _answers(chain, programme(chain), 0)
 

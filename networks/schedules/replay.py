@@ -10,8 +10,9 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
+from networks.cache import ActivationCache
 from networks.chain import Chain
-from networks.positions import CountedCache, Positions
+from networks.positions import CountedCosts, Positions
 from networks.schedules.signature import Keep
 
 
@@ -42,14 +43,19 @@ def replay(chain: Chain, keep: Keep) -> Cost:
     depth, after_bytes, slides = chain.depth, chain.after_bytes, chain.slides
     flops_up_to = list(accumulate(chain.forward_flops))
     resized = [number for number in range(1, depth + 1) if not slides[number]]
-    cache = CountedCache(None, depth)
+    # The very class of a step's cache: the more of a class are made, the less CPython sets aside for the attributes of
+    # the next, and what a step measures shall not hang on how a schedule is searched.
+    cache = ActivationCache(None, depth)
+    in_order = [0]  # positions put so far; those that are gone stay until they are on top
     afters = flops = steps = 0
     peak = 0, 0  # bytes, events
     for layer in range(depth, 0, -1):
         stop = depth if layer == depth else layer - 1
         if stop not in cache:
-            start = cache.nearest(stop)
-            answer = keep(cache.costs(flops), start, stop)
+            while in_order[-1] not in cache:
+                in_order.pop()
+            start = in_order[-1]
+            answer = keep(CountedCosts(cache.costs(flops)), start, stop)
             cache.use(start, flops)
             kept, dropped = _changes(cache, answer)
             for position in dropped:
@@ -57,6 +63,7 @@ def replay(chain: Chain, keep: Keep) -> Cost:
                 afters -= after_bytes[position] if position != start else 0
             # What is asked for first stays until it is, kept or not; the outputs are never the cache's.
             kept = sorted(one for one in {*kept, layer - 1} if start < one <= stop and one < depth)
+            in_order += kept
             for position in kept:
                 cache.put(position, None, flops + flops_up_to[position] - flops_up_to[start])
             beside = chain.recompute_bytes[layer]
@@ -80,7 +87,7 @@ def replay(chain: Chain, keep: Keep) -> Cost:
     return Cost(peak_bytes, flops, steps, events_at_peak)
 
 
-def _changes(cache: CountedCache, answer: Collection[int]) -> tuple[Collection[int], Collection[int]]:
+def _changes(cache: ActivationCache, answer: Collection[int]) -> tuple[Collection[int], Collection[int]]:
     """The positions of the stretch that an answer holds, others perhaps among them, and the cached ones it gives up."""
     if isinstance(answer, Positions):
         return answer.added, answer.dropped

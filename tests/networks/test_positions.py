@@ -21,7 +21,7 @@ BUDGET = 20_000
 
 @given(SMALL, st.lists(st.tuples(st.booleans(), SMALL), max_size=4))
 def test_positions_are_the_set_that_a_dicts_keys_would_make(cached: set[int], changes: list[tuple[bool, set[int]]]):
-    told, expected = Positions(dict.fromkeys(cached)), dict.fromkeys(cached).keys()
+    told, expected = Positions(dict.fromkeys(cached).keys()), dict.fromkeys(cached).keys()
     for adds, positions in changes:
         told = told | positions if adds else told - positions
         expected = expected | positions if adds else expected - positions

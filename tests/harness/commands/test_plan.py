@@ -299,6 +299,27 @@ def test_depths_are_told_for_every_schedule(monkeypatch):
             (*NETWORK, "--budget", FITS, "--optimizer", "lion"),
             "--optimizer must be one of sgd, momentum, adam, got 'lion'",
         ),
+        ((*NETWORK, "--budget", "24M"), "--budget must be written as 24MB (of 1000) or 24MiB (of 1024), got '24M'"),
+        (
+            (*NETWORK, "--budget-total", "1e999999999"),
+            f"--budget-total must be at most {2**63 - 1} bytes, got '1e99999",
+        ),
+        (
+            (*NETWORK, "--budget", "1GiB", "--samples", 10**20),
+            f"--samples must be an integer of at most {2**63 - 1}, got",
+        ),
+        (
+            ("--layers", f"{10**20},10", "--batch", 5, "--budget", FITS),
+            f"--layers[0] must be an integer of at most {2**63 - 1}, got {10**20}",
+        ),
+        (
+            ("--layers", "64,128x5000,10", "--batch", 5, "--budget", "1GiB"),
+            "optimal serves up to 4,096 layers, got 5,001; revolve, periodic and sqrt serve any",
+        ),
+        (
+            (*NETWORK, "--budget", "0.1MiB"),
+            "no schedule meets a budget of 0.10 MiB (104,857 bytes): the smallest that can be met is 1.56 MiB (1,632,",
+        ),
         ((*NETWORK, "--budget", FITS, "--samples", 5), "--samples must be at least the batch of 512 rows, got 5"),
         (
             ("--layers", "64,32,16,10", "--batch", 5, "--budget", FITS, "--max-depth"),
@@ -332,3 +353,14 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, line):
     assert result.stdout == ""
     assert result.stderr.startswith(line)
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_on_a_terminal_a_search_tells_what_it_tries(monkeypatch):
+    told = []
+    monkeypatch.setattr(planning.Console, "is_terminal", True)
+    monkeypatch.setattr(planning.Status, "update", lambda status, text: told.append(str(text)))
+    result = invoke("--layers", "8,16,4", "--batch", 64, "--budget", 48_128, "--max-depth", "--json")
+    depths = json.loads(result.stdout)["max_depths"]
+    assert told[0] == "searching the depths that fit: store_all, 1 hidden layers"
+    for name in depths:
+        assert any(line.startswith(f"searching the depths that fit: {name}, ") for line in told)

@@ -271,6 +271,10 @@ def test_an_argument_without_an_option_is_given_in_a_call(monkeypatch: pytest.Mo
             ["--schedule", "greedy", "--budget", "0.1KiB"],
             "--budget 0.1KiB is too small for greedy checkpoints of 2 layers",
         ),
+        (
+            ["--layers", "8x5001", "--schedule", "optimal", "--budget", "1GB"],
+            "optimal serves up to 4,096 layers, got 5,000; revolve, periodic and sqrt serve any\n",
+        ),
         (["--micro-batch", 2], "--micro-batch 2 goes with --step train_step, got --step backward\n"),
         (["--dtype", "int8"], "--dtype must be float32 or float64, got 'int8'"),
         (
