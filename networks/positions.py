@@ -67,6 +67,7 @@ class CountedCosts(Mapping[int, int]):
         return position in self._costs
 
     def keys(self) -> Positions:  # type: ignore[override]  # it is asked for set operations, which both have
+        """The cached positions."""
         return Positions(self._costs.keys())
 
 
