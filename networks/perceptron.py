@@ -124,7 +124,20 @@ class MultiLayerPerceptron:
         """
         self._guard.enter_to_change()
         try:
-            return self._train_step(x, y, optimizer, micro_batch)
+            self._check_optimizer(optimizer)
+            x = self._check_inputs(x)
+            labels = self._check_labels(y, len(x))
+
+            def apply(layer: DenseLayer, deltas: Deltas) -> None:
+                layer.apply(deltas.pop(), optimizer, self._workspace)
+                self.tracker.apply(layer.number, self._chain.parameter_delta_bytes[layer.number])
+
+            if micro_batch is not None and check_count("micro_batch", micro_batch) < len(x):
+                return self._train_by_parts(x, labels, micro_batch, apply)
+            self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
+            outputs = self._forward_pass(x)
+            self._backward_pass(labels, apply)
+            return outputs
         finally:
             self._guard.leave_changed()
 
@@ -193,22 +206,6 @@ class MultiLayerPerceptron:
         return vars(idle)
 
     # The frame of a step.
-
-    def _train_step(self, x: np.ndarray, y: np.ndarray, optimizer: Optimizer, micro_batch: int | None) -> np.ndarray:
-        self._check_optimizer(optimizer)
-        x = self._check_inputs(x)
-        labels = self._check_labels(y, len(x))
-
-        def apply(layer: DenseLayer, deltas: Deltas) -> None:
-            layer.apply(deltas.pop(), optimizer, self._workspace)
-            self.tracker.apply(layer.number, self._chain.parameter_delta_bytes[layer.number])
-
-        if micro_batch is not None and check_count("micro_batch", micro_batch) < len(x):
-            return self._train_by_parts(x, labels, micro_batch, apply)
-        self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
-        outputs = self._forward_pass(x)
-        self._backward_pass(labels, apply)
-        return outputs
 
     def _begin_step(self, chain: Chain) -> None:
         """Forget the step before, and start the tracker of a new one."""
