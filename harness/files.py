@@ -105,9 +105,14 @@ def open_lock(path: Path) -> TextIO:
     raise ValueError(f"{path}: is not a plain file; remove it")
 
 
+def is_utf16(content: bytes) -> bool:
+    """Whether a text is UTF-16, by its byte order mark or by a first character of which half is zero."""
+    return content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]
+
+
 def text_of(content: bytes) -> str:
     """UTF-8 as text, a byte order mark left out. Raises ValueError."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]:
+    if is_utf16(content):
         raise ValueError("it is UTF-16, and must be UTF-8")
     return content.decode("utf-8-sig")
 

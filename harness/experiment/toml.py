@@ -1,12 +1,11 @@
 """A TOML file, read: what is none is one line that names the file, the place and the way out."""
 
-import codecs
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from harness.files import open_regular
+from harness.files import is_utf16, open_regular
 from networks.checks import LARGEST
 from networks.wording import cut
 
@@ -31,7 +30,7 @@ def read_bytes(path: Path) -> bytes:
 
 def parse(path: Path, content: bytes) -> dict[str, Any]:
     """The table that `content`, read from `path`, holds."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]:
+    if is_utf16(content):
         raise ValueError(f"{path}: is not TOML: it is written in UTF-16; save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")

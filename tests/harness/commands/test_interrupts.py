@@ -9,17 +9,8 @@ import time
 import pytest
 
 from harness.provenance import ROOT
-from tests.slow.chaos import workers_of
+from tests.slow.chaos import TEXT, workers_of
 from tests.support.waiting import wait_until
-
-TEXT = """
-title = "Tiny"
-measure = ["memory"]
-[grid]
-layers = ["8,4x3,3"]
-batch = [5]
-checkpoint_frequency = [2, 3]
-"""
 
 COMMAND = """
 import signal, sys, time
