@@ -84,7 +84,7 @@ lint: $(READY) ## check style and formatting
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-types: $(READY) ## check types (mypy): strict in networks/
+types: $(READY) ## check types (mypy): strictly in networks/
 	$(VENV)/bin/mypy
 
 docs: $(DOCS_READY) ## build the guides and the reference as a site; a broken link or an undocumented public name fails

@@ -1,5 +1,7 @@
 """Two results folders cell by cell: pure, tables in, tables out. `a` is the earlier one, `b` the later."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -32,15 +34,22 @@ def time_differences(a: pd.DataFrame, b: pd.DataFrame, *, seconds: str) -> pd.Da
     return table.assign(p_value=holm(table["p_value"].to_numpy(dtype="float64")))
 
 
-def _ratio(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+def _ratio(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     def ratio(after: np.ndarray, before: np.ndarray, axis: int) -> np.ndarray:
         return np.median(after, axis=axis) / np.median(before, axis=axis)
 
     if min(len(before), len(after)) < 2:  # which tells nothing of how sure it is
         only = ratio(after, before, axis=0)
         return {"time_ratio": only, "ratio_low": only, "ratio_high": only, "p_value": 1.0}
-    options = {"n_resamples": RESAMPLES, "confidence_level": CONFIDENCE, "method": "percentile", "vectorized": True}
-    drawn = stats.bootstrap((after, before), ratio, rng=np.random.default_rng(0), **options)
+    drawn = stats.bootstrap(
+        (after, before),
+        ratio,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
     return {
         "time_ratio": ratio(after, before, axis=0),
         "ratio_low": drawn.confidence_interval.low,

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.baseline import _beside_store_all
+from harness.analysis.rows import each_row
 from networks.chain import Chain
 from networks.layer_lists import parse_layers
 from networks.planning.planner import fills_most
@@ -47,7 +48,7 @@ def chains(table: pd.DataFrame) -> list[Chain]:
 def dominant_kind(memory: pd.DataFrame) -> pd.DataFrame:
     """Add `dominant_kind`, which of a plan's `REMEDIES` fills most of the tracker's peak, and its `dominant_share`."""
     peaks = memory[[f"tracker_{kind}_bytes" for kind in KINDS]].set_axis(KINDS, axis=1)
-    dominant = [fills_most(peak) for peak in peaks.to_dict("records")]
+    dominant = [fills_most(peak) for peak in each_row(peaks)]
     return memory.assign(dominant_kind=[kind for kind, _ in dominant], dominant_share=[share for _, share in dominant])
 
 

@@ -4,6 +4,7 @@ Pure, as `analysis` is. What no cell has measured is worked out from the chain b
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -140,20 +141,21 @@ def growth(memory: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: the table has no network of equal hidden layers.
     """
-    cells = memory.assign(ends=[(chain.layers[0], chain.layers[-1]) for chain in chains(memory)])
-    cells = cells[[len(set(chain.layers[1:-1])) == 1 for chain in chains(memory)]]
-    if cells.empty:
+    networks: defaultdict[tuple[int, int, int, int, str], set[int]] = defaultdict(set)
+    for chain, dtype in zip(chains(memory), memory["dtype"], strict=True):
+        inputs, *hidden, outputs = chain.layers
+        if len(set(hidden)) == 1:
+            networks[inputs, hidden[0], outputs, chain.batch, dtype].add(chain.depth)
+    if not networks:
         raise ValueError("no network of equal hidden layers, such as 64,128x32,10, whose depth could grow")
-    by_network = cells.groupby(["ends", "width", "batch", "dtype"], sort=False)["depth"].unique()
-    (inputs, outputs), width, batch, dtype = by_network.map(len).idxmax()
-    measured = by_network.loc[((inputs, outputs), width, batch, dtype)]
+    (inputs, width, outputs, batch, dtype), measured = max(networks.items(), key=lambda network: len(network[1]))
     rows = [
         _grown((inputs, *[width] * (depth - 1), outputs), batch, dtype, kind)
         for depth in sorted({*measured, *GROWTH_DEPTHS})
         for kind in GROWING
         if kind != "optimal" or depth in measured
     ]
-    table = work_ratios(pd.DataFrame(rows)).astype({"kind": pd.CategoricalDtype(GROWING, ordered=True)})
+    table = work_ratios(pd.DataFrame(rows)).astype({"kind": pd.CategoricalDtype(list(GROWING), ordered=True)})
     table = table.assign(floor_bytes=floor_bytes(table))
     same = ["layers", "batch", "dtype", "predicted_peak_bytes", "peak_cached_layers", "forward_steps"]
     return table.merge(memory[[*same, "memray_peak_bytes"]].drop_duplicates(same), how="left", on=same)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from networks.dry_run import Event, Trace
+from networks.dry_run import Trace
+from networks.tracker import Event
 
 
 @dataclass(frozen=True)

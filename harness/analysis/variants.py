@@ -49,7 +49,7 @@ def name_variants(table: pd.DataFrame) -> pd.DataFrame:
     steps by `backward`, a train step is told as such, as in `n = 4, train step`, and parts in `micro-batch 128`.
     Variants and kinds are ordered categories, those that the table has: store-all first, then by kind and number.
     """
-    rows = [[None if pd.isna(value) else value for value in row] for row in table[VARIANT].to_numpy()]
+    rows: list[list[Any]] = [[None if pd.isna(value) else value for value in row] for row in table[VARIANT].to_numpy()]
     both = table["step"].nunique() > 1
     named = [_stepped(_named(*schedule), step if both else None, rows) for *schedule, step, rows in rows]
     in_order = sorted(set(named), key=lambda variant: (KINDS.index(variant.kind), *variant[1:]))
@@ -88,6 +88,7 @@ def _named(network: str, frequency: int | None, recompute: str | None, schedule:
     if network == STORE_ALL:
         return _Variant("store-all", 0, "store-all")
     if schedule is None:
+        assert frequency is not None, "a cell has the one or the other"
         words = [_words("checkpoint_frequency", frequency), _words("recompute", recompute)]
         return _Variant("periodic", frequency, ", ".join(filter(None, words)))
     return _scheduled(schedule)
@@ -132,6 +133,8 @@ def _words(argument: str, value: Any) -> str:
 def _call(text: str) -> tuple[str, dict[str, Any]]:
     """The factory's name and its arguments by name."""
     call = ast.parse(text, mode="eval").body
-    options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    assert isinstance(call, ast.Call), text
+    assert isinstance(call.func, ast.Name), text
+    options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     signature = inspect.signature(FACTORIES[call.func.id])
     return call.func.id, signature.bind(*map(ast.literal_eval, call.args), **options).arguments

@@ -41,11 +41,11 @@ OPTIONS = {"help_option_names": ["-h", "--help"]}
 class Commands(TyperGroup):
     """The commands, each imported alone: a command waits for no other's libraries."""
 
-    def list_commands(self, context: typer.Context) -> list[str]:
+    def list_commands(self, context: Any) -> list[str]:
         """Return the commands' names in the order of `COMMANDS`."""
         return list(COMMANDS)
 
-    def get_command(self, context: typer.Context, name: str) -> TyperCommand | None:
+    def get_command(self, context: Any, name: str) -> Any:
         """Import the command of this name; None where there is none."""
         if name not in COMMANDS:
             return None
@@ -54,14 +54,14 @@ class Commands(TyperGroup):
         one.command(name=name, context_settings=OPTIONS)(_complaints()(command))
         return typer.main.get_command(one)
 
-    def format_commands(self, context: typer.Context, formatter: Any) -> None:
+    def format_commands(self, context: Any, formatter: Any) -> None:
         """Write each command's help in a line, from `COMMANDS`."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def shell_complete(self, context: typer.Context, incomplete: str) -> list[Any]:
+    def shell_complete(self, context: Any, incomplete: str) -> list[Any]:
         """Complete the name of a command or an option; no command is imported for its name."""
-        commands = {name: TyperCommand(name, help=told) for name, told in COMMANDS.items()}
+        commands: dict[str, Any] = {name: TyperCommand(name, help=told) for name, told in COMMANDS.items()}
         group = TyperGroup(commands=commands, params=self.params)
         return group.shell_complete(typer.Context(group), incomplete)
 

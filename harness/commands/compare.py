@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from harness import provenance
+from harness.analysis.rows import each_row
 from harness.commands.console import label, page
 from harness.commands.names import find_results, path_given
 from harness.experiment.measures import MEASURES
@@ -111,7 +112,7 @@ def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dic
         cells = {
             row["cell_id"]: label(cell_of(row))
             for table in tables
-            for row in table.drop_duplicates("cell_id").to_dict("records")
+            for row in each_row(table.drop_duplicates("cell_id"))
         }
         if name in PEAKS:
             rows = memory_differences(*tables, peak=PEAKS[name])
@@ -119,7 +120,7 @@ def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dic
             rows = time_differences(*tables, seconds=SECONDS[name])
         lost, in_b = only_in(*tables), set(tables[1]["cell_id"])
         answer[name] = {
-            "cells": [{"cell": cells[row["cell_id"]], **row} for row in rows.to_dict("records")],
+            "cells": [{"cell": cells[row["cell_id"]], **row} for row in each_row(rows)],
             "only_in_a": lost,
             "only_in_b": only_in(*reversed(tables)),
             "failed_in_b": [cells[cell_id] for cell_id in lost if cell_id in in_b],

@@ -5,7 +5,7 @@ import io
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from harness.commands.names import path_given
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job
 from networks.wording import visible
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 PAGE_COLUMNS = 160
 
@@ -50,15 +53,16 @@ class _Stream(io.FileIO):
         self._called = name
         self._failed = False
 
-    def write(self, data: bytes) -> int | None:
+    def write(self, data: "ReadableBuffer", /) -> int:
+        length = memoryview(data).nbytes
         if self._failed:
-            return len(data)
+            return length
         try:
             return super().write(data)
         except OSError as error:
             self._failed = True
             if not self._called:
-                return len(data)
+                return length
             raise OSError(error.errno, error.strerror, self._called) from None
 
 
@@ -74,12 +78,13 @@ def prepare_streams() -> None:
     sys.stdout = _text_stream(sys.stdout, _Stream(1, STANDARD_OUTPUT))
 
 
-def _text_stream(like: io.TextIOWrapper, stream: _Stream) -> io.TextIOWrapper:
+def _text_stream(like: TextIO, stream: _Stream) -> io.TextIOWrapper:
     buffered = io.BufferedWriter(stream)
-    return io.TextIOWrapper(buffered, like.encoding, errors="in_ascii", line_buffering=like.line_buffering)
+    return io.TextIOWrapper(buffered, like.encoding, errors="in_ascii", line_buffering=bool(like.line_buffering))
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
     unknown = error.object[error.start : error.end]
     return "".join(IN_ASCII.get(character, "?") for character in unknown), error.end
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.analysis.rows import each_row
 from harness.commands.console import label, page
 from harness.commands.names import find_results, path_given
 from harness.errors import RunAbortedError
@@ -56,7 +57,7 @@ def _find(prefix: str, results: Path) -> Cell:
     """The one finished cell whose id begins with `prefix`."""
     folders = sorted({path.parent for pattern in (PACKAGE, f"*/{PACKAGE}") for path in results.glob(pattern)})
     tables = [table for folder in folders for table in read_results(folder).tables(("memory",)).values()]
-    rows = {row["cell_id"]: row for table in tables for row in table.to_dict("records")}
+    rows = {row["cell_id"]: row for table in tables for row in each_row(table)}
     found = [cell_id for cell_id in rows if cell_id.startswith(prefix)]
     if len(found) != 1:
         several = f"begins {len(found)} of them: {', '.join(found[:4])}{', ..' if found[4:] else ''}"

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.analysis.rows import each_row
 from harness.commands.console import aligned, page
 from harness.commands.names import find_results, path_given
 from harness.experiment.tables import ALLOCATORS
@@ -45,12 +46,12 @@ def command(
         measured = rows[rows["status"] == "ok"]
         for more in columns:
             measured = measured.join(more, on="cell_id")
-        lines = [_line(row) for row in measured.to_dict("records")]
+        lines = [_line(row) for row in each_row(measured)]
         page().print(f"[{layers}], batch {batch}\n")
         if lines:
             page().print(aligned(lines, left=["step"]))
-        for row in rows[rows["status"] != "ok"].itertuples():
-            page().print(f"{row.name}: {row.error}")
+        for row in each_row(rows[rows["status"] != "ok"]):
+            page().print(f"{row['name']}: {row['error']}")
         page().print()
 
 

@@ -23,7 +23,7 @@ from networks.chain import Chain
 from networks.checks import check_count, check_dtype
 from networks.layer_lists import format_layers, parse_layers
 from networks.planning.bill import OPTIMIZERS, Bill, bill
-from networks.planning.planner import max_depths, plan
+from networks.planning.planner import Plan, max_depths, plan
 
 DEPTH_LIMIT = 1024
 PATIENCE_SECONDS = 2
@@ -34,7 +34,7 @@ def _filled(key: str, write: Callable[[Any], str]) -> Callable[[Record], str]:
 
 
 COLUMNS: dict[str, Callable[[Record], str]] = {
-    "schedule": lambda record: record.get("schedule", record["name"]),
+    "schedule": lambda record: record["schedule"] if "schedule" in record else record["name"],
     "fits": lambda record: "best" if record["best"] else "yes" if record["fits"] else "no",
     "predicted peak": _filled("predicted_peak_bytes", format_bytes),
     "allowance": _filled("allowance_bytes", format_bytes),
@@ -138,56 +138,26 @@ def command(
         if (budget is None) == (budget_total is None):
             one = "one" if budget is None else "only one"
             raise ValueError(f"{one} of --budget and --budget-total must be given")
-        widths = parse_layers(layers)
-        dtype = check_dtype(dtype).name
-        piling_up = step != "train_step"
-        depths: dict[str, int] = {}
-        if max_depth:
-            depths = _max_depths(widths, budget, batch=batch, dtype=dtype, step=step)
-            inputs, width, *_, outputs = widths
-            widths = (inputs, *[width] * max(1, *depths.values()), outputs)  # what does not fit says why
-        chain = Chain(widths, check_count("batch", batch), check_dtype(dtype).itemsize, deltas_pile_up=piling_up)
+        widths, dtype = parse_layers(layers), check_dtype(dtype).name
+        deepest = _max_depths(widths, budget, batch=batch, dtype=dtype, step=step) if max_depth else {}
+        if deepest:
+            depth = max(1, *deepest["max_depths"].values())  # what does not fit says why
+            widths = (widths[0], *[widths[1]] * depth, widths[-1])
+        chain = Chain(
+            widths, check_count("batch", batch), check_dtype(dtype).itemsize, deltas_pile_up=step != "train_step"
+        )
         held = bill(chain, samples=samples, optimizer=optimizer)
         budget_bytes = _budget_of_a_step(budget, budget_total, held)
-        try:
-            with _patience("planning: deep chains take up to minutes"):
-                found = plan(widths, batch=batch, budget_bytes=budget_bytes, dtype=dtype, step=step)
-        except ValueError as error:
-            left = f"--budget-total {budget_total} leaves {budget_bytes} bytes for a step: " if budget is None else ""
-            raise ValueError(f"{left}{error}") from None
-        step_bytes = found.predicted_peak_bytes + found.allowance_bytes
-        update_bytes = held.update_bytes + found.allowance_bytes if piling_up else 0
-        if budget is None and update_bytes > budget_bytes:
-            raise ValueError(
-                f"--budget-total {budget_total} leaves {budget_bytes} bytes, but after a step {optimizer} takes "
-                f"{update_bytes} bytes to update the parameters, whatever the schedule: fewer or narrower layers "
-                "lower that"
-            )
-    rows = records(found)
-    notes = predict_times(found, rows, dtype=dtype)
-    if measure:
-        notes += measure_best(found, rows, dtype=dtype)
-    answer: dict[str, Any] = {
+        found = _planned(chain, held, budget_bytes, total=budget_total, dtype=dtype, step=step)
+    answer = {
         "layers": format_layers(widths),
         "batch": batch,
         "dtype": dtype,
         "step": step,
         "budget_bytes": budget_bytes,
-        "smallest_budget_bytes": found.smallest_budget_bytes,
-        "schedule": found.schedule.__name__,
-        "micro_batch": found.micro_batch,
-        "rows": list(rows.values()),
-        "bill": {
-            **asdict(held),
-            "step_bytes": step_bytes,
-            "update_bytes": update_bytes,
-            "total_bytes": held.held_bytes + max(step_bytes, update_bytes),
-        },
-        "advice": found.advice,
-        "notes": notes,
+        **_answer(found, _whole_bill(chain, held, found), dtype=dtype, measure=measure),
+        **deepest,
     }
-    if max_depth:
-        answer |= {"max_depth_width": width, "max_depths": depths}
     if as_json:
         print(json.dumps(answer, indent=2))
         return
@@ -195,18 +165,64 @@ def command(
         page().print(part)
 
 
-def _max_depths(widths: Sequence[int], budget: str | None, **options: Any) -> dict[str, int]:
+def _planned(chain: Chain, held: Bill, budget_bytes: int, *, total: str | None, dtype: str, step: str) -> Plan:
+    """The plan within `budget_bytes`; an error says so where they are what a `total` budget leaves."""
+    left = f"--budget-total {total} leaves {budget_bytes} bytes"
+    try:
+        with _patience("planning: deep chains take up to minutes"):
+            found = plan(chain.layers, batch=chain.batch, budget_bytes=budget_bytes, dtype=dtype, step=step)
+    except ValueError as error:
+        raise ValueError(f"{left} for a step: {error}" if total else str(error)) from None
+    update_bytes = _whole_bill(chain, held, found)["update_bytes"]
+    if total and update_bytes > budget_bytes:
+        raise ValueError(
+            f"{left}, but after a step {held.optimizer} takes {update_bytes} bytes to update the parameters, whatever "
+            "the schedule: fewer or narrower layers lower that"
+        )
+    return found
+
+
+def _whole_bill(chain: Chain, held: Bill, found: Plan) -> dict[str, Any]:
+    """What is held between steps, and what a step and an update take beside it."""
+    step_bytes = found.predicted_peak_bytes + found.allowance_bytes
+    update_bytes = held.update_bytes + found.allowance_bytes if chain.deltas_pile_up else 0
+    return {
+        **asdict(held),
+        "step_bytes": step_bytes,
+        "update_bytes": update_bytes,
+        "total_bytes": held.held_bytes + max(step_bytes, update_bytes),
+    }
+
+
+def _answer(found: Plan, whole_bill: Mapping[str, Any], *, dtype: str, measure: bool) -> dict[str, Any]:
+    """What the plan found, with the times that are predicted, and those that are measured if asked for."""
+    rows = records(found)
+    notes = predict_times(found, rows, dtype=dtype)
+    if measure:
+        notes += measure_best(found, rows, dtype=dtype)
+    return {
+        "smallest_budget_bytes": found.smallest_budget_bytes,
+        "schedule": found.schedule.__name__,
+        "micro_batch": found.micro_batch,
+        "rows": list(rows.values()),
+        "bill": whole_bill,
+        "advice": found.advice,
+        "notes": notes,
+    }
+
+
+def _max_depths(widths: Sequence[int], budget: str | None, **options: Any) -> dict[str, Any]:
     """How many hidden layers, of the one width that `widths` has, fit into `budget`, for each schedule."""
     if budget is None or len(set(widths[1:-1])) != 1:
         raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
-    budget_bytes = parse_bytes(budget, name="--budget")
-    options |= {"budget_bytes": budget_bytes, "limit": DEPTH_LIMIT}
+    options |= {"budget_bytes": parse_bytes(budget, name="--budget"), "limit": DEPTH_LIMIT}
     with _patience("searching the depths that fit") as tell:
-        return max_depths(
+        depths = max_depths(
             *(widths[0], widths[1], widths[-1]),
             **options,
             on_probe=lambda name, depth: tell(f"{name}, {depth:,} hidden layers"),
         )
+    return {"max_depth_width": widths[1], "max_depths": depths}
 
 
 @contextmanager
@@ -225,13 +241,14 @@ def _patience(line: str) -> Iterator[Callable[[str], None]]:
         timer.cancel()
 
 
-def _budget_of_a_step(budget: str | None, budget_total: str | None, held: Bill) -> int:
-    if budget is not None:
+def _budget_of_a_step(budget: str | None, total: str | None, held: Bill) -> int:
+    if total is None:
+        assert budget is not None, "one of the two is given"
         return parse_bytes(budget, name="--budget")
-    left = parse_bytes(budget_total, name="--budget-total") - held.held_bytes
+    left = parse_bytes(total, name="--budget-total") - held.held_bytes
     if left < 1:
         raise ValueError(
-            f"--budget-total {budget_total} leaves nothing for a step: parameters take {held.parameters_bytes} bytes, "
+            f"--budget-total {total} leaves nothing for a step: parameters take {held.parameters_bytes} bytes, "
             f"the optimiser's state {held.optimizer_state_bytes} bytes and the data {held.data_bytes} bytes"
         )
     return left

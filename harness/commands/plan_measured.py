@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import numpy as np
+
 from harness.execute.machine_lock import at_work
 from harness.execute.process import run_in_subprocess
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Outcome
 from harness.experiment.measures import MEASURES
+from networks.chain import Chain
 from networks.dry_run import Trace
 from networks.layer_lists import format_layers
 from networks.planning.planner import Plan, Row
@@ -19,12 +22,15 @@ Record = dict[str, Any]
 
 def records(found: Plan) -> dict[str, Record]:
     """What is known without measuring of each row, by name."""
-    store_all = next(row for row in found.rows if row.name == STORE_ALL)
-    return {row.name: _record(row, found.best, store_all) for row in found.rows}
+    return {row.name: _record(row, found.best, _traces(found)[STORE_ALL]) for row in found.rows}
 
 
-def _record(row: Row, best: Row, store_all: Row) -> Record:
-    if row.trace is None:
+def _traces(found: Plan) -> dict[str, Trace]:
+    return {row.name: row.trace for row in found.rows if row.trace is not None}
+
+
+def _record(row: Row, best: Row, store_all: Trace) -> Record:
+    if row.trace is None or row.schedule is None:
         return {"name": row.name, "fits": False, "best": False, "reason": row.reason}
     return {
         "name": row.name,
@@ -33,26 +39,26 @@ def _record(row: Row, best: Row, store_all: Row) -> Record:
         "best": row is best,
         "predicted_peak_bytes": row.predicted_peak_bytes,
         "allowance_bytes": row.allowance_bytes,
-        "forward_steps": row.forward_steps,
-        "forward_flops": row.forward_flops,
-        "work_ratio": row.forward_flops / store_all.forward_flops,
+        "forward_steps": row.trace.forward_steps,
+        "forward_flops": row.trace.forward_flops,
+        "work_ratio": row.trace.forward_flops / store_all.forward_flops,
         "dominant_kind": row.dominant_kind,
         "peak_bytes_by_kind": row.trace.peak_bytes_by_kind,
     }
 
 
-def _cell(row: Row, *, dtype: str) -> Cell:
-    chain, store_all = row.trace.chain, row.name == STORE_ALL
+def _cell(chain: Chain, schedule: str | None, *, dtype: str) -> Cell:
+    """A step by this schedule, or where there is none by `Network`."""
     step = "backward" if chain.deltas_pile_up else "train_step"
     return Cell(
-        network="Network" if store_all else "NetworkWithCheckpointing",
+        network="NetworkWithCheckpointing" if schedule else "Network",
         layers=format_layers(chain.layers),
         batch=chain.batch,
         dtype=dtype,
         activation="relu",
         checkpoint_frequency=None,
         recompute=None,
-        schedule=None if store_all else row.schedule.__name__,
+        schedule=schedule,
         step=step,
         seed=0,
     )
@@ -63,9 +69,8 @@ def predict_times(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str
 
     Returns what went wrong, in lines for people.
     """
-    traces = {row.name: row.trace for row in found.rows if row.trace is not None}
-    (store_all,) = (_cell(row, dtype=dtype) for row in found.rows if row.name == STORE_ALL)
-    outcome = _measured(Job(measure="products", cells=(store_all,)))
+    traces = _traces(found)
+    outcome = _measured(Job(measure="products", cells=(_cell(traces[STORE_ALL].chain, None, dtype=dtype),)))
     if outcome.rows is None:
         return [f"time is not predicted, because no matrix products could be timed: {outcome.error}"]
     (products,) = outcome.rows
@@ -92,7 +97,9 @@ def measure_best(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]
     """
     from harness.analysis.time import median_interval  # imports pandas and scipy, for which only who measures waits
 
-    cells = {row.name: _cell(row, dtype=dtype) for row in found.rows if row.name == STORE_ALL or row is found.best}
+    chain = _traces(found)[STORE_ALL].chain
+    cells = {found.best.name: _cell(chain, found.schedule.__name__, dtype=dtype)}
+    cells[STORE_ALL] = _cell(chain, None, dtype=dtype)
     notes = []
     for name, cell in cells.items():
         outcome = _measured(Job(measure="memory", cells=(cell,)))
@@ -106,6 +113,6 @@ def measure_best(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]
     seconds = {name: [row["step_seconds"] for row in rows] for name, rows in zip(cells, outcome.rows, strict=True)}
     for name in cells:
         ratios = sorted(own / base for own, base in zip(seconds[name], seconds[STORE_ALL], strict=True))
-        low, high = map(float, median_interval(ratios))
+        low, high = map(float, median_interval(np.array(ratios)))
         to[name] |= {"time_ratio": ratios[len(ratios) // 2], "time_ratio_low": low, "time_ratio_high": high}
     return notes

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import provenance
+from harness.analysis.rows import each_row
 from harness.commands.console import label, page
 from harness.commands.names import find_results, path_given
 from harness.execute.admission import available_bytes, run_if_it_fits
@@ -89,7 +90,7 @@ def _finished(results: Results) -> list[tuple[Job, dict[str, Any]]]:
     finished = [
         (Job(measure=name, cells=(cell_of(row),)), row)
         for name, table in tables.items()
-        for row in table.query("status == 'ok'").to_dict("records")
+        for row in each_row(table.query("status == 'ok'"))
     ]
     if not finished:
         raise ValueError(f"{results.folder}: has no memory cell of status ok")

@@ -1,5 +1,8 @@
 """Figures of several frameworks: memory against time, savings kept and promised, resident against requested."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -7,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.frameworks import CASE, has_plain, resident_peaks, savings, step_times, with_names
+from harness.analysis.rows import each_row
 from harness.experiment.frameworks import FRAMEWORKS
 from harness.experiment.tables import ALLOCATORS
 from harness.plots.style import (
@@ -24,7 +28,7 @@ from harness.plots.style import (
 )
 
 _HUES = sns.color_palette("colorblind")
-COLOURS = with_defaults(
+COLOURS: dict[str, Any] = with_defaults(
     {"networks": INK, "torch": _HUES[1], "jax": _HUES[0], "sklearn": _HUES[2]}, FRAMEWORKS, SPARE_COLOURS
 )
 LABELS_AT = with_defaults(
@@ -46,7 +50,7 @@ SCHEDULE_SHAPE = "h"
 _VARIANTS = [variant for framework in FRAMEWORKS.values() for variant in framework.variants]
 SHAPES = with_defaults(_SHAPES, _VARIANTS, [marker for marker in SPARE_MARKERS if marker != SCHEDULE_SHAPE])
 POWERS_OF_MIB = range(-4, 20)
-ALLOCATOR_LOOKS = {
+ALLOCATOR_LOOKS: Mapping[str, Mapping[str, Any]] = {
     ALLOCATORS[0]: {"marker": "s", "color": _HUES[3]},
     ALLOCATORS[1]: {"marker": "^", "color": _HUES[0]},
 }
@@ -59,18 +63,18 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
     parts = facets(table, CASE, marks=["name"])
     figure, axes = panels(len(parts), title="Memory against time, by framework", columns=2, height=3.0)
     for ax, (title, rows) in zip(axes, parts, strict=True):
-        for row in rows.itertuples():
-            place = (row.memray_peak_bytes / MIB, 1e3 * row.step_seconds)
-            shape = SHAPES.get(row.kind, SCHEDULE_SHAPE)
-            ax.plot(*place, shape, color=COLOURS[row.framework], markersize=6, alpha=0.85)
-            if pd.notna(row.checkpoint_frequency):
-                beside = LABELS_AT[row.kind if row.kind in LABELS_AT else row.framework]
-                ax.annotate(row.checkpoint_frequency, place, beside, textcoords="offset points", size=7, color=GREY)
+        for row in each_row(rows):
+            place = (row["memray_peak_bytes"] / MIB, 1e3 * row["step_seconds"])
+            shape = SHAPES.get(row["kind"], SCHEDULE_SHAPE)
+            ax.plot(*place, shape, color=COLOURS[row["framework"]], markersize=6, alpha=0.85)
+            if pd.notna(row["checkpoint_frequency"]):
+                beside = LABELS_AT[row["kind"] if row["kind"] in LABELS_AT else row["framework"]]
+                ax.annotate(row["checkpoint_frequency"], place, beside, textcoords="offset points", size=7, color=GREY)
         steps = (1, 1.5) if rows["memray_peak_bytes"].max() < 8 * rows["memray_peak_bytes"].min() else (1,)
         log2(ax, "x", ticks=[step * 2**power for power in POWERS_OF_MIB for step in steps])
         ax.margins(0.12)
         ax.set(title=title, xlabel="peak of one step (MiB)", ylabel="step (ms)")
-    look = {"linestyle": "", "markersize": 6}
+    look: dict[str, Any] = {"linestyle": "", "markersize": 6}
     frameworks = [
         Line2D([], [], **look, marker="o", color=COLOURS[one], label=NAMES.get(one, one))
         for one in COLOURS
@@ -96,10 +100,10 @@ def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
     parts = facets(table, CASE, marks=["name"])
     figure, axes = _rows_of_points(parts, title="Saving promised and saving measured", sharex=True)
     for ax, (_, rows) in zip(axes, parts, strict=True):
-        for place, row in enumerate(rows.itertuples()):
-            ax.plot([row.promised_share, row.saved_share], [place, place], color=GREY, linewidth=1)
-            ax.plot(row.promised_share, place, "o", color=GREY, markerfacecolor="white")
-            ax.plot(row.saved_share, place, SHAPES.get(row.kind, SCHEDULE_SHAPE), color=COLOURS[row.framework])
+        for place, row in enumerate(each_row(rows)):
+            ax.plot([row["promised_share"], row["saved_share"]], [place, place], color=GREY, linewidth=1)
+            ax.plot(row["promised_share"], place, "o", color=GREY, markerfacecolor="white")
+            ax.plot(row["saved_share"], place, SHAPES.get(row["kind"], SCHEDULE_SHAPE), color=COLOURS[row["framework"]])
         ax.xaxis.set_major_formatter(PercentFormatter(1))
         ax.set_xlabel("part of the framework's own plain peak that is saved")
     promise = Line2D([], [], marker="o", linestyle="", color=GREY, markerfacecolor="white", label="promised")
@@ -129,11 +133,11 @@ def _resident(table: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]
     for ax, (_, rows) in zip(axes, parts, strict=True):
         for place, (_, cell) in enumerate(rows.groupby("name", sort=False)):
             ax.plot(cell["requested_bytes"].iloc[0] / MIB, place, "o", color=INK, markersize=7, markerfacecolor="white")
-            for row in cell.itertuples():
-                look = ALLOCATOR_LOOKS[row.allocator]
-                span = [row.resident_low_bytes / MIB, row.resident_high_bytes / MIB]
+            for row in each_row(cell):
+                look = ALLOCATOR_LOOKS[row["allocator"]]
+                span = [row["resident_low_bytes"] / MIB, row["resident_high_bytes"] / MIB]
                 ax.plot(span, [place, place], color=look["color"], linewidth=1)
-                ax.plot(row.resident_bytes / MIB, place, linestyle="", markersize=4.5, **look)
+                ax.plot(row["resident_bytes"] / MIB, place, linestyle="", markersize=4.5, **look)
         ax.set(xlabel="peak of one step (MiB)", xlim=(0, None))
     keys = [Line2D([], [], marker="o", linestyle="", color=INK, markerfacecolor="white", label="requested")]
     keys += [
@@ -149,7 +153,7 @@ def _resident(table: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]
     )
 
 
-def _rows_of_points(parts: list, *, title: str, **shared: object) -> tuple[Figure, list]:
+def _rows_of_points(parts: list, *, title: str, **shared: Any) -> tuple[Figure, list]:
     """A panel a case, one beneath the other, with a line for each of its names."""
     names = [list(dict.fromkeys(rows["name"])) for _, rows in parts]
     figure, axes = panels(

@@ -1,5 +1,7 @@
 """Figures of memory.csv: exact peaks, so points without intervals, beside what theory says."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -44,7 +46,7 @@ def peak_by_depth(memory: pd.DataFrame) -> tuple[Figure, str]:
     parts = facets(memory, SETTING, marks=["depth", "variant"])
     figure, axes = panels(len(parts), title="Peak memory by depth", columns=2, height=4.0, sharey=True)
     variants = memory["variant"]
-    look = {"hue": "variant", "palette": palette(variants), "size": "variant", "legend": False}
+    look: dict[str, Any] = {"hue": "variant", "palette": palette(variants), "size": "variant", "legend": False}
     lines = look | {"sizes": sizes(variants, others=1.2)}
     points = look | {"sizes": sizes(variants, others=30), "style": "variant", "markers": markers(variants)}
     for ax, (title, rows) in zip(axes, parts, strict=True):
@@ -95,7 +97,8 @@ def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
         sharex=True,
         sharey=True,
     )
-    for (title, rows), lines in zip(parts, np.reshape(axes, (len(parts), 2, -1)), strict=True):
+    blocks = np.array(axes).reshape(len(parts), 2, -1)
+    for (title, rows), lines in zip(parts, blocks, strict=True):
         for variant, (shares, kinds) in zip(variants, lines.T, strict=True):
             cells = rows[rows["variant"] == variant]
             column, words = ("savable_share", "any schedule: at most")
@@ -126,7 +129,13 @@ def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
         2, title="Measured peak against prediction", columns=1, height=2.4, sharex=True, height_ratios=[3, 2]
     )
     names = memory["variant" if memory["schedule"].isna().all() else "kind"]  # schedules and budgets are too many
-    look = {"hue": names, "palette": palette(names), "style": names, "markers": markers(names), "legend": False}
+    look: dict[str, Any] = {
+        "hue": names,
+        "palette": palette(names),
+        "style": names,
+        "markers": markers(names),
+        "legend": False,
+    }
     look |= {"s": 36, "zorder": 3}
     span = np.geomspace(memory["predicted"].min() / 1.2, memory["predicted"].max() * 1.2, 200)
     bound = residual_bound(span * MIB) / KIB
@@ -182,7 +191,7 @@ def _kind_heatmap(ax: Axes, cells: pd.DataFrame) -> None:
     _heatmap(ax, codes, vmax=len(KINDS) - 1, cmap=KIND_COLOURS, annot=words, fmt="")
 
 
-def _heatmap(ax: Axes, grid: pd.DataFrame, **look: object) -> None:
+def _heatmap(ax: Axes, grid: pd.DataFrame, **look: Any) -> None:
     sns.heatmap(grid, ax=ax, vmin=0, cbar=False, linewidths=0.5, annot_kws={"size": 8}, **look)
     ax.tick_params(rotation=0)
 

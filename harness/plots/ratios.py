@@ -1,5 +1,8 @@
 """Time ratios as figures show them: a median with its interval, and in words what stands behind it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -7,17 +10,17 @@ from matplotlib.lines import Line2D
 from harness.plots.style import BLUE
 
 
-def ratio_point(ax: Axes, row: pd.Series, *, x: object, y: object, along: str, **look: object) -> None:
+def ratio_point(ax: Axes, row: Mapping[str, Any], *, x: Any, y: Any, along: str, **look: Any) -> None:
     """A median ratio and its interval along the `x` or `y` axis; hollow where the timing was unsteady."""
-    interval = [[row["time_ratio"] - row["ratio_low"]], [row["ratio_high"] - row["time_ratio"]]]
-    look = {"color": BLUE, "marker": "o", "markersize": 5} | look
+    interval: Any = [[row["time_ratio"] - row["ratio_low"]], [row["ratio_high"] - row["time_ratio"]]]
+    look = dict[str, Any](color=BLUE, marker="o", markersize=5) | look
     fill = "white" if row["instability"] else look["color"]
     ax.errorbar(x, y, **{f"{along}err": interval}, **look, markerfacecolor=fill, capsize=2, elinewidth=1)
 
 
 def ratio_keys(ratios: pd.DataFrame) -> list[Line2D]:
     """What the points mean, hollow ones only where there are any."""
-    look = {"color": BLUE, "marker": "o", "markersize": 5, "linestyle": ""}
+    look: dict[str, Any] = {"color": BLUE, "marker": "o", "markersize": 5, "linestyle": ""}
     keys = [Line2D([], [], **look, label="median and 95 % interval")]
     if ratios["instability"].any():
         keys.append(Line2D([], [], **look, markerfacecolor="white", label="unsteady"))

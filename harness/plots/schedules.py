@@ -1,6 +1,8 @@
 """Figures of schedules against each other: what each does with a byte, and how that changes with depth."""
 
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.baseline import COMPARED, has_store_all, pareto_front
 from harness.analysis.memory import savings, work_ratios
+from harness.analysis.rows import each_row
 from harness.analysis.schedules import GROWTH_DEPTHS, optimal_curve, within_budgets
 from harness.analysis.schedules import growth as grow
 from harness.analysis.schedules import winners as find_winners
@@ -35,8 +38,8 @@ from harness.plots.style import (
 )
 
 SETTING = ["batch", "dtype", "activation", "seed"]
-OPTIMAL_LINE = {"color": INK, "linewidth": 0.9, "zorder": 1}
-FRONT = {"color": GREY, "linewidth": 1, "zorder": 1}
+OPTIMAL_LINE: dict[str, Any] = {"color": INK, "linewidth": 0.9, "zorder": 1}
+FRONT: dict[str, Any] = {"color": GREY, "linewidth": 1, "zorder": 1}
 BEATEN = 0.3
 """How opaque a point is that another one beats."""
 TITLE_CHARACTERS = 56
@@ -50,7 +53,7 @@ ORDERS = {"store-all": "O(L)", "sqrt": "O(√L)", "revolve": "O(log L)"}
 LINE_INCHES = 0.2
 BEST = "#0b5394"
 WORSE = sns.color_palette("light:#a9c9e8_r", as_cmap=True)
-IN_THE_MIDDLE = {"ha": "center", "va": "center", "size": 8}
+IN_THE_MIDDLE: dict[str, Any] = {"ha": "center", "va": "center", "size": 8}
 
 
 @drawn(comparable=has_store_all)
@@ -61,7 +64,7 @@ def pareto_work(memory: pd.DataFrame) -> tuple[Figure, str]:
     figure, panels_of = _panels(table, title="Peak memory against forward work", xlabel="forward work / store-all's")
     for ax, rows in panels_of:
         _optimal_curve(ax, rows, "forward_work_ratio")
-        for _, row in rows.iterrows():
+        for row in each_row(rows):
             ax.plot(row["forward_work_ratio"], row["peak_ratio"], **_look(rows["kind"], row))
         log2(ax, "x", ticks=WORK_TICKS)
     curve = Line2D([], [], **OPTIMAL_LINE, label="optimal by dry run")
@@ -82,7 +85,7 @@ def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
         front = rows[rows["on_front"] & (rows["step"] == "backward")].sort_values("time_ratio")
         ax.step(front["time_ratio"], front["peak_ratio"], where="post", **FRONT)
         _optimal_curve(ax, rows, "work_ratio", linestyle="--")
-        for _, row in rows.iterrows():
+        for row in each_row(rows):
             ratio_point(ax, row, x=row["time_ratio"], y=row["peak_ratio"], along="x", **_look(rows["kind"], row))
     lines = [
         Line2D([], [], **FRONT, label="Pareto front of schedules"),
@@ -122,16 +125,16 @@ def winners(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
 def _work_table(ax: Axes, rows: pd.DataFrame) -> None:
     """A line a budget, from low to high, a column a kind, and the winner's time."""
     kinds = list(rows["kind"].cat.categories)
-    budgets = list(rows.groupby("budget_bytes"))
+    budgets = [(cells["budget_bytes"].iloc[0], cells) for _, cells in rows.groupby("budget_bytes")]
     for line, (_, cells) in enumerate(budgets):
         least = cells["forward_flops"].min()
-        for _, cell in cells.iterrows():
+        for cell in each_row(cells):
             won, column = cell["forward_flops"] == least, kinds.index(cell["kind"])
             color = BEST if won else WORSE(min(1.0, cell["forward_flops"] / least - 1))
             ax.add_patch(Rectangle((column, line), 1, 1, facecolor=color, edgecolor="white"))
-            words = {"color": "white", "weight": "bold"} if won else {"color": INK}
+            words: dict[str, Any] = {"color": "white", "weight": "bold"} if won else {"color": INK}
             ax.text(column + 0.5, line + 0.5, f"{cell['forward_work_ratio']:.2f}", **IN_THE_MIDDLE, **words)
-        first = cells.iloc[0]
+        first = each_row(cells)[0]
         if pd.notna(first["time_ratio"]):
             time = f"{first['time_ratio']:.2f}  ({first['ratio_low']:.2f} to {first['ratio_high']:.2f})"
             ax.text(len(kinds) + 1, line + 0.5, time, **IN_THE_MIDDLE)
@@ -158,16 +161,16 @@ def growth(memory: pd.DataFrame) -> tuple[Figure, str]:
     figure, axes = panels(3, title="Growth with depth", columns=2, height=2.9, sharex=True)
     for ax, (quantity, (line, points)) in zip(axes, GROWING_QUANTITIES.items(), strict=True):
         for kind, rows in table.groupby("kind", observed=True):
-            look = {"color": colours[kind], "linewidth": widths[kind]}
+            look: dict[str, Any] = {"color": colours[str(kind)], "linewidth": widths[str(kind)]}
             done = rows.dropna(subset="measured")
             ax.plot(rows["depth"], rows[line], **look)
-            ax.plot(done["depth"], done[points], **look, linestyle="", marker=shapes[kind])
+            ax.plot(done["depth"], done[points], **look, linestyle="", marker=shapes[str(kind)])
         ax.set(title=quantity, xlabel="depth (layers)")
     afters, peaks, work = axes
     for kind, order in ORDERS.items():
         depth, held = table.loc[kinds == kind, ["depth", "peak_cached_layers"]].iloc[-1]
         afters.text(depth, 1.15 * held, order, color=colours[kind], ha="right", va="bottom")
-    floor = {**FRONT, "linestyle": ":", "label": "least peak there is"}
+    floor: dict[str, Any] = {**FRONT, "linestyle": ":", "label": "least peak there is"}
     peaks.plot(table["depth"].unique(), table.drop_duplicates("depth")["floor_bytes"] / MIB, **floor)
     log2(afters, "y")
     log2(peaks, "y")
@@ -215,12 +218,12 @@ def _panels(table: pd.DataFrame, *, title: str, xlabel: str) -> tuple[Figure, li
     return figure, [(ax, rows) for ax, (_, rows) in zip(axes, parts, strict=True)]
 
 
-def _optimal_curve(ax: Axes, rows: pd.DataFrame, work: str, **look: object) -> None:
+def _optimal_curve(ax: Axes, rows: pd.DataFrame, work: str, **look: Any) -> None:
     curve = optimal_curve(rows).sort_values(work)
     ax.step(curve[work], curve["peak_ratio"], where="post", **OPTIMAL_LINE, **look)
 
 
-def _look(kinds: pd.Series, row: pd.Series) -> dict[str, object]:
+def _look(kinds: pd.Series, row: Mapping[str, Any]) -> dict[str, Any]:
     """How a cell is drawn; optimal, which others may equal, lies beneath them and sticks out."""
     kind = row["kind"]
     look = {"color": palette(kinds)[kind], "marker": markers(kinds)[kind], "alpha": 1 if row["on_front"] else BEATEN}

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -30,7 +30,7 @@ CAPTION_CHARACTERS = 136
 KEYS_IN_A_LINE = 6
 SETTING = ["width", "batch", "dtype", "activation", "seed"]
 """What sets one family of networks apart, depth and variant aside."""
-LEFT = {"x": 0.01, "ha": "left"}
+LEFT: dict[str, Any] = {"x": 0.01, "ha": "left"}
 
 INK = "#222222"
 GREY = "#666666"
@@ -68,7 +68,7 @@ _LOOKS = {
 SPARE_LOOKS = list(zip(cycle(SPARE_COLOURS), SPARE_MARKERS * len(SPARE_COLOURS), strict=False))
 KIND_LOOKS = with_defaults(_LOOKS, KINDS, SPARE_LOOKS)
 """The colour and the marker of each kind of variant, the same in every figure."""
-LOOK = {
+LOOK: dict[Any, Any] = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("paper"),
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
@@ -140,7 +140,7 @@ class Recipe:
 
     def _lacking(self, tables: dict[str, pd.DataFrame], rows: list[pd.DataFrame]) -> Iterator[str]:
         """A sentence on the cells that are not drawn, by the reason why."""
-        reasons: dict[str, str] = {}
+        reasons: dict[Any, str] = {}
         for need, drawn in zip(self.needs, rows, strict=True):
             cells = tables[need].drop(drawn.index).drop_duplicates("cell_id").set_index("cell_id")["status"]
             reasons |= cells.replace("ok", "with nothing to compare with").to_dict()
@@ -151,8 +151,10 @@ class Recipe:
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table without control characters in its texts, which an SVG file may not hold."""
-    texts = table.select_dtypes("str").columns
-    return table.assign(**{name: table[name].map(visible, na_action="ignore").astype("str") for name in texts})
+    texts: pd.DataFrame = table.select_dtypes("str")
+    return table.assign(
+        **{str(name): text.map(visible, na_action="ignore").astype("str") for name, text in texts.items()}
+    )
 
 
 def drawn(
@@ -162,7 +164,7 @@ def drawn(
     return lambda build: Recipe(build, comparable)
 
 
-def panels(count: int, *, title: str, columns: int, height: float, **subplots: object) -> tuple[Figure, list[Axes]]:
+def panels(count: int, *, title: str, columns: int, height: float, **subplots: Any) -> tuple[Figure, list[Axes]]:
     """A titled figure with `count` panels, `height` inches each, in rows of at most `columns`.
 
     A place left over in the last row is blank, for a legend.
@@ -195,12 +197,12 @@ def _wrap(caption: str) -> str:
 
 
 def _label_outer_panels(figure: Figure) -> None:
-    axes = [ax for ax in figure.axes if ax.axison and ax.get_subplotspec()]
-    columns = axes[0].get_gridspec().ncols
-    for position, ax in enumerate(axes):
+    placed = [(ax, place) for ax in figure.axes if ax.axison and (place := ax.get_subplotspec())]
+    columns = placed[0][1].get_gridspec().ncols
+    for position, (ax, _) in enumerate(placed):
         if position % columns:
             ax.set_ylabel("")
-        if position + columns < len(axes):
+        if position + columns < len(placed):
             ax.set_xlabel("")
 
 
@@ -238,7 +240,7 @@ def phrase(column: str, value: object) -> str:
     return f"[{value}]" if column == "layers" else f"{column} {value}"
 
 
-def palette(names: pd.Series) -> dict[str, object]:
+def palette(names: pd.Series) -> dict[str, Any]:
     """The colour of each of the categories: kinds have their own, variants a scale whose order needs no colour vision.
 
     Store-all is grey among variants.
@@ -276,7 +278,7 @@ def variant_legend(figure: Figure, variants: pd.Series, *, linewidth: float = 0,
         figure.legend(handles=[*handles, *extra], loc="outside right center")
 
 
-def key_above(figure: Figure, handles: list[Artist]) -> None:
+def key_above(figure: Figure, handles: Sequence[Artist]) -> None:
     """Name a few things in the title's line, or more of them in as many lines as it takes."""
     lines = -(-len(handles) // KEYS_IN_A_LINE)
     figure.legend(handles=handles, loc="outside upper right", ncols=-(-len(handles) // lines))

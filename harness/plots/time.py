@@ -1,5 +1,7 @@
 """Figures of times: ratios to store-all measured in the same round, always with their interval."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -7,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.baseline import has_store_all, pareto_front
 from harness.analysis.memory import savings, work_ratios
+from harness.analysis.rows import each_row
 from harness.analysis.time import time_ratios, with_time_ratios
 from harness.analysis.variants import name_variants
 from harness.plots.ratios import ratio_keys, ratio_point, ratios_explained
@@ -36,12 +39,12 @@ def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     figure, axes = panels(
         len(parts), title="What checkpointing costs in time", columns=3, height=2.0, sharex=True, sharey=True
     )
-    counted = {"color": GREY, "linestyle": "--", "linewidth": 1}
+    counted: dict[str, Any] = {"color": GREY, "linestyle": "--", "linewidth": 1}
     for ax, (title, rows) in zip(axes, parts, strict=True):
         ax.axhline(1, color=INK, linewidth=0.8)
         work = rows.sort_values("checkpoint_frequency")
         ax.plot(work["checkpoint_frequency"], work["work_ratio"], **counted)
-        for _, row in rows.iterrows():
+        for row in each_row(rows):
             ratio_point(ax, row, x=row["checkpoint_frequency"], y=row["time_ratio"], along="y")
         log2(ax, "x", ticks=ratios["checkpoint_frequency"])
         ax.set(title=title, xlabel="checkpoint frequency n", ylabel="step time / store-all's")
@@ -63,7 +66,7 @@ def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     for ax, (title, rows) in zip(axes, parts, strict=True):
         front = rows[pareto_front(rows, ["time_ratio", "peak_ratio"])].sort_values("time_ratio")
         ax.step(front["time_ratio"], front["peak_ratio"], where="post", color=GREY, linewidth=1, zorder=1)
-        for _, row in rows.iterrows():
+        for row in each_row(rows):
             look = {"color": colours[row["variant"]], "marker": shapes[row["variant"]]}
             ratio_point(ax, row, x=row["time_ratio"], y=row["peak_ratio"], along="x", **look)
         ax.set(title=title, xlabel="step time / store-all's", ylabel="peak / store-all's")
@@ -93,7 +96,7 @@ def training_time(training: pd.DataFrame) -> tuple[Figure, str]:
     )
     for ax, (title, rows) in zip(axes, parts, strict=True):
         ax.axvline(1, color=INK, linewidth=0.8)
-        for _, row in rows.sort_values("variant").iterrows():
+        for row in each_row(rows.sort_values("variant")):
             ratio_point(ax, row, x=row["time_ratio"], y=row["variant"], along="x")
         ax.set(title=title, xlabel="epoch time / store-all's", ylim=(lines - 0.5, -0.5))
     key_above(figure, ratio_keys(ratios))

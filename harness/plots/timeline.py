@@ -1,5 +1,7 @@
 """The figure of timeline.csv: live bytes at every event of one training step."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,9 +25,9 @@ def timeline(timeline: pd.DataFrame) -> tuple[Figure, str]:
         sharex=True,
         sharey=True,
     )
-    memray = {"color": ORANGE, "linewidth": 4.5, "alpha": 0.6}
-    tracker = {"color": INK, "linewidth": 0.9}
-    backward = {"color": PALE, "alpha": 0.35, "linewidth": 0}
+    memray: dict[str, Any] = {"color": ORANGE, "linewidth": 4.5, "alpha": 0.6}
+    tracker: dict[str, Any] = {"color": INK, "linewidth": 0.9}
+    backward: dict[str, Any] = {"color": PALE, "alpha": 0.35, "linewidth": 0}
     for ax, (title, rows) in zip(axes, parts, strict=True):
         ax.plot(rows["event"], rows["memray"], drawstyle="steps-post", **memray)
         ax.plot(rows["event"], rows["tracker"], drawstyle="steps-post", **tracker)

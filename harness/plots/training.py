@@ -1,5 +1,7 @@
 """The learning curves of training.csv: the same with and without checkpointing."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,8 +16,8 @@ from harness.plots.style import BLUE, GREY, INK, ORANGE, constants, drawn, facet
 SETTING = ["layers", "batch", "dtype", "activation"]
 LOSSES = ["train_loss", "test_loss"]
 SPLITS = {"train": BLUE, "test": ORANGE}
-BAND = {"linewidth": 6, "alpha": 0.35}
-SPAN = {"linewidth": 0, "alpha": 0.12}
+BAND: dict[str, Any] = {"linewidth": 6, "alpha": 0.35}
+SPAN: dict[str, Any] = {"linewidth": 0, "alpha": 0.12}
 
 
 @drawn(comparable=has_store_all)
@@ -56,13 +58,14 @@ def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
 
 def _with_losses_to_show(training: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The table without the losses that cannot be drawn, and a sentence about these, empty if there are none."""
-    drawn = np.isfinite(training[LOSSES]) & (training[LOSSES] > 0)
+    losses = training[LOSSES]
+    drawn = losses.gt(0) & losses.lt(np.inf)
     hidden = training.loc[~drawn.all(axis=1), "cell_id"].nunique()
     text = (
         "Not drawn, and in no median: losses that are zero or no finite number, "
         f"of {hidden} of {training['cell_id'].nunique()} trainings. "
     )
-    return training.assign(**training[LOSSES].where(drawn)), text if hidden else ""
+    return training.assign(**losses.where(drawn)), text if hidden else ""
 
 
 def _agreement(apart: float) -> str:
@@ -80,7 +83,7 @@ def _log_scale(ax: Axes) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
 
 
-def _looks(variants: pd.Series) -> dict[str, dict[str, object]]:
+def _looks(variants: pd.Series) -> dict[str, dict[str, Any]]:
     """How each variant is drawn; the others take turns with their markers, so that none hides another's."""
     others = [name for name in variants.cat.categories if name != "store-all"]
     shapes = markers(variants)
@@ -97,11 +100,11 @@ def _looks(variants: pd.Series) -> dict[str, dict[str, object]]:
     return {"store-all": BAND} | thin
 
 
-def _curves(ax: Axes, rows: pd.DataFrame, quantity: str, looks: dict[str, dict[str, object]]) -> None:
+def _curves(ax: Axes, rows: pd.DataFrame, quantity: str, looks: dict[str, dict[str, Any]]) -> None:
     """Medians over seeds, which one that stumbles does not move; shaded, all of store-all's seeds."""
     for split, color in SPLITS.items():
         seeds = rows.groupby(["variant", "epoch"], observed=True)[f"{split}_{quantity}"].agg(["min", "median", "max"])
         store_all = seeds.loc["store-all"]
         ax.fill_between(store_all.index, store_all["min"], store_all["max"], color=color, **SPAN)
         for name, curve in seeds["median"].groupby("variant", observed=True):
-            ax.plot(curve.droplevel("variant"), color=color, **looks[name])
+            ax.plot(curve.droplevel("variant"), color=color, **looks[str(name)])
