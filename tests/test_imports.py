@@ -74,6 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "networks.chain": set(),
     "networks.wording": set(),
     "networks.checks": {"networks.wording"},
+    "networks.block_chain": {"networks.checks"},
     "networks.layer_lists": {"networks.checks", "networks.wording"},
     "networks.buffers": {"networks.chain"},
     "networks.cache": set(),
@@ -88,7 +89,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "networks.workspace",
     },
     "networks.schedules": {
-        *("networks.cache", "networks.chain", "networks.checks", "networks.positions", "networks.wording"),
+        *("networks.block_chain", "networks.cache", "networks.chain", "networks.checks", "networks.positions"),
+        "networks.wording",
     },
     "networks.planning": {
         *("networks", "networks.chain", "networks.checks", "networks.schedules", "networks.tracker"),

@@ -3,9 +3,9 @@
 import ast
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from networks.schedules.signature import Schedule
 from networks.wording import one_of, shown
@@ -18,16 +18,24 @@ FACTORIES: dict[str, Callable[..., Schedule]] = {}
 because some of them read schedules themselves."""
 
 
+Made = TypeVar("Made")
+
+
 @lru_cache(maxsize=256)
 def parse_schedule(text: str) -> Schedule:
     """Return the schedule that `text` names, one and the same: a factory of the registry, called with literals."""
+    return made_from(text, FACTORIES)
+
+
+def made_from(text: str, factories: Mapping[str, Callable[..., Made]]) -> Made:
+    """Return what `text` makes: a call of one of these factories with literals."""
     name, arguments, options = _call(text)
-    if name not in FACTORIES:
-        raise ValueError(f"schedule must be {one_of(name, FACTORIES)}")
+    if name not in factories:
+        raise ValueError(f"schedule must be {one_of(name, factories)}")
     try:
-        return FACTORIES[name](*arguments, **options)
+        return factories[name](*arguments, **options)
     except TypeError as error:
-        takes = ", ".join(f"{option}=.." for option in inspect.signature(FACTORIES[name]).parameters)
+        takes = ", ".join(f"{option}=.." for option in inspect.signature(factories[name]).parameters)
         raise ValueError(f"schedule {text!r}: {error}; it is written {name}({takes})") from None
 
 

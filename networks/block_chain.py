@@ -1,0 +1,163 @@
+"""The chain of blocks of a PyTorch model: the bytes and the work of every value of one training step, as measured.
+
+Block l of 1..L maps x[l-1] to x[l]; x[0] is the caller's and charged to nobody. What autograd saves of block l beside
+x[l-1], x[l], parameters and buffers is its *tape*. A schedule holds outputs and tapes, in one order of *positions*:
+2l is x[l], and 2l-1 is the tape of block l.
+
+It is plain integers: no torch, no numpy. `networks.schedules.blocks.replay` adds them up.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import accumulate
+
+from networks.checks import check_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One block l, as a profile has measured it. Each peak is beside what was live before.
+
+    Attributes:
+        name: as the user's model calls it.
+        output_bytes: x[l], all tensors of the border together.
+        tape_bytes: storages that autograd saves of the block beside x[l-1], x[l], parameters and buffers.
+        tape_holds_input: the tape keeps the storage of x[l-1] alive.
+        tape_holds_output: the tape keeps the storage of x[l] alive.
+        run_bytes: the peak of a run without tape, with the output and without the input.
+        taped_run_bytes: the peak of a run with tape, with the output and without the input.
+        backward_bytes: the peak of the backward pass: tape, x[l] if the tape holds it, the deltas at x[l] and x[l-1],
+            gradients and scratch. Neither x[l-1] nor `graph_bytes` is in it.
+        gradient_bytes: gradients of the block's parameters.
+        delta_bytes: the delta at x[l].
+        graph_bytes: graph nodes and holders, from the first run to the end of the backward pass, taped or not.
+        husk_bytes: what the loss still holds of the graph, from the block's backward pass to the end of the step.
+        standing_bytes: gradient accumulators, buffers as they were before the run and generator states, from the first
+            run to the end of the step.
+        forward_flops: the work of a run.
+    """
+
+    name: str
+    output_bytes: int
+    tape_bytes: int
+    tape_holds_input: bool = True
+    tape_holds_output: bool = False
+    run_bytes: int
+    taped_run_bytes: int
+    backward_bytes: int
+    gradient_bytes: int
+    delta_bytes: int
+    graph_bytes: int = 0
+    husk_bytes: int = 0
+    standing_bytes: int = 0
+    forward_flops: int
+
+    def __post_init__(self) -> None:
+        _check_counts(self, f"block {self.name!r}: ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockChain:
+    """Sizes of one training step of a model of blocks.
+
+    In the tuples below, position l is of block l; position 0 is the input, of which nothing is charged.
+
+    Attributes:
+        blocks: block 1 to block L.
+        batch: samples of a step.
+        loss_forward_bytes, loss_backward_bytes: peaks of the two passes of the loss; x[L] is in neither.
+        loss_holds_output: the loss keeps x[L] alive until its backward pass.
+        loss_bytes: what the loss leaves live during the backward pass.
+        engine_bytes: the maps of autograd's engine, from the backward pass of the loss on.
+        gradients_pile_up: gradients stay to the end of the step. Otherwise they are freed as they come.
+    """
+
+    blocks: tuple[Block, ...]
+    batch: int
+    loss_forward_bytes: int
+    loss_backward_bytes: int
+    loss_holds_output: bool = True
+    loss_bytes: int = 0
+    engine_bytes: int = 0
+    gradients_pile_up: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise ValueError("blocks must be at least one, got none")
+        _check_counts(self, "")
+
+    @property
+    def depth(self) -> int:
+        """L, the number of blocks."""
+        return len(self.blocks)
+
+    @cached_property
+    def output_bytes(self) -> tuple[int, ...]:
+        """Bytes of x[l]; 0 of x[0]."""
+        return self._of_blocks(lambda block: block.output_bytes)
+
+    @cached_property
+    def tape_bytes(self) -> tuple[int, ...]:
+        """Bytes of the tape of block l."""
+        return self._of_blocks(lambda block: block.tape_bytes)
+
+    @cached_property
+    def forward_flops(self) -> tuple[int, ...]:
+        """Work of a run of block l."""
+        return self._of_blocks(lambda block: block.forward_flops)
+
+    @cached_property
+    def gradients_above_bytes(self) -> tuple[int, ...]:
+        """Bytes of the gradients that stand while block l waits for its backward pass: those of the blocks above."""
+        if not self.gradients_pile_up:
+            return (0,) * (self.depth + 1)
+        total = list(accumulate(block.gradient_bytes for block in self.blocks))
+        return (total[-1], *(total[-1] - below for below in total))
+
+    @cached_property
+    def forward_bytes(self) -> tuple[int, ...]:
+        """Bytes beside outputs and tapes while block l is run for the first time: graph of those below, and standing.
+
+        Once block L has run, its graph stands, too: see `graph_bytes`.
+        """
+        graph = accumulate((block.graph_bytes for block in self.blocks), initial=0)
+        standing = accumulate(block.standing_bytes for block in self.blocks)
+        return (0, *(below + so_far for below, so_far in zip(graph, standing, strict=False)))
+
+    @cached_property
+    def graph_bytes(self) -> int:
+        """Bytes beside outputs and tapes when all blocks have run: graph and standing of all."""
+        return self.forward_bytes[-1] + self.blocks[-1].graph_bytes
+
+    @cached_property
+    def waiting_bytes(self) -> tuple[int, ...]:
+        """Bytes beside outputs and tapes while block l waits for its backward pass, its delta among them.
+
+        They are what the loss leaves, the engine's maps, the delta at x[l], gradients and husks of the blocks above,
+        the graph of the blocks up to l, and all that stands to the end of the step.
+        """
+        graph = self._up_to(lambda block: block.graph_bytes)
+        husks = self._up_to(lambda block: block.husk_bytes)
+        standing = sum(block.standing_bytes for block in self.blocks)
+        always = self.loss_bytes + self.engine_bytes + standing + husks[-1]
+        deltas = self._of_blocks(lambda block: block.delta_bytes)
+        return tuple(
+            always + deltas[number] + self.gradients_above_bytes[number] + graph[number] - husks[number]
+            for number in range(self.depth + 1)
+        )
+
+    def _of_blocks(self, number_of: Callable[[Block], int]) -> tuple[int, ...]:
+        return (0, *map(number_of, self.blocks))
+
+    def _up_to(self, number_of: Callable[[Block], int]) -> list[int]:
+        return list(accumulate(self._of_blocks(number_of)))
+
+
+def _check_counts(of: Block | BlockChain, where: str) -> None:
+    for name in _counts(of):
+        check_count(f"{where}{name}", getattr(of, name), least=1 if name == "batch" else 0)
+
+
+def _counts(of: Block | BlockChain) -> Iterable[str]:
+    return (field.name for field in fields(of) if field.type is int)

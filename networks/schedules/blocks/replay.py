@@ -1,0 +1,175 @@
+"""A training step of a model of blocks, replayed over integers: what is live at each moment, and what it costs."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from networks.block_chain import BlockChain
+from networks.schedules.signature import Keep
+
+RUN, TAPED_RUN, LOSS_FORWARD, LOSS_BACKWARD, BACKWARD = PHASES = (
+    *("run", "taped run", "loss forward", "loss backward", "backward"),
+)
+"""What may be executed in a moment: a run of a block without or with its tape, a pass of the loss, of a block."""
+
+
+class Moment(NamedTuple):
+    """The most that is live while one thing is executed, by what fills it.
+
+    Attributes:
+        phase: one of `PHASES`.
+        block: the block that is run; of the loss, block L.
+        asking: the block whose backward pass waits for this; 0 in the forward pass.
+        outputs_bytes: outputs that are alive, the input of the block among them.
+        tapes_bytes: tapes that are held, but for that of the block whose backward pass this is.
+        own_bytes: what the run or the pass itself takes.
+        gradients_bytes: gradients of the blocks above.
+        beside_bytes: the delta that waits, graph, maps and standing bytes.
+    """
+
+    phase: str
+    block: int
+    asking: int
+    outputs_bytes: int
+    tapes_bytes: int
+    own_bytes: int
+    gradients_bytes: int
+    beside_bytes: int
+
+    @property
+    def live_bytes(self) -> int:
+        """All of them together."""
+        return sum(self[3:])
+
+
+class BlockCost(NamedTuple):
+    """What one training step costs: its highest moment, and the work and number of all runs of blocks."""
+
+    highest: Moment
+    forward_flops: int
+    runs: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes of the highest moment."""
+        return self.highest.live_bytes
+
+
+def replay_blocks(chain: BlockChain, keep: Keep) -> BlockCost:
+    """Return the cost of one step of `chain` by `keep`; of equal moments the first is the highest."""
+    return cost_of_moments(chain, moments(chain, keep))
+
+
+def cost_of_moments(chain: BlockChain, step: Iterable[Moment]) -> BlockCost:
+    """Return the cost of a step of these moments."""
+    step = list(step)
+    runs = [chain.forward_flops[moment.block] for moment in step if moment.phase in (RUN, TAPED_RUN)]
+    return BlockCost(max(step, key=lambda moment: moment.live_bytes), sum(runs), len(runs))
+
+
+def moments(chain: BlockChain, keep: Keep) -> Iterator[Moment]:
+    """The moments of one step of `chain` by `keep`, in order.
+
+    Answers are taken as valid. Position 2L, what the loss reads, is nobody's to hold. A tape that is held is not made
+    again.
+    """
+    step = _Step(chain, keep)
+    yield from step.run(chain.depth)
+    yield from step.loss()
+    for number in range(chain.depth, 0, -1):
+        if 2 * number - 1 not in step.held:
+            yield from step.run(number)
+        yield step.backward(number)
+
+
+class _Step:
+    """What is held in a step: positions, and when each was used last by the clock of work."""
+
+    def __init__(self, chain: BlockChain, keep: Keep):
+        self.held: dict[int, int] = {0: 0}
+        self._chain = chain
+        self._keep = keep
+        self._now = 0
+        self._holders = [0] * (chain.depth + 1)  # what keeps x[l] alive: itself, the tape above, the tape of its block
+        self._outputs_bytes = self._tapes_bytes = 0
+        self._asking = 0
+
+    def run(self, last: int) -> Iterator[Moment]:
+        """Make the tape of block `last` from the highest output held below it; in the forward pass, all of the way."""
+        in_forward = last == self._chain.depth
+        self._asking = 0 if in_forward else last
+        stop = 2 * last if in_forward else 2 * last - 1
+        start = max(position for position in self.held if position < 2 * last and position % 2 == 0)
+        cached = {position: self._now - used for position, used in self.held.items()}
+        answer = frozenset(self._keep(cached, start, stop)) | {0, 2 * last - 1}
+        for position in self.held.keys() - answer:
+            self._drop(position)
+        self.held |= {start: self._now} if start in answer else {}
+        for number in range(start // 2 + 1, last + 1):
+            taped = 2 * number - 1 in answer and 2 * number - 1 not in self.held
+            yield self._run_moment(number, taped=taped)
+            self._now += self._chain.forward_flops[number]
+            if taped:
+                self._hold(2 * number - 1)
+            if number < last and 2 * number in answer:
+                self._hold(2 * number)
+
+    def loss(self) -> Iterator[Moment]:
+        """Both passes of the loss."""
+        chain, last = self._chain, self._chain.depth
+        outputs = self._with_output(last)
+        taped = self._tapes_bytes
+        yield Moment(LOSS_FORWARD, last, 0, outputs, taped, chain.loss_forward_bytes, 0, chain.graph_bytes)
+        outputs = outputs if chain.loss_holds_output else self._outputs_bytes
+        beside = chain.graph_bytes + chain.engine_bytes
+        yield Moment(LOSS_BACKWARD, last, 0, outputs, taped, chain.loss_backward_bytes, 0, beside)
+
+    def backward(self, number: int) -> Moment:
+        """The backward pass of block `number`, before which all outputs from its own on are dropped."""
+        for position in [position for position in self.held if position >= 2 * number - 1]:
+            self._drop(position)
+        block = self._chain.blocks[number - 1]
+        outputs = self._with_output(number - 1) if block.tape_holds_input else self._outputs_bytes
+        gradients, beside = self._waiting(number)
+        beside -= block.delta_bytes
+        return Moment(BACKWARD, number, number, outputs, self._tapes_bytes, block.backward_bytes, gradients, beside)
+
+    def _run_moment(self, number: int, *, taped: bool) -> Moment:
+        block = self._chain.blocks[number - 1]
+        gradients, beside = self._waiting(self._asking) if self._asking else (0, self._chain.forward_bytes[number])
+        phase, own = (TAPED_RUN, block.taped_run_bytes) if taped else (RUN, block.run_bytes)
+        outputs = self._with_output(number - 1)
+        return Moment(phase, number, self._asking, outputs, self._tapes_bytes, own, gradients, beside)
+
+    def _waiting(self, number: int) -> tuple[int, int]:
+        gradients = self._chain.gradients_above_bytes[number]
+        return gradients, self._chain.waiting_bytes[number] - gradients
+
+    def _with_output(self, number: int) -> int:
+        """Bytes of the outputs alive, and of x[number]."""
+        return self._outputs_bytes + (0 if self._holders[number] else self._chain.output_bytes[number])
+
+    def _hold(self, position: int) -> None:
+        self.held[position] = self._now
+        self._change(position, 1)
+
+    def _drop(self, position: int) -> None:
+        del self.held[position]
+        self._change(position, -1)
+
+    def _change(self, position: int, by: int) -> None:
+        number, is_tape = (position + 1) // 2, position % 2
+        if not is_tape:
+            self._change_holders(number, by)
+            return
+        block = self._chain.blocks[number - 1]
+        self._tapes_bytes += by * block.tape_bytes
+        if block.tape_holds_input:
+            self._change_holders(number - 1, by)
+        if block.tape_holds_output:
+            self._change_holders(number, by)
+
+    def _change_holders(self, number: int, by: int) -> None:
+        before = self._holders[number]
+        self._holders[number] += by
+        if not before or not self._holders[number]:
+            self._outputs_bytes += by * self._chain.output_bytes[number]

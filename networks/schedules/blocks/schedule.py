@@ -1,0 +1,144 @@
+"""What a schedule of blocks is, and every other schedule lifted to one: it holds outputs, and no tapes.
+
+A schedule of a dense network's `Chain` knows activations alone. Lifted, it holds the outputs of blocks in their place,
+and each block is run again with its tape when its backward pass comes. So no lifted schedule does less than about two
+times the work of the forward pass.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import accumulate
+from typing import Any, cast
+
+from networks.block_chain import BlockChain
+from networks.chain import Chain
+from networks.schedules.signature import Keep, Schedule
+from networks.schedules.spec import FACTORIES, made_from
+
+
+@dataclass(frozen=True)
+class BlockSchedule:
+    """A schedule of the blocks of a model; called with a `BlockChain` it gives `keep`.
+
+    Attributes:
+        text: the call that makes it; pickled, it is this text.
+        bind: gives `keep`, or raises ValueError if it cannot serve the chain.
+    """
+
+    text: str
+    bind: Callable[[BlockChain], Keep] = field(repr=False)
+
+    def __call__(self, chain: BlockChain) -> Keep:
+        if not isinstance(chain, BlockChain):
+            raise ValueError(f"schedule {self.text} is for the blocks of a PyTorch model, got {type(chain).__name__}")
+        return self.bind(chain)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return block_schedule, (self.text,)
+
+
+BLOCK_FACTORIES: dict[str, Callable[..., BlockSchedule]] = {}
+"""Every factory of a schedule of blocks that is not lifted, by name; the package registers them."""
+
+
+@lru_cache(maxsize=256)
+def block_schedule(text: str) -> BlockSchedule:
+    """Return the schedule that `text` names: one of `BLOCK_FACTORIES`, or any other of the registry, lifted."""
+    factories: dict[str, Callable[..., Schedule | BlockSchedule]] = {**FACTORIES, **BLOCK_FACTORIES}
+    made = made_from(text, factories)
+    return made if isinstance(made, BlockSchedule) else lifted(made)
+
+
+def lifted(schedule: Schedule) -> BlockSchedule:
+    """Hold x[l] where `schedule` holds after[l], and no tapes.
+
+    A budget of `schedule` bounds the step of the blocks, too: `OutputsChain` takes it for no cheaper than it is.
+    """
+
+    def bind(chain: BlockChain) -> Keep:
+        inner = schedule(cast(Chain, OutputsChain(chain)))  # it has all that schedules read of a Chain
+
+        def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
+            # `stop` is 2L or 2l-1; the network asks for after[l-1], unless it is held.
+            asked, last = (stop - 1) // 2, stop // 2
+            held = {
+                position // 2: age for position, age in sorted(cached.items()) if position < stop and position % 2 == 0
+            }
+            kept: Collection[int] = held
+            if start // 2 < last:
+                with suppress(ValueError):  # `optimal` knows the questions of one step alone
+                    kept = inner(held, start // 2, last)
+            # The block that asks runs at once, and what it reads serves nobody after that.
+            return {0, *(2 * number for number in kept if number < asked)}
+
+        return keep
+
+    return BlockSchedule(schedule.__name__, bind)
+
+
+@dataclass(frozen=True)
+class OutputsChain:
+    """What a schedule reads of a `Chain`, of the outputs of `blocks`: no tape is held but that of the block in turn.
+
+    A run is charged with the most scratch of the runs up to it, so a replay of this chain is never below that of the
+    blocks.
+    """
+
+    blocks: BlockChain
+
+    @property
+    def depth(self) -> int:
+        """L, the number of blocks."""
+        return self.blocks.depth
+
+    @property
+    def batch(self) -> int:
+        """Samples of a step."""
+        return self.blocks.batch
+
+    @property
+    def after_bytes(self) -> tuple[int, ...]:
+        """Bytes of x[l]."""
+        return self.blocks.output_bytes
+
+    @property
+    def forward_flops(self) -> tuple[int, ...]:
+        """Work of a run of block l; the runs with tape at the blocks' turns are not part of what a schedule counts."""
+        return self.blocks.forward_flops
+
+    @cached_property
+    def slides(self) -> tuple[bool, ...]:
+        """No output is written over another."""
+        return (False,) * (self.depth + 1)
+
+    @cached_property
+    def recompute_bytes(self) -> tuple[int, ...]:
+        """Most bytes live beside all outputs while blocks are run for the tape of block l; of L, the forward pass."""
+        scratch = [0, *(block.run_bytes - block.output_bytes for block in self.blocks.blocks)]
+        most = list(accumulate(scratch[:-2], max))
+        first = [beside + above for beside, above in zip(self.blocks.forward_bytes, scratch, strict=True)]
+        waiting = (beside + above for beside, above in zip(self.blocks.waiting_bytes[1:-1], most, strict=True))
+        return (0, *waiting, max(first[:-1]))
+
+    @cached_property
+    def serve_bytes(self) -> tuple[int, ...]:
+        """Most bytes live beside all outputs from the run with tape of block l to the end of its backward pass."""
+        return (0, *map(self._turn_bytes, range(1, self.depth + 1)))
+
+    def _turn_bytes(self, number: int) -> int:
+        chain, block = self.blocks, self.blocks.blocks[number - 1]
+        gone = 0 if block.tape_holds_input else chain.output_bytes[number - 1]  # once the block has run
+        waiting = chain.waiting_bytes[number]
+        turn = max(waiting + block.taped_run_bytes, waiting - block.delta_bytes + block.backward_bytes - gone)
+        if number < self.depth:
+            return turn
+        beside = block.tape_bytes + chain.graph_bytes - gone
+        held = block.output_bytes if chain.loss_holds_output or block.tape_holds_output else 0
+        return max(
+            chain.forward_bytes[number] + block.taped_run_bytes,
+            beside + block.output_bytes + chain.loss_forward_bytes,
+            beside + held + chain.loss_backward_bytes + chain.engine_bytes,
+            waiting - block.delta_bytes + block.backward_bytes - gone,
+        )
