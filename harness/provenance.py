@@ -22,9 +22,10 @@ MEASURED_CODE = (
     "harness/experiment/prediction.py",
     "harness/results/rows.py",
 )
-NOT_MEASURED = ("networks/planning", "networks/__init__.py")
+NOT_MEASURED = ("networks/planning", "networks/torch_models", "networks/__init__.py")
 """The rooms, and the files of other rooms, that decide what a row says. Planning chooses a schedule, and a cell names
-its own; `__init__` gathers names and has the version, so a release leaves results as they are."""
+its own. No cell runs a PyTorch model of the user's. `__init__` gathers names and has the version, so a release leaves
+results as they are."""
 
 MEASURED_WITH = ("numpy", "memray", "scikit-learn", "threadpoolctl")
 DRAWN_WITH = ("pandas", "scipy", "matplotlib", "seaborn")

@@ -96,6 +96,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("networks", "networks.chain", "networks.checks", "networks.schedules", "networks.tracker"),
         "networks.wording",
     },
+    "networks.torch_models": {"networks.wording"},
     "networks": {
         *("networks.activations", "networks.buffers", "networks.cache", "networks.chain", "networks.checks"),
         *("networks.layer_lists", "networks.layers", "networks.losses", "networks.optimizers", "networks.planning"),
@@ -185,10 +186,20 @@ OPTIONAL = {"networks.schedules.adapter": {"checkpoint_schedules"}}
 """What a module imports only when it is called, where it is installed."""
 
 
-@pytest.mark.parametrize("module", in_room("networks"))
+@pytest.mark.parametrize("module", sorted(set(in_room("networks")) - set(in_room("networks.torch_models"))))
 def test_networks_import_numpy_and_the_standard_library_only(module: str):
     allowed = {"networks", "numpy", *sys.stdlib_module_names}
     assert top_level(module) <= allowed | OPTIONAL.get(module, set())
+
+
+@pytest.mark.parametrize("module", in_room("networks.torch_models"))
+def test_models_of_the_users_import_torch_beside_them(module: str):
+    assert top_level(module) <= {"networks", "numpy", "torch", *sys.stdlib_module_names}
+
+
+def test_torch_is_imported_in_two_rooms_alone():
+    importing = {room_of(module) for module in MODULES if "torch" in top_level(module)}
+    assert importing == {"networks.torch_models", "harness.worker"}
 
 
 def test_store_all_knows_nothing_of_schedules():

@@ -1,0 +1,181 @@
+"""Cut a PyTorch model into the blocks of a chain: blocks of the user's own, or found ones."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+import torch
+from torch.utils import _pytree as pytree
+
+from networks.torch_models.callables import Callables
+from networks.torch_models.chains import Block, Border, Chain, Source, Step, in_order
+from networks.torch_models.fingerprints import fingerprint
+from networks.torch_models.member_calls import MemberCalls
+from networks.torch_models.member_lists import members_of
+from networks.torch_models.merging import Merging
+from networks.torch_models.state import left_as_it_was, tensors_of
+from networks.wording import shown
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """A model as a chain of blocks, with what runs before and after them.
+
+    The model stays as it is: its parameters, its `state_dict`, its `train()` and `eval()`.
+    """
+
+    model: torch.nn.Module
+    source: Source
+    groups: tuple[tuple[int, ...], ...]
+    """The steps of the source that each block has."""
+    overwritten: tuple[int, ...]
+    """Positions in the first border that the first block writes over. It works on copies of them."""
+    names: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    notes: tuple[str, ...]
+    """One line for each thing that was done to the blocks: merged, or others than those asked for."""
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __call__(self, chain: Chain, *inputs: Any) -> Any:
+        """Run the model with `chain` in place of the list of its blocks, and return the model's output.
+
+        In eval mode, and where gradients are off, the model runs plainly: there is nothing to keep for a backward pass.
+        """
+        if self.model.training and torch.is_grad_enabled():
+            return self._run(chain, inputs)
+        return self.model(*inputs)
+
+    def before(self, *inputs: Any) -> tuple[tuple[Block, ...], Border]:
+        """Run what comes before the first block. Return the blocks of this call, and the first border."""
+        try:
+            self._run(_stop, inputs)
+        except _Reached as reached:
+            return reached.blocks, reached.border
+        raise AssertionError("the chain was not reached")
+
+    def _run(self, chain: Chain, inputs: tuple[Any, ...]) -> Any:
+        return self.source(lambda steps, border: chain(self._bound(steps), border), inputs)
+
+    def _bound(self, steps: Sequence[Step]) -> tuple[Block, ...]:
+        runs = [_step_of([steps[number] for number in group]) for group in self.groups]
+        if self.overwritten:
+            runs[0] = partial(_on_copies, runs[0], self.overwritten)
+        return tuple(map(Block, self.names, self.fingerprints, runs))
+
+
+class _Reached(BaseException):
+    """Leaves the model at its first block; no `except Exception` of the model's is to catch it."""
+
+    def __init__(self, blocks: tuple[Block, ...], border: Border):
+        super().__init__()
+        self.blocks, self.border = blocks, border
+
+
+def _stop(blocks: Sequence[Block], border: Border) -> NoReturn:
+    raise _Reached(tuple(blocks), border)
+
+
+def _step_of(steps: list[Step]) -> Step:
+    return steps[0] if len(steps) == 1 else partial(in_order, steps)
+
+
+def _on_copies(run: Step, positions: tuple[int, ...], border: Border) -> Border:
+    return run(tuple(tensor.clone() if i in positions else tensor for i, tensor in enumerate(border)))
+
+
+def blocks_of(model: torch.nn.Module, sample: Any, blocks: str | Sequence[Callable[..., Any]] | None = None) -> Blocks:
+    """Cut `model` into blocks. The model and the generators of random numbers are left as they were.
+
+    The model runs four times on `sample`, a tensor or a tuple of the model's arguments, without gradients.
+
+    blocks
+        None: the children of a `torch.nn.Sequential`, those of nested ones, too.
+        A path such as "encoder.layers": the members of a ModuleList or Sequential in the model. The model's own forward
+        runs what comes before and after. Arguments that are the same for every member, such as a mask, may stand
+        beside the tensors that pass from one to the next.
+        A list of callables that are the model together. Each is called with the tensors that the one before returned.
+
+    ValueError tells in one line why the model cannot be cut so, and what to give.
+    """
+    _check_model(model)
+    inputs = sample if isinstance(sample, tuple) else (sample,)
+    with torch.no_grad():
+        return _checked(model, _source(model, inputs, blocks), inputs)
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, torch.nn.Module):
+        raise ValueError(f"the model must be a torch.nn.Module, got {shown(model)}")
+    if not model.training:
+        raise ValueError("the model is in eval mode, in which it keeps nothing: call model.train() first")
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
+            raise ValueError(f"{name} has no shape yet: call the model once on a sample first")
+
+
+def _source(model: torch.nn.Module, inputs: tuple[Any, ...], blocks: Any) -> Source:
+    if blocks is not None and not isinstance(blocks, str):
+        return Callables(_functions(blocks))
+    members = members_of(model, blocks)
+    with left_as_it_was(model):
+        return MemberCalls(model, members, _copied(inputs))
+
+
+def _functions(blocks: Any) -> list[Callable[..., Any]]:
+    functions = list(blocks) if isinstance(blocks, Iterable) else []
+    if not functions or not all(map(callable, functions)):
+        raise ValueError(
+            f"blocks must be None, a path such as 'encoder.layers', or a list of callables, got {shown(blocks)}"
+        )
+    return functions
+
+
+def _copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Copies for a trial, which may write over them."""
+    copies: tuple[Any, ...] = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)
+    return copies
+
+
+def _checked(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> Blocks:
+    """Merge the steps that belong together, and compare the output of the chain with the model's."""
+    merging = Merging(source.names)
+    with left_as_it_was(model):
+        source(merging, _copied(inputs))
+    found = _merged(model, source, merging)
+    with left_as_it_was(model):
+        expected = model(*_copied(inputs))
+    with left_as_it_was(model):
+        output = found._run(in_order, _copied(inputs))
+    try:
+        torch.testing.assert_close(tensors_of(output), tensors_of(expected), equal_nan=True)
+    except AssertionError:
+        raise ValueError(
+            f"blocks {found.names[0]} to {found.names[-1]}, run in order, do not give what the model gives: "
+            "it does more between them. Give blocks as a list of callables that are the model together"
+        ) from None
+    return found
+
+
+def _merged(model: torch.nn.Module, source: Source, merging: Merging) -> Blocks:
+    groups = tuple(map(tuple, merging.groups))
+    notes = [*source.notes, *merging.notes]
+    if merging.overwritten:
+        notes.append(f"{source.names[0]} writes over the tensors that the first block gets: it works on a copy")
+    names = tuple(
+        source.names[g[0]] if len(g) == 1 else f"{source.names[g[0]]} to {source.names[g[-1]]}" for g in groups
+    )
+    return Blocks(model, source, groups, merging.overwritten, names, _fingerprints(source, merging), tuple(notes))
+
+
+def _fingerprints(source: Source, merging: Merging) -> tuple[str, ...]:
+    """Of code, parameters and borders, and of whether the block comes first: its input may need no gradient."""
+    fingerprints, leads = [], True
+    for group in merging.groups:
+        lines = [source.descriptions[number] for number in group]
+        first = f"first, copies {merging.overwritten}" if leads else ""
+        fingerprints.append(fingerprint(*lines, merging.borders[group[0]], first))
+        leads = leads and not any(source.trains[number] for number in group)
+    return tuple(fingerprints)

@@ -1,0 +1,57 @@
+"""What a model is once it is cut: blocks, and the borders between them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+Border = tuple[torch.Tensor, ...]
+"""The tensors that cross from one block to the next."""
+
+Step = Callable[[Border], Border]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Maps the border before it to the border after it, for one call of the model.
+
+    It holds what else this call gave it, such as a mask, so it can be run again until the backward pass ends.
+    """
+
+    name: str
+    fingerprint: str
+    """Equal for blocks that run the same code on tensors of the same shapes."""
+    run: Step
+
+    def __call__(self, border: Border) -> Border:
+        return self.run(border)
+
+
+Chain = Callable[[Sequence[Block], Border], Border]
+"""Runs the blocks from the first border and returns the last. It may drop what it likes and run blocks again later."""
+
+StepChain = Callable[[Sequence[Step], Border], Border]
+
+
+def in_order(blocks: Sequence[Step], border: Border) -> Border:
+    """The plain chain: each block once."""
+    for block in blocks:
+        border = block(border)
+    return border
+
+
+class Source(Protocol):
+    """A way to cut a model. The steps are not merged yet."""
+
+    names: tuple[str, ...]
+    descriptions: tuple[str, ...]
+    """The code and the parameter shapes of each step. Steps whose descriptions are equal do the same."""
+    trains: tuple[bool, ...]
+    """Whether each step has parameters that need a gradient."""
+
+    notes: tuple[str, ...]
+    """What is to be known of this way."""
+
+    def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:
+        """Run the model with `chain` in place of its steps, and return the model's output."""

@@ -1,0 +1,59 @@
+"""Modules and tensors described by what decides their bytes and work, so that equal ones are measured once."""
+
+import hashlib
+from collections.abc import Iterable
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+import torch
+
+FUNCTIONS = (FunctionType, BuiltinFunctionType, type)
+
+
+def fingerprint(*descriptions: str) -> str:
+    """A short name for the descriptions, the same in every process."""
+    return hashlib.sha256("\n".join(descriptions).encode()).hexdigest()[:16]
+
+
+def described_tensor(tensor: torch.Tensor) -> str:
+    return f"{tuple(tensor.shape)} {tensor.dtype} {tensor.device.type} {tuple(tensor.stride())}"
+
+
+def described_values(values: Iterable[Any]) -> str:
+    return ", ".join(map(_described_value, values))
+
+
+def _described_value(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return described_tensor(value)
+    return _setting(value) if _is_setting(value) else type(value).__qualname__
+
+
+def described_module(module: torch.nn.Module) -> str:
+    """Types, settings, parameter and buffer shapes of a module and of all modules in it.
+
+    A setting is an attribute that is a number, a text, a function or a tuple of these. If two modules differ in one of
+    them, such as an index, they count as different.
+    """
+    lines = []
+    for path, part in module.named_modules():
+        kind = type(part)
+        settings = {name: _setting(value) for name, value in vars(part).items() if _is_setting(value)}
+        lines.append(f"{path}: {kind.__module__}.{kind.__qualname__}({part.extra_repr()}) {settings}")
+    for path, parameter in module.named_parameters():
+        lines.append(f"{path}: {described_tensor(parameter)} {parameter.requires_grad}")
+    for path, buffer in module.named_buffers():
+        lines.append(f"{path}: {described_tensor(buffer)}")
+    return "\n".join(lines)
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_setting, value))
+    return value is None or isinstance(value, (bool, int, float, str, *FUNCTIONS))
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, FunctionType):
+        return f"{value.__module__}.{value.__qualname__} {value.__code__.co_code.hex()}"
+    return f"{value.__module__}.{value.__qualname__}" if isinstance(value, FUNCTIONS) else repr(value)
