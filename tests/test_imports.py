@@ -96,7 +96,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("networks", "networks.chain", "networks.checks", "networks.schedules", "networks.tracker"),
         "networks.wording",
     },
-    "networks.torch_models": {"networks.wording"},
+    "networks.torch_models": {"networks.schedules", "networks.wording"},
     "networks": {
         *("networks.activations", "networks.buffers", "networks.cache", "networks.chain", "networks.checks"),
         *("networks.layer_lists", "networks.layers", "networks.losses", "networks.optimizers", "networks.planning"),
