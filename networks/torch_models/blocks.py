@@ -1,21 +1,27 @@
 """Cut a PyTorch model into the blocks of a chain: blocks of the user's own, or found ones."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn
 
 import torch
-from torch.utils import _pytree as pytree
 
+from networks.torch_models.agreement import difference
 from networks.torch_models.callables import Callables
 from networks.torch_models.chains import Block, Border, Chain, Source, Step, in_order
 from networks.torch_models.fingerprints import fingerprint
 from networks.torch_models.member_calls import MemberCalls
-from networks.torch_models.member_lists import members_of
+from networks.torch_models.member_lists import is_sequential, lists_in, members_of, ways_to_give
 from networks.torch_models.merging import Merging
-from networks.torch_models.state import left_as_it_was, tensors_of
+from networks.torch_models.slices import Slices
+from networks.torch_models.state import copied, left_as_it_was, tensors_of
 from networks.wording import shown
+
+AUTOMATIC = "auto"
+
+UNSTEADY = "the model gives another output each time it runs from the same state, so blocks that ran again would, too"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +95,16 @@ def _on_copies(run: Step, positions: tuple[int, ...], border: Border) -> Border:
 def blocks_of(model: torch.nn.Module, sample: Any, blocks: str | Sequence[Callable[..., Any]] | None = None) -> Blocks:
     """Cut `model` into blocks. The model and the generators of random numbers are left as they were.
 
-    The model runs four times on `sample`, a tensor or a tuple of the model's arguments, without gradients.
+    The model runs some times on `sample`, a tensor or a tuple of the model's arguments. It keeps nothing for a backward
+    pass there, except for "auto".
 
     blocks
         None: the children of a `torch.nn.Sequential`, those of nested ones, too.
         A path such as "encoder.layers": the members of a ModuleList or Sequential in the model. The model's own forward
         runs what comes before and after. Arguments that are the same for every member, such as a mask, may stand
         beside the tensors that pass from one to the next.
+        "auto": parts of the traced model, see `Slices`. They are used if training steps on the sample equal the plain
+        model's bit for bit. If not, a note says why, and the blocks are those of the model's longest list.
         A list of callables that are the model together. Each is called with the tensors that the one before returned.
 
     ValueError tells in one line why the model cannot be cut so, and what to give.
@@ -103,6 +112,8 @@ def blocks_of(model: torch.nn.Module, sample: Any, blocks: str | Sequence[Callab
     _check_model(model)
     inputs = sample if isinstance(sample, tuple) else (sample,)
     with torch.no_grad():
+        if isinstance(blocks, str) and blocks == AUTOMATIC:
+            return _found(model, inputs)
         return _checked(model, _source(model, inputs, blocks), inputs)
 
 
@@ -121,7 +132,28 @@ def _source(model: torch.nn.Module, inputs: tuple[Any, ...], blocks: Any) -> Sou
         return Callables(_functions(blocks))
     members = members_of(model, blocks)
     with left_as_it_was(model):
-        return MemberCalls(model, members, _copied(inputs))
+        return MemberCalls(model, members, copied(inputs))
+
+
+def _found(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks:
+    """Blocks of the model's graph if they do what the model does, or else of its children, or else the whole model."""
+    try:
+        slices = Slices(model, inputs)
+        reason = difference(model, slices, inputs)
+        if not reason:
+            return _checked(model, slices, inputs)
+    except ValueError as error:
+        reason = str(error)
+    note = f"automatic blocks were not used: {reason}"
+    paths = sorted(lists_in(model), key=lambda path: -len(members_of(model, path)))
+    for path in [None, *paths] if is_sequential(model) else paths:
+        with suppress(ValueError):
+            found = _checked(model, _source(model, inputs, path), inputs)
+            return replace(found, notes=(note, f"the blocks are those of {path or 'the Sequential'}", *found.notes))
+    with left_as_it_was(model):
+        whole = MemberCalls(model, {type(model).__name__: model}, copied(inputs))
+    found = _checked(model, whole, inputs)
+    return replace(found, notes=(note, f"the whole model is one block: give blocks as {ways_to_give(model)}"))
 
 
 def _functions(blocks: Any) -> list[Callable[..., Any]]:
@@ -133,30 +165,34 @@ def _functions(blocks: Any) -> list[Callable[..., Any]]:
     return functions
 
 
-def _copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Copies for a trial, which may write over them."""
-    copies: tuple[Any, ...] = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)
-    return copies
-
-
 def _checked(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> Blocks:
     """Merge the steps that belong together, and compare the output of the chain with the model's."""
     merging = Merging(source.names)
     with left_as_it_was(model):
-        source(merging, _copied(inputs))
+        source(merging, copied(inputs))
     found = _merged(model, source, merging)
+    expected = _tried(model, model, inputs)
+    if _are_close(_tried(model, lambda *given: found._run(in_order, given), inputs), expected):
+        return found
+    if not _are_close(_tried(model, model, inputs), expected):
+        return replace(found, notes=(*found.notes, UNSTEADY))
+    raise ValueError(
+        f"blocks {found.names[0]} to {found.names[-1]}, run in order, do not give what the model gives: "
+        "it does more between them. Give blocks as a list of callables that are the model together"
+    )
+
+
+def _tried(model: torch.nn.Module, run: Callable[..., Any], inputs: tuple[Any, ...]) -> list[torch.Tensor]:
     with left_as_it_was(model):
-        expected = model(*_copied(inputs))
-    with left_as_it_was(model):
-        output = found._run(in_order, _copied(inputs))
+        return tensors_of(run(*copied(inputs)))
+
+
+def _are_close(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     try:
-        torch.testing.assert_close(tensors_of(output), tensors_of(expected), equal_nan=True)
+        torch.testing.assert_close(one, other, equal_nan=True)
     except AssertionError:
-        raise ValueError(
-            f"blocks {found.names[0]} to {found.names[-1]}, run in order, do not give what the model gives: "
-            "it does more between them. Give blocks as a list of callables that are the model together"
-        ) from None
-    return found
+        return False
+    return True
 
 
 def _merged(model: torch.nn.Module, source: Source, merging: Merging) -> Blocks:

@@ -13,6 +13,13 @@ Step = Callable[[Border], Border]
 
 
 @dataclass(frozen=True)
+class Crossing:
+    """Stands for the tensor number `index` of a border."""
+
+    index: int
+
+
+@dataclass(frozen=True)
 class Block:
     """Maps the border before it to the border after it, for one call of the model.
 

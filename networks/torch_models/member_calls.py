@@ -14,17 +14,10 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from networks.torch_models.chains import Border, StepChain
+from networks.torch_models.chains import Border, Crossing, StepChain
 from networks.torch_models.fingerprints import described_module, described_values
 
 Function = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """A leaf of a call's arguments that is the border's tensor number `index`."""
-
-    index: int
 
 
 @dataclass(frozen=True)

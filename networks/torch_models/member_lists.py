@@ -10,12 +10,12 @@ def members_of(model: torch.nn.Module, path: str | None) -> dict[str, torch.nn.M
     """The modules whose calls are the blocks, by path."""
     if path is None:
         if not is_sequential(model):
-            raise ValueError(f"a {type(model).__name__} is no Sequential: give blocks as {_ways(model)}")
+            raise ValueError(f"a {type(model).__name__} is no Sequential: give blocks as {ways_to_give(model)}")
         return opened(model)
     listed = lists_in(model)
     if path not in listed:
         near = did_you_mean(path, listed)
-        raise ValueError(f"{shown(path)} is no ModuleList or Sequential of the model{near}: give {_ways(model)}")
+        raise ValueError(f"{shown(path)} is no ModuleList or Sequential of the model{near}: give {ways_to_give(model)}")
     return opened(listed[path], f"{path}.")
 
 
@@ -46,6 +46,6 @@ def opened(container: torch.nn.Module, prefix: str = "") -> dict[str, torch.nn.M
     return members
 
 
-def _ways(model: torch.nn.Module) -> str:
+def ways_to_give(model: torch.nn.Module) -> str:
     paths = ", ".join(f"{path!r} ({len(module._modules)})" for path, module in list(lists_in(model).items())[:5])
     return f"a path, here {paths}, or a list of callables" if paths else "a list of callables"

@@ -56,6 +56,16 @@ class ModelState:
         self._values = [(tensor, tensor.detach().clone()) for tensor in held]
         self._gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
 
+    def changed_attribute(self) -> str:
+        """The name of an attribute that is another object now; empty where there is none."""
+        changed = (
+            str(name)
+            for attributes, before in self._attributes
+            for name in attributes.keys() | before.keys()
+            if attributes.get(name) is not before.get(name)
+        )
+        return next(changed, "")
+
     def restore(self) -> None:
         for attributes, before in (*self._attributes, *self._buffers):
             attributes.clear()
@@ -87,6 +97,14 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.layout != torch.strided:
         one, other = one.to_dense(), other.to_dense()
     return bool(torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other))))
+
+
+def copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Copies of a model's inputs for a trial, which may write over them."""
+    copies: tuple[Any, ...] = pytree.tree_map_only(
+        torch.Tensor, lambda x: x.detach().clone().requires_grad_(x.requires_grad), inputs
+    )
+    return copies
 
 
 def tensors_of(tree: Any) -> list[torch.Tensor]:

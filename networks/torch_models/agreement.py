@@ -1,0 +1,82 @@
+"""Whether a model's blocks do what the model does, bit for bit, over some steps of training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from networks.torch_models.chains import Source, in_order
+from networks.torch_models.state import Generators, ModelState, copied, left_as_it_was, same_bits, tensors_of
+
+SEEDS = (0, 1, 2)
+"""A step is done with each."""
+
+STEP_SIZE = 0.01
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step leaves, by name."""
+
+    tensors: dict[str, torch.Tensor]
+    generators: Generators
+
+
+def difference(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> str:
+    """What a training step of the blocks, or one of the model, does otherwise; empty where nothing was found.
+
+    The steps compare outputs, gradients, buffers and the generators of random numbers. Parameters are updated between
+    them. A model that draws from Python's or NumPy's generators or that changes an attribute is told, too, because its
+    graph may agree by luck. All is left as it was.
+    """
+    with left_as_it_was(model, parameters=True), torch.enable_grad():
+        with torch.no_grad():
+            model(*copied(inputs))  # so that what the model makes once, such as a table, is made
+        for seed in SEEDS:
+            torch.manual_seed(seed)
+            found = _compared_step(model, partial(source, in_order), inputs)
+            if found:
+                return found
+    return ""
+
+
+def _compared_step(model: torch.nn.Module, blocks: Callable[[tuple[Any, ...]], Any], inputs: tuple[Any, ...]) -> str:
+    model.zero_grad(set_to_none=True)
+    generators, state = Generators.now(), ModelState(model, parameters=False)
+    plain = _step(model, lambda given: model(*given), inputs)
+    if plain.generators.of_others != generators.of_others:
+        return "the model draws random numbers from Python or NumPy"
+    changed = state.changed_attribute()
+    if changed:
+        return f"the model changes its attribute {changed}"
+    state.restore()
+    generators.restore()
+    seen = _step(model, blocks, inputs)
+    if seen.tensors.keys() != plain.tensors.keys():
+        return "the graph does not train the same parameters"
+    for name, tensor in plain.tensors.items():
+        if not same_bits(tensor, seen.tensors[name]):
+            return f"the graph gives another {name} than the model"
+    if not all(map(same_bits, plain.generators.of_torch, seen.generators.of_torch)):
+        return "the graph draws other random numbers than the model"
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.sub_(parameter.grad, alpha=STEP_SIZE)
+    return ""
+
+
+def _step(model: torch.nn.Module, run: Callable[[tuple[Any, ...]], Any], inputs: tuple[Any, ...]) -> Step:
+    """Forward and backward pass, from deltas that are drawn for each output alike."""
+    outputs = tensors_of(run(copied(inputs)))
+    trained = [output for output in outputs if output.requires_grad]
+    draw = torch.Generator().manual_seed(len(outputs))
+    deltas = [torch.randn(output.shape, generator=draw).to(output) for output in trained]
+    if trained:
+        torch.autograd.backward(trained, deltas)
+    tensors = {f"output {number}": output.detach() for number, output in enumerate(outputs)}
+    tensors |= {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
+    tensors |= {f"buffer {name}": buffer.clone() for name, buffer in model.named_buffers()}
+    return Step(tensors, Generators.now())
