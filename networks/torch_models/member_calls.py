@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from networks.torch_models.chains import Border, Crossing, StepChain
 from networks.torch_models.fingerprints import described_module, described_values
+from networks.torch_models.trees import arguments_of, flat_arguments, flat_result, result_of
 
 Function = Callable[..., Any]
 
@@ -36,13 +36,13 @@ class Returned:
     taken: tuple[int, ...]
 
     def as_it_is(self) -> Any:
-        return pytree.tree_unflatten(list(self.leaves), self.tree)
+        return result_of(list(self.leaves), self.tree)
 
     def filled(self, border: Border) -> Any:
         leaves = list(self.leaves)
         for position, tensor in zip(self.taken, border, strict=True):
             leaves[position] = tensor
-        return pytree.tree_unflatten(leaves, self.tree)
+        return result_of(leaves, self.tree)
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Call:
 
     def run(self, function: Function, first: Sequence[Any], border: Border) -> Border:
         """Call `function`, the member's own, on the border and on what the first call was given."""
-        args, kwargs = pytree.tree_unflatten([_value(leaf, first, border) for leaf in self.leaves], self.tree)
-        returned, _ = pytree.tree_flatten(function(*args, **kwargs))
+        args, kwargs = arguments_of([_value(leaf, first, border) for leaf in self.leaves], self.tree)
+        returned, _ = flat_result(function(*args, **kwargs))
         return tuple(returned[position] for position in self.returned.taken)
 
     def is_given(self, leaves: Sequence[Any], tree: Any, first: Sequence[Any]) -> bool:
@@ -141,7 +141,7 @@ class _Recorder:
         self.start: tuple[int, ...] = ()
 
     def __call__(self, member: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-        leaves, tree = pytree.tree_flatten((args, kwargs))
+        leaves, tree = flat_arguments(args, kwargs)
         name = self._next_name(member)
         if self._calls:
             sources = self._later(name, leaves)
@@ -150,7 +150,7 @@ class _Recorder:
             self.start = tuple(i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor))
             sources = self._of_the_first()
         returned = self._own[id(member)](*args, **kwargs)
-        self._before, returned_tree = pytree.tree_flatten(returned)
+        self._before, returned_tree = flat_result(returned)
         self._calls.append(Call(name, member, tree, sources, self._returned(returned_tree)))
         return returned
 
@@ -238,7 +238,7 @@ class _Run:
         self._border: Border = ()
 
     def __call__(self, member: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-        leaves, tree = pytree.tree_flatten((args, kwargs))
+        leaves, tree = flat_arguments(args, kwargs)
         if not self._done:
             self._first = leaves
         call = self._calls[self._done] if self._done < len(self._calls) else None
