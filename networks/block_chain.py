@@ -66,9 +66,12 @@ class BlockChain:
     Attributes:
         blocks: block 1 to block L.
         batch: samples of a step.
-        loss_forward_bytes, loss_backward_bytes: peaks of the two passes of the loss; x[L] is in neither.
+        before_bytes: what runs before block 1 leaves live during the forward pass of the blocks.
+        before_run_bytes, before_backward_bytes: peaks of the two passes of what runs before block 1.
+        loss_forward_bytes, loss_backward_bytes: peaks of the two passes of the loss, and of what else runs after block L.
+            x[L] is in neither, and what runs before block 1 has left is in both.
         loss_holds_output: the loss keeps x[L] alive until its backward pass.
-        loss_bytes: what the loss leaves live during the backward pass.
+        loss_bytes: what stays live during the backward pass of the blocks of all that runs before and after them.
         engine_bytes: the maps of autograd's engine, from the backward pass of the loss on.
         gradients_pile_up: gradients stay to the end of the step. Otherwise they are freed as they come.
     """
@@ -81,6 +84,9 @@ class BlockChain:
     loss_bytes: int = 0
     engine_bytes: int = 0
     gradients_pile_up: bool = True
+    before_bytes: int = 0
+    before_run_bytes: int = 0
+    before_backward_bytes: int = 0
 
     def __post_init__(self) -> None:
         if not self.blocks:
@@ -117,24 +123,23 @@ class BlockChain:
 
     @cached_property
     def forward_bytes(self) -> tuple[int, ...]:
-        """Bytes beside outputs and tapes while block l is run for the first time: graph of those below, and standing.
+        """Bytes beside outputs and tapes while block l is run for the first time.
 
-        Once block L has run, its graph stands, too: see `graph_bytes`.
+        They are what has run before leaves, and graph and standing bytes of the blocks up to l.
         """
-        graph = accumulate((block.graph_bytes for block in self.blocks), initial=0)
-        standing = accumulate(block.standing_bytes for block in self.blocks)
-        return (0, *(below + so_far for below, so_far in zip(graph, standing, strict=False)))
+        standing = self._up_to(lambda block: block.graph_bytes + block.standing_bytes)
+        return tuple(self.before_bytes + so_far for so_far in standing)
 
     @cached_property
     def graph_bytes(self) -> int:
-        """Bytes beside outputs and tapes when all blocks have run: graph and standing of all."""
-        return self.forward_bytes[-1] + self.blocks[-1].graph_bytes
+        """Graph and standing bytes of all blocks."""
+        return self.forward_bytes[-1] - self.before_bytes
 
     @cached_property
     def waiting_bytes(self) -> tuple[int, ...]:
         """Bytes beside outputs and tapes while block l waits for its backward pass, its delta among them.
 
-        They are what the loss leaves, the engine's maps, the delta at x[l], gradients and husks of the blocks above,
+        They are what stays of the loss, the engine's maps, the delta at x[l], gradients and husks of the blocks above,
         the graph of the blocks up to l, and all that stands to the end of the step.
         """
         graph = self._up_to(lambda block: block.graph_bytes)
@@ -146,6 +151,11 @@ class BlockChain:
             always + deltas[number] + self.gradients_above_bytes[number] + graph[number] - husks[number]
             for number in range(self.depth + 1)
         )
+
+    @property
+    def outside_bytes(self) -> int:
+        """The most of both passes of what runs before block 1; no schedule changes it."""
+        return max(self.before_run_bytes, self.waiting_bytes[0] + self.before_backward_bytes)
 
     def _of_blocks(self, number_of: Callable[[Block], int]) -> tuple[int, ...]:
         return (0, *map(number_of, self.blocks))

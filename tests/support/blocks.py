@@ -53,6 +53,9 @@ def random_block_chain(seed: int, *, most_blocks: int = 5) -> BlockChain:
         loss_bytes=number(10),
         engine_bytes=number(3),
         gradients_pile_up=bool(generator.random() < 0.5),
+        before_bytes=number(5),
+        before_run_bytes=number(20),
+        before_backward_bytes=number(40),
     )
 
 
@@ -98,10 +101,19 @@ class Rules:
         if asking:
             beside = self.waiting(asking)
         else:
-            beside = sum(self.blocks[one].graph_bytes for one in range(1, number))
+            beside = self.chain.before_bytes
+            beside += sum(self.blocks[one].graph_bytes for one in range(1, number + 1))
             beside += sum(self.blocks[one].standing_bytes for one in range(1, number + 1))
         own = block.taped_run_bytes if taped else block.run_bytes
         return self.bytes_held(held, beside=[number - 1]) + own + beside
+
+    def before(self) -> int:
+        """The most of both passes of what runs before the blocks."""
+        chain = self.chain
+        gradients = sum(block.gradient_bytes for block in chain.blocks) if chain.gradients_pile_up else 0
+        stays = chain.loss_bytes + chain.engine_bytes + gradients
+        stays += sum(block.husk_bytes + block.standing_bytes for block in chain.blocks)
+        return max(chain.before_run_bytes, chain.before_backward_bytes + stays)
 
     def loss(self, held: Collection[int]) -> int:
         chain, last = self.chain, self.depth
@@ -121,7 +133,7 @@ class Rules:
 def naive_replay(chain: BlockChain, keep: Keep) -> tuple[int, int]:
     """Peak bytes and forward work of a step by `keep`."""
     rules, depth = Rules(chain), chain.depth
-    live, flops = [], 0
+    live, flops = [rules.before()], 0
     held: set[int] = {0}
     used, now = {0: 0}, 0
     for number in range(depth, 0, -1):
@@ -188,7 +200,7 @@ def block_pareto_front(chain: BlockChain) -> list[tuple[int, int]]:
     front: list[tuple[int, int]] = []
     least_peak: dict[tuple[frozenset[int], int, int | None], float] = {}
     order = itertools.count()
-    queue = [(0, 0, next(order), frozenset({0}), depth, None)]
+    queue = [(0, rules.before(), next(order), frozenset({0}), depth, None)]
     while queue:
         flops, peak, _, held, number, at = heapq.heappop(queue)
         if peak >= least_peak.get((held, number, at), float("inf")):

@@ -6,10 +6,11 @@ from typing import NamedTuple
 from networks.block_chain import BlockChain
 from networks.schedules.signature import Keep
 
-RUN, TAPED_RUN, LOSS_FORWARD, LOSS_BACKWARD, BACKWARD = PHASES = (
-    *("run", "taped run", "loss forward", "loss backward", "backward"),
+RUN, TAPED_RUN, LOSS_FORWARD, LOSS_BACKWARD, BACKWARD, BEFORE, BEFORE_BACKWARD = PHASES = (
+    *("run", "taped run", "loss forward", "loss backward", "backward", "before", "before backward"),
 )
-"""What may be executed in a moment: a run of a block without or with its tape, a pass of the loss, of a block."""
+"""What may be executed in a moment: a run of a block without or with its tape, a pass of the loss, the backward pass of
+a block, a pass of what runs before the blocks."""
 
 
 class Moment(NamedTuple):
@@ -17,7 +18,7 @@ class Moment(NamedTuple):
 
     Attributes:
         phase: one of `PHASES`.
-        block: the block that is run; of the loss, block L.
+        block: the block that is run; of the loss, block L; 0 of what runs before the blocks.
         asking: the block whose backward pass waits for this; 0 in the forward pass.
         outputs_bytes: outputs that are alive, the input of the block among them.
         tapes_bytes: tapes that are held, but for that of the block whose backward pass this is.
@@ -73,12 +74,16 @@ def moments(chain: BlockChain, keep: Keep) -> Iterator[Moment]:
     again.
     """
     step = _Step(chain, keep)
+    yield Moment(BEFORE, 0, 0, 0, 0, chain.before_run_bytes, 0, 0)
     yield from step.run(chain.depth)
     yield from step.loss()
     for number in range(chain.depth, 0, -1):
         if 2 * number - 1 not in step.held:
             yield from step.run(number)
         yield step.backward(number)
+    gradients = chain.gradients_above_bytes[0]
+    beside = chain.waiting_bytes[0] - gradients
+    yield Moment(BEFORE_BACKWARD, 0, 0, 0, 0, chain.before_backward_bytes, gradients, beside)
 
 
 class _Step:

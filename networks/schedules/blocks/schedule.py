@@ -125,7 +125,9 @@ class OutputsChain:
     @cached_property
     def serve_bytes(self) -> tuple[int, ...]:
         """Most bytes live beside all outputs from the run with tape of block l to the end of its backward pass."""
-        return (0, *map(self._turn_bytes, range(1, self.depth + 1)))
+        turns = [0, *map(self._turn_bytes, range(1, self.depth + 1))]
+        turns[1] = max(turns[1], self.blocks.outside_bytes)  # nothing is held then either
+        return tuple(turns)
 
     def _turn_bytes(self, number: int) -> int:
         chain, block = self.blocks, self.blocks.blocks[number - 1]

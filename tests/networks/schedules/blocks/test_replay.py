@@ -43,19 +43,24 @@ TWO = BlockChain(
     loss_backward_bytes=20,
     loss_bytes=2,
     engine_bytes=4,
+    before_bytes=1,
+    before_run_bytes=21,
+    before_backward_bytes=8,
 )
 
 
 def test_every_moment_of_two_blocks_by_hand():
     """Bytes of outputs, tapes, the thing itself, gradients, and what stands beside: deltas, graph, maps, standing."""
     assert [tuple(moment) for moment in moments(TWO, torch_checkpoint(2)(TWO))] == [
-        ("run", 1, 0, 0, 0, 11, 0, 3),
-        ("taped run", 2, 0, 10, 0, 15, 0, 8),
+        ("before", 0, 0, 0, 0, 21, 0, 0),
+        ("run", 1, 0, 0, 0, 11, 0, 6),
+        ("taped run", 2, 0, 10, 0, 15, 0, 11),
         ("loss forward", 2, 0, 20, 4, 6, 0, 10),
         ("loss backward", 2, 0, 20, 4, 20, 0, 14),
         ("backward", 2, 2, 10, 0, 30, 0, 16),
         ("taped run", 1, 1, 0, 0, 15, 5, 25),
         ("backward", 1, 1, 0, 0, 30, 5, 15),
+        ("before backward", 0, 0, 0, 0, 8, 10, 14),
     ]
 
 
