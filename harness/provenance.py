@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,10 +22,12 @@ MEASURED_CODE = (
     "harness/experiment/prediction.py",
     "harness/results/rows.py",
 )
-NOT_MEASURED = ("networks/planning", "networks/torch_models", "networks/__init__.py")
-"""The rooms, and the files of other rooms, that decide what a row says. Planning chooses a schedule, and a cell names
+NOT_MEASURED = ("networks/planning", "networks/torch_models", "networks/__init__.py", "networks/schedules")
+OF_ALL_SCHEDULES = tuple(f"networks/schedules/{name}.py" for name in ("spec", "foreign", "portable"))
+"""The rooms, and the files of other rooms, that decide what any row says. Planning chooses a schedule, and a cell names
 its own. No cell runs a PyTorch model of the user's. `__init__` gathers names and has the version, so a release leaves
-results as they are."""
+results as they are. The files of a schedule count for the cells that run it, as `harness.experiment.schedule_code`
+tells them."""
 
 MEASURED_WITH = ("numpy", "memray", "scikit-learn", "threadpoolctl")
 DRAWN_WITH = ("pandas", "scipy", "matplotlib", "seaborn")
@@ -89,54 +91,29 @@ def _version(package: str) -> str | None:
 
 
 def code_sha256() -> str:
-    """A hash of the code that a row comes from: what is measured, what measures it, and what makes a row of that."""
+    """A hash of the code that every row comes from: what is measured, what measures it, and what makes a row of that.
+
+    The code of schedules is not in it.
+    """
     paths = (path for name in MEASURED_CODE for path in [ROOT / name, *sorted((ROOT / name).rglob("*.py"))])
     unmeasured = {ROOT / name for name in NOT_MEASURED}
     files = [path for path in paths if path.is_file() and unmeasured.isdisjoint([path, *path.parents])]
-    stats = (file.stat() for file in files)
-    return _sha256(ROOT, tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True)))
+    files += [ROOT / name for name in OF_ALL_SCHEDULES]
+    return sha256_of({file.relative_to(ROOT).as_posix(): file for file in files})
 
 
-@lru_cache(maxsize=1)  # a run asks after each job
-def _sha256(root: Path, stamped: tuple[tuple[Path, int, int], ...]) -> str:
-    """Of the names under `root` and the contents of files, which are read again once a time or size has changed."""
-    code = hashlib.sha256()
-    for file, _, _ in stamped:
-        code.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes() + b"\0")
-    return code.hexdigest()
+def sha256_of(files: Mapping[str, Path]) -> str:
+    """A hash of the names and the contents of files, which are read again once a time or a size has changed."""
+    stats = ((name, file, file.stat()) for name, file in files.items())
+    return _sha256(tuple((name, file, stat.st_mtime_ns, stat.st_size) for name, file, stat in stats))
 
 
-def origin(place: Mapping[str, Any], *, code: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a row comes from: rows of one table have it in common."""
-    return {"code": code, **place, "variables": dict(variables)}
-
-
-def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What has changed between two origins, a line each, for people; an environment.json tells one as well."""
-    lines = []
-    if was["code"] != now["code"]:
-        lines.append(f"the measured code has changed (was {was['code'][:8]}, is {now['code'][:8]})")
-    for part in ("machine", "variables"):
-        before, after = (dict(_leaves(part, origin[part])) for origin in (was, now))
-        names = (name for name in {**before, **after} if before.get(name) != after.get(name))
-        lines += [f"{name}: {before.get(name, 'nothing')} -> {after.get(name, 'nothing')}" for name in names]
-    if was.get("machine_id") != now.get("machine_id"):
-        lines.append("another machine")
-    return lines
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    match value:
-        case dict():
-            for key, inner in value.items():
-                yield from _leaves(f"{name}.{key}", inner)
-        case list():
-            for number, inner in enumerate(value):
-                yield from _leaves(f"{name}.{number}", inner)
-        case None:  # as good as not there
-            pass
-        case _:
-            yield name, value
+@lru_cache(maxsize=64)  # a run asks after each job
+def _sha256(stamped: tuple[tuple[str, Path, int, int], ...]) -> str:
+    content = hashlib.sha256()
+    for name, file, _, _ in stamped:
+        content.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
+    return content.hexdigest()
 
 
 class _UnknownCommitError(Exception):

@@ -21,7 +21,7 @@ from networks.layer_lists import format_layers
 from networks.schedules import Schedule, optimal, revolve, sqrt, store_all
 from networks.schedules.optimal import smallest_budget
 from networks.schedules.replay import Cost, replay
-from networks.schedules.spec import parse_schedule
+from networks.schedules.spec import is_strange, parse_schedule
 
 GROWTH_DEPTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
@@ -52,7 +52,8 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     """The best of each kind of schedule within each budget: a row a configuration, budget and kind that has one.
 
     The budgets are those that the table has `optimal` for. Candidates are the table's cells and, so that none is judged
-    by the budgets it happened to be measured with, every schedule that takes a budget at each of them, by replay. A
+    by the budgets it happened to be measured with, every schedule of the registry that takes a budget at each of them,
+    by replay; others' code is not run to read a table, and their schedules are judged by what was measured. A
     candidate fits where its predicted peak does, which is what a schedule's budget bounds; the best of those does the
     least forward work, and of equals it is one that was measured, and then the one of the least peak. Budgets go from
     low to high, and in each of them kinds from the best on. Only steps by `backward` are compared.
@@ -83,8 +84,9 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def _at_budgets(memory: pd.DataFrame, budgets: pd.DataFrame) -> pd.DataFrame:
-    """A row for each schedule that takes a budget at each of the `budgets` that it can meet."""
+    """A row for each schedule of the registry that takes a budget at each of the `budgets` that it can meet."""
     taking = memory.dropna(subset="budget_bytes").drop_duplicates([*COMPARED, "kind"])
+    taking = taking[[not is_strange(schedule) for schedule in taking["schedule"]]]
     rows = taking.drop(columns="budget_bytes").merge(budgets, on=COMPARED)[[*COMPARED, *VARIANT, "budget_bytes"]]
     texts = zip(rows["schedule"], rows["budget_bytes"], strict=True)
     rows["schedule"] = [with_budget(text, budget) for text, budget in texts]

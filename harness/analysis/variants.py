@@ -2,10 +2,14 @@
 
 A *variant* is one way to train a configuration, told by the columns `VARIANT`. Its *kind* leaves the numbers out:
 `revolve`, whatever its slots. Both names are for people, in tables and figures.
+
+To name a schedule that the registry does not have, its text is read and nobody's code is run: tables may be a
+stranger's.
 """
 
-import ast
 import inspect
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -16,7 +20,7 @@ from networks.chain import Chain
 from networks.schedules import FACTORIES
 from networks.schedules.budget import BUDGETS, budget
 from networks.schedules.registry import REGISTERED
-from networks.schedules.spec import parse_schedule
+from networks.schedules.spec import Call, calls_in, is_strange, parse_schedule
 
 STORE_ALL = "Network"
 VARIANT = ["network", "checkpoint_frequency", "recompute", "schedule", "step", "micro_batch"]
@@ -31,7 +35,8 @@ SCHEDULE_KINDS = [_kind(name) for entry in REGISTERED.values() for name in entry
 
 TRAIN_STEP, MICRO_BATCH = "train step", "micro-batch"
 KINDS = [*SCHEDULE_KINDS, TRAIN_STEP, MICRO_BATCH]
-"""A `train_step`, in parts or not, is of a kind of its own, whatever its schedule."""
+"""A `train_step`, in parts or not, is of a kind of its own, whatever its schedule. Each schedule that the registry does
+not have is of one as well, such as `rules.py:fibonacci`; these come between the others and the steps, by name."""
 
 
 class _Variant(NamedTuple):
@@ -52,7 +57,7 @@ def name_variants(table: pd.DataFrame) -> pd.DataFrame:
     rows: list[list[Any]] = [[None if pd.isna(value) else value for value in row] for row in table[VARIANT].to_numpy()]
     both = table["step"].nunique() > 1
     named = [_stepped(_named(*schedule), step if both else None, rows) for *schedule, step, rows in rows]
-    in_order = sorted(set(named), key=lambda variant: (KINDS.index(variant.kind), *variant[1:]))
+    in_order = sorted(set(named), key=lambda variant: (*_place(variant.kind), *variant[1:]))
     variants = pd.CategoricalDtype([variant.name for variant in in_order], ordered=True)
     kinds = pd.CategoricalDtype(list(dict.fromkeys(variant.kind for variant in in_order)), ordered=True)
     return table.assign(
@@ -61,20 +66,30 @@ def name_variants(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _place(kind: str) -> tuple[int, str]:
+    """Where a kind stands in the order of all."""
+    if kind not in KINDS:
+        return len(SCHEDULE_KINDS), kind
+    place = KINDS.index(kind)
+    return (place, "") if place < len(SCHEDULE_KINDS) else (place + 1, "")
+
+
 def budget_bytes_of(schedule: str | None, chain: Chain) -> int | None:
-    """The budget of a schedule's step of `chain`; None if it has none."""
-    if pd.isna(schedule):
+    """The budget of a schedule's step of `chain`; None if it has none, or one that somebody's code would have to tell."""
+    if schedule is None or pd.isna(schedule):
         return None
-    _, arguments = _call(parse_schedule(schedule).__name__)
-    given = [arguments.get(name) for name in BUDGETS]
-    return None if given == [None, None] else budget(*given).on(chain)
+    call, *named = calls_in(schedule)
+    given = [call.options.get(name) for name in BUDGETS]
+    if call.is_strange:
+        return given[0] if type(given[0]) is int else None
+    return None if given == [None, None] or any(one.is_strange for one in named) else budget(*given).on(chain)
 
 
 def with_budget(schedule: str, budget_bytes: int) -> str:
     """The same schedule with this budget in place of its own."""
-    factory, arguments = _call(schedule)
-    others = {name: value for name, value in arguments.items() if name not in BUDGETS}
-    return FACTORIES[factory](budget_bytes=budget_bytes, **others).__name__
+    call = calls_in(schedule)[0]
+    others = {name: value for name, value in call.options.items() if name not in BUDGETS}
+    return str(replace(call, options={"budget_bytes": budget_bytes, **others}))
 
 
 def name_budget(nbytes: int) -> str:
@@ -104,14 +119,41 @@ def _stepped(variant: _Variant, step: str | None, micro_batch: int | None) -> _V
 @cache
 def _scheduled(text: str) -> _Variant:
     """The kind and the words of the arguments that it does not fix; the first integer orders it."""
-    factory, arguments = _call(parse_schedule(text).__name__)
-    name = REGISTERED[factory].kind(arguments)
-    fixed = REGISTERED[factory].by_name[name]
-    told = {argument: value for argument, value in arguments.items() if argument not in fixed}
-    numbers = [value for value in told.values() if isinstance(value, int)]
-    words = [_words(argument, value) for argument, value in told.items()]
-    words += ["scheduled"] if factory == "store_all" else []
-    return _Variant(_kind(name), next(iter(numbers), 0), ", ".join([_kind(name), *filter(None, words)]))
+    call = _written_in_full(text)
+    arguments = list(_arguments(call))
+    if call.is_strange:
+        kind, fixed = call.head, {}
+    else:
+        entry = REGISTERED[call.name]
+        name = entry.kind(dict(arguments))
+        kind, fixed = _kind(name), entry.by_name[name]
+    told = [(argument, value) for argument, value in arguments if argument not in fixed]
+    numbers = [value for _, value in told if isinstance(value, int)]
+    words = [_words(argument, value) for argument, value in told]
+    words += ["scheduled"] if kind == "store-all" else []
+    return _Variant(kind, next(iter(numbers), 0), ", ".join([kind, *filter(None, words)]))
+
+
+def _written_in_full(text: str) -> Call:
+    """The call, with what our own schedules fill in; one that others' code would have to make is as it is written."""
+    calls = calls_in(text)
+    if is_strange(text) or any(REGISTERED[call.name].package for call in calls):
+        return calls[0]
+    return calls_in(parse_schedule(text).__name__)[0]
+
+
+def _arguments(call: Call) -> Iterator[tuple[str, Any]]:
+    """The arguments of a call with their names, which a stranger's positional ones do not have."""
+    if call.is_strange:
+        yield from (("", value) for value in call.arguments)
+        yield from call.options.items()
+        return
+    signature = inspect.signature(FACTORIES[call.name])
+    for name, value in signature.bind(*call.arguments, **call.options).arguments.items():
+        if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            yield from value.items()
+        else:
+            yield name, value
 
 
 def _words(argument: str, value: Any) -> str:
@@ -123,18 +165,8 @@ def _words(argument: str, value: Any) -> str:
             return "each" if value == "each" else ""
         case "slots":
             return f"{value} {'slot' if value == 1 else 'slots'}"
-        case "budget_bytes":
+        case "budget_bytes" if type(value) is int:
             return name_budget(value)
         case "budget_of":
             return f"bytes of {value}"
-    return f"{argument.replace('_', ' ')} {value}"
-
-
-def _call(text: str) -> tuple[str, dict[str, Any]]:
-    """The factory's name and its arguments by name."""
-    call = ast.parse(text, mode="eval").body
-    assert isinstance(call, ast.Call), text
-    assert isinstance(call.func, ast.Name), text
-    options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-    signature = inspect.signature(FACTORIES[call.func.id])
-    return call.func.id, signature.bind(*map(ast.literal_eval, call.args), **options).arguments
+    return f"{argument.replace('_', ' ')} {value}".strip()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +11,12 @@ import typer
 from rich import box
 from rich.table import Table
 
-from harness import provenance
 from harness.analysis.rows import each_row
 from harness.commands.console import label, page
 from harness.commands.names import find_results, path_given
 from harness.experiment.measures import MEASURES
 from harness.results.folder import cell_of, read_results
+from harness.results.origin import Origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,8 @@ def command(
         failures += _failures(compared, SECONDS, slowness, option="--fail-if-slower")
     if fail_if_cells_missing:
         failures += [line for line in _lost(compared, (*PEAKS, *SECONDS)) if line not in failures]
-    answer = {"differs": provenance.differences(*_of_measures_in_common(origins)), **compared, "failures": failures}
+    before, after = _of_measures_in_common(origins)
+    answer = {"differs": before.differences(after), **compared, "failures": failures}
     if as_json:
         print(json.dumps(answer, indent=2))
     else:
@@ -89,9 +91,9 @@ def _require_one_experiment(a: Path, b: Path, name_a: str, name_b: str) -> None:
         )
 
 
-def _of_measures_in_common(origins: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    common = set.intersection(*(set(origin["variables"]) for origin in origins))
-    return [origin | {"variables": {name: origin["variables"][name] for name in sorted(common)}} for origin in origins]
+def _of_measures_in_common(origins: list[Origin]) -> list[Origin]:
+    common = sorted(set.intersection(*(set(origin.variables) for origin in origins)))
+    return [replace(origin, variables={name: origin.variables[name] for name in common}) for origin in origins]
 
 
 def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dict[str, Any]:

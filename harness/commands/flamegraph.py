@@ -17,7 +17,7 @@ from harness.execute.scratch import scratch
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job
 from harness.files import write_atomically
-from harness.results.folder import PACKAGE, cell_of, read_results
+from harness.results.folder import PACKAGE, read_results
 
 
 def command(
@@ -56,8 +56,8 @@ def command(
 def _find(prefix: str, results: Path) -> Cell:
     """The one finished cell whose id begins with `prefix`."""
     folders = sorted({path.parent for pattern in (PACKAGE, f"*/{PACKAGE}") for path in results.glob(pattern)})
-    tables = [table for folder in folders for table in read_results(folder).tables(("memory",)).values()]
-    rows = {row["cell_id"]: row for table in tables for row in each_row(table)}
+    sets = [(one, table) for one in map(read_results, folders) for table in one.tables(("memory",)).values()]
+    rows = {row["cell_id"]: (one, row) for one, table in sets for row in each_row(table)}
     found = [cell_id for cell_id in rows if cell_id.startswith(prefix)]
     if len(found) != 1:
         several = f"begins {len(found)} of them: {', '.join(found[:4])}{', ..' if found[4:] else ''}"
@@ -65,4 +65,5 @@ def _find(prefix: str, results: Path) -> Cell:
             f"CELL must begin the cell_id of one row of a memory.csv under {results}, "
             f"{prefix!r} {several if found else f'begins none of {len(rows)}'}"
         )
-    return cell_of(rows[found[0]])
+    results_of_it, row = rows[found[0]]
+    return results_of_it.cell_of(row)

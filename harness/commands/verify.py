@@ -1,7 +1,7 @@
 """The verify command: the memory cells of a results folder, measured again here and compared to the byte."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,8 +19,11 @@ from harness.experiment.frameworks import FRAMEWORKS, OWN
 from harness.experiment.job import Job
 from harness.experiment.limits import NO_LIMITS
 from harness.experiment.measures import MEASURES, TABLES
-from harness.results.folder import Results, cell_of, read_results
+from harness.experiment.schedule_code import schedules_sha256
+from harness.results.folder import Results, read_results
+from harness.results.origin import Origin
 from harness.results.rows import rows_of
+from networks.schedules.foreign import Source
 
 DIFFERENT = 1
 
@@ -70,8 +73,9 @@ def command(
     if absent:
         console.print(f"  {len(finished) - len(here)} cells left out: {', '.join(absent)} not installed")
     if unequal:
-        origin = published.environment.origin
-        for line in provenance.differences(origin, _here(outcomes["environment"].rows, origin["variables"])):
+        environment = published.environment
+        origin = environment.origin
+        for line in origin.differences(_here(outcomes["environment"].rows, origin, environment.files)):
             console.print(f"  not measured alike: {line}")
         raise typer.Exit(DIFFERENT)
 
@@ -88,7 +92,7 @@ def _finished(results: Results) -> list[tuple[Job, dict[str, Any]]]:
             "byte"
         )
     finished = [
-        (Job(measure=name, cells=(cell_of(row),)), row)
+        (Job(measure=name, cells=(results.cell_of(row),)), row)
         for name, table in tables.items()
         for row in each_row(table.query("status == 'ok'"))
     ]
@@ -106,10 +110,11 @@ def _differences(table: str, before: Mapping[str, Any], after: Mapping[str, Any]
                 yield f"{column.name} {was:,} -> {now:,} ({now - was:+,})"
 
 
-def _here(described: list[list[dict[str, Any]]] | None, measures: Mapping[str, Any]) -> dict[str, Any]:
-    """This machine, its settings of these measures, and this code, as an environment.json would tell them."""
-    return provenance.origin(
-        {"machine": described[0][0]["machine"] if described else {}},
+def _here(described: list[list[dict[str, Any]]] | None, there: Origin, sources: Sequence[Source]) -> Origin:
+    """This machine, its settings of the measures that were taken there, and this code of the schedules."""
+    return Origin(
         code=provenance.code_sha256(),
-        variables={measure: MEASURES[measure].variables for measure in measures},
+        schedules=schedules_sha256(there.schedules, sources),
+        machine=described[0][0]["machine"] if described else {},
+        variables={measure: MEASURES[measure].variables for measure in there.variables},
     )

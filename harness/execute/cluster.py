@@ -29,6 +29,7 @@ from harness.execute.scratch import scratch
 from harness.experiment.cell import digest
 from harness.experiment.job import Job, Outcome
 from harness.experiment.measures import MEASURES
+from harness.experiment.schedule_code import schedules_sha256
 
 Measure = Callable[[Job], Outcome]
 
@@ -131,8 +132,9 @@ class Cluster:
         if not client.nthreads():
             self._say(f"{self._address}: no worker has joined yet; waiting")
         requests = [job.request() for job in jobs.values()]
+        schedules = [schedules_sha256(job.schedules, job.sources) for job in jobs.values()]
         options: dict[str, Any] = {"run": self._run, "code": code_id(), "frameworks": self._frameworks}
-        futures = client.map(measure_here, requests, **options, key="job", pure=False)
+        futures = client.map(measure_here, requests, schedules, **options, key="job", pure=False)
         names = dict(zip(futures, jobs, strict=True))
         for future in as_completed(futures, loop=client.loop):
             failed = future.status == "error"
@@ -173,10 +175,12 @@ def _failure(error: BaseException) -> Outcome:
     raise RunAbortedError(f"a Dask worker cannot measure: {type(error).__name__}: {error}")
 
 
-def measure_here(request: Mapping[str, Any], *, run: Measure, code: str, frameworks: tuple[str, ...]) -> Outcome:
+def measure_here(
+    request: Mapping[str, Any], schedules: Mapping[str, str], *, run: Measure, code: str, frameworks: tuple[str, ...]
+) -> Outcome:
     """Run on a Dask worker: measure a job there, and tell what place it is.
 
-    Raises RunAbortedError where the worker's code is not `code`.
+    Raises RunAbortedError where the worker's code is not `code`, or that of the job's schedules not `schedules`.
     """
     if code_id() != code:
         raise RunAbortedError(
@@ -184,6 +188,12 @@ def measure_here(request: Mapping[str, Any], *, run: Measure, code: str, framewo
             "start it in a checkout of the same commit, or stop it"
         )
     job = Job.from_request(request)
+    here = schedules_sha256(job.schedules, job.sources)
+    if other := [name for name in here if here[name] != schedules[name]]:
+        raise RunAbortedError(
+            f"{get_worker().address}: has other code of {', '.join(other)} than the machine that submits; "
+            "install the same there, or stop it"
+        )
     with at_work(alone=not _has_room_beside_others(job)) if job.cells else nullcontext():
         return replace(run(job), place=this_place(frameworks))
 

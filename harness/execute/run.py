@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from harness.experiment.file import Experiment
 from harness.experiment.job import Job, Outcome
 from harness.experiment.limits import NO_LIMITS, Limits
 from harness.experiment.measures import ALLOCATORS, MEASURES, variables
+from harness.experiment.schedule_code import schedules_sha256
+from harness.results.origin import Origin
 from harness.results.rows import rows_of
 from harness.results.store import DamagedError, Record, Row, Store, unfit
 
@@ -65,15 +67,22 @@ class Run:
         self._limits = limits
         self._mixed = mixed
         self._place = described.rows[0][0]
-        self._code = provenance.code_sha256()
         self._jobs = {job.name: job for job in experiment.jobs()}
+        self._sources = tuple(dict.fromkeys(source for job in self._jobs.values() for source in job.sources))
+        self._names = dict.fromkeys(name for job in self._jobs.values() for name in job.schedules)
+        self._code, self._schedules = self._codes()
         self._published = {measure: store.published(measure) for measure in experiment.measure}
         self.again: defaultdict[str, list[Job]] = defaultdict(list)
         self._records = {name: record for name, job in self._jobs.items() if (record := self._earlier(job))}
         self._set_unfit_aside()
 
-    def _origin(self, job: Job, place: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return provenance.origin(place or self._place, code=self._code, variables=variables(job))
+    def _origin(self, job: Job, place: Mapping[str, Any] | None = None) -> Origin:
+        schedules = {name: self._schedules[name] for name in job.schedules}
+        return Origin(code=self._code, schedules=schedules, **(place or self._place), variables=variables(job))
+
+    def _codes(self) -> tuple[str, dict[str, str]]:
+        """The hashes of the code of every row, and of each schedule's own; files of schedules are as they were read."""
+        return provenance.code_sha256(), schedules_sha256(self._names, self._sources)
 
     def _earlier(self, job: Job) -> Record | None:
         """What an earlier run has kept of `job`, if it holds good; where it does not, the reason is noted."""
@@ -101,7 +110,7 @@ class Run:
             known = self._published[job.measure]
             return UNRECORDED if any(cell.cell_id in known for cell in job.cells) else ""
         status = record.rows[0]["status"]
-        if not self._mixed and (differs := provenance.differences(record.origin, self._origin(job))):
+        if not self._mixed and (differs := record.origin.differences(self._origin(job))):
             return "; ".join(differs)
         return "" if self._limits.settle(status, record.limits) else f"ended as {status} before"
 
@@ -120,10 +129,10 @@ class Run:
         with closing(self._execute(left)) as outcomes:
             for name, outcome in outcomes:
                 job = left[name]
-                if provenance.code_sha256() != self._code:
+                if self._codes() != (self._code, self._schedules):
                     raise RunAbortedError("the measured code has changed during the run; start it again")
                 origin = self._origin(job, outcome.place)
-                if not self._mixed and (differs := provenance.differences(self._origin(job), origin)):
+                if not self._mixed and (differs := self._origin(job).differences(origin)):
                     raise RunAbortedError(
                         f"a worker differs from the first ({'; '.join(differs)}), and rows of different machines do "
                         "not mix unless --allow-mixed; stop the workers that differ"
@@ -146,7 +155,7 @@ class Run:
         tables: dict[str, list[Row]] = {measure: [] for measure in self._experiment.measure}
         for name, job in self._jobs.items():
             record = self._records[name]
-            told = {PROVENANCE.name: digest(record.origin)} if self._mixed else {}
+            told = {PROVENANCE.name: digest(asdict(record.origin))} if self._mixed else {}
             tables[job.measure] += [{**row, **told} for row in record.rows]
         return self._store.publish(tables, self._environment())
 
@@ -162,6 +171,8 @@ class Run:
                 **settings,
             },
             "code": {"sha256": self._code, **provenance.commit()},
+            "schedules": self._schedules,
+            **({"sources": {source.path: source.text for source in self._sources}} if self._sources else {}),
             "machine": self._place["machine"],
             "variables": {measure: MEASURES[measure].variables for measure in experiment.measure},
             **(
@@ -175,8 +186,5 @@ class Run:
 
     def _told_origins(self) -> dict[str, Any]:
         """What each name in the column `provenance` stands for; never the machine's own name."""
-        origins = {digest(record.origin): record.origin for record in self._records.values()}
-        return {
-            name: {part: value for part, value in origin.items() if part != "machine_id"}
-            for name, origin in origins.items()
-        }
+        origins = {digest(asdict(record.origin)): record.origin for record in self._records.values()}
+        return {name: origin.told() for name, origin in origins.items()}

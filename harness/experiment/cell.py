@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from harness.experiment.frameworks import OWN, PEERS
 from networks.chain import Chain
 from networks.layer_lists import parse_layers
-from networks.schedules.spec import parse_schedule
+from networks.schedules.foreign import Source
+from networks.schedules.spec import calls_in, parse_schedule
 
 
 def digest(content: Any) -> str:
@@ -29,6 +31,8 @@ class Cell:
     has none of them. `step` is how it ends, by `backward` or as a `train_step`, which may be run in parts of at most
     `micro_batch` rows; None is the whole batch. Another framework's step is a `peer` such as `torch.checkpoint`, with a
     `checkpoint_frequency` where it takes one; its `network` is None.
+
+    `sources` is no parameter: it has the files that the schedule's text names, as they were read.
     """
 
     network: str | None
@@ -43,6 +47,7 @@ class Cell:
     micro_batch: int | None = None
     seed: int
     peer: str | None = None
+    sources: tuple[Source, ...] = ()
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -85,6 +90,7 @@ class Cell:
             step="backward",
             micro_batch=None,
             peer=None,
+            sources=(),
         )
 
     @cached_property
@@ -98,10 +104,22 @@ class Cell:
     def checkpointing(self) -> dict[str, Any]:
         """The options that `NetworkWithCheckpointing` takes beyond those of `Network`, for which there are none."""
         if self.schedule is not None:
-            return {"schedule": parse_schedule(self.schedule)}
+            return {"schedule": parse_schedule(self.schedule, self.sources)}
         if self.checkpoint_frequency is not None:
             return {"checkpoint_frequency": self.checkpoint_frequency, "recompute": self.recompute}
         return {}
+
+    @property
+    def schedules(self) -> tuple[str, ...]:
+        """What has the own code of the schedules that the cell runs: schedules of the registry, files and modules."""
+        if self.schedule is not None:
+            return tuple(dict.fromkeys(call.code for call in calls_in(self.schedule)))
+        return () if self.checkpoint_frequency is None or self.peer else ("periodic",)
+
+    def with_sources(self, sources: Iterable[Source]) -> "Cell":
+        """The cell with those of the files that its schedule's text names."""
+        own = tuple(source for source in sources if source.path in self.schedules)
+        return replace(self, sources=own) if own else self
 
     @property
     def framework(self) -> str:
@@ -122,4 +140,4 @@ class Cell:
         return name if self.step == "backward" else f"{name} {self.step}"
 
 
-PARAMETERS = tuple(parameter.name for parameter in fields(Cell))
+PARAMETERS = tuple(parameter.name for parameter in fields(Cell) if parameter.name != "sources")

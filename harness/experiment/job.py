@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from harness.experiment.cell import Cell, digest
+from networks.schedules.foreign import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,23 +21,39 @@ class Job:
     cells: tuple[Cell, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def request(self) -> dict[str, Any]:
-        """The job as JSON data, which is what a worker reads."""
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What is measured and how, as JSON data."""
         return {
             "measure": self.measure,
             "cells": [cell.parameters for cell in self.cells],
             "settings": dict(self.settings),
         }
 
+    def request(self) -> dict[str, Any]:
+        """What a worker reads, as JSON data: the configuration, and the files of the cells' schedules by path."""
+        return {**self.configuration, "sources": {source.path: source.text for source in self.sources}}
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The files of the cells' schedules."""
+        return tuple(dict.fromkeys(source for cell in self.cells for source in cell.sources))
+
+    @property
+    def schedules(self) -> tuple[str, ...]:
+        """What has the own code of the cells' schedules."""
+        return tuple(dict.fromkeys(name for cell in self.cells for name in cell.schedules))
+
     @cached_property
     def name(self) -> str:
-        """Names the job by its content, such as `memory-0123456789abcdef`."""
-        return f"{self.measure}-{digest(self.request())}"
+        """Names the job by its configuration, such as `memory-0123456789abcdef`."""
+        return f"{self.measure}-{digest(self.configuration)}"
 
     @classmethod
     def from_request(cls, request: Mapping[str, Any]) -> "Job":
         """The inverse of `request`."""
-        cells = tuple(Cell(**cell) for cell in request["cells"])
+        sources = [Source(path, text) for path, text in request["sources"].items()]
+        cells = tuple(Cell(**cell).with_sources(sources) for cell in request["cells"])
         return cls(measure=request["measure"], cells=cells, settings=request["settings"])
 
 

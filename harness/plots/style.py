@@ -68,6 +68,8 @@ _LOOKS = {
 SPARE_LOOKS = list(zip(cycle(SPARE_COLOURS), SPARE_MARKERS * len(SPARE_COLOURS), strict=False))
 KIND_LOOKS = with_defaults(_LOOKS, KINDS, SPARE_LOOKS)
 """The colour and the marker of each kind of variant, the same in every figure."""
+STRANGE_LOOKS = SPARE_LOOKS[len(KIND_LOOKS) - len(_LOOKS) :]
+"""Those of schedules that the registry does not have, by their place among the strangers of a figure."""
 LOOK: dict[Any, Any] = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("paper"),
@@ -240,13 +242,18 @@ def phrase(column: str, value: object) -> str:
     return f"[{value}]" if column == "layers" else f"{column} {value}"
 
 
+def _looks(kinds: pd.Series) -> dict[str, Any]:
+    looks = with_defaults(KIND_LOOKS, kinds.cat.categories, STRANGE_LOOKS)
+    return {kind: looks[kind] for kind in kinds.cat.categories}
+
+
 def palette(names: pd.Series) -> dict[str, Any]:
     """The colour of each of the categories: kinds have their own, variants a scale whose order needs no colour vision.
 
     Store-all is grey among variants.
     """
     if names.name == "kind":
-        return {kind: KIND_LOOKS[kind][0] for kind in names.cat.categories}
+        return {kind: look[0] for kind, look in _looks(names).items()}
     others = [name for name in names.cat.categories if name != "store-all"]
     scale = sns.color_palette("plasma", as_cmap=True)
     return {"store-all": SHADE} | {name: scale(0.88 * i / max(len(others) - 1, 1)) for i, name in enumerate(others)}
@@ -255,7 +262,7 @@ def palette(names: pd.Series) -> dict[str, Any]:
 def markers(names: pd.Series) -> dict[str, str]:
     """The marker of each of the categories, so that nothing hangs on colour alone."""
     if names.name == "kind":
-        return {kind: KIND_LOOKS[kind][1] for kind in names.cat.categories}
+        return {kind: look[1] for kind, look in _looks(names).items()}
     return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names.cat.categories)}
 
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness import provenance
 from harness.experiment.cell import PARAMETERS, Cell
 from harness.experiment.frameworks import OWN, PEERS
 from harness.experiment.measures import TABLES
 from harness.files import open_regular, parse_json, read_regular
 from harness.results.datapackage import listed_tables, sha256_of
+from harness.results.origin import Origin
+from networks.schedules.foreign import Source
 from networks.wording import in_a_line, shown
 
 if TYPE_CHECKING:
@@ -55,19 +56,27 @@ class ToldCode(_Told):
 class Environment(_Told):
     """What an environment.json tells. What is read again has a type; whatever else is in it is kept as it is.
 
-    `variables` are by measure; `datapackage_hash` is missing in what earlier versions wrote.
+    `schedules` are hashes of their own code by name, `sources` the texts of files among them by path, `variables` by
+    measure. `datapackage_hash` and `schedules` are missing in what earlier versions wrote.
     """
 
     experiment: ToldExperiment
     code: ToldCode
+    schedules: dict[str, str] = {}
+    sources: dict[str, str] = {}
     machine: dict[str, Any]
     variables: dict[str, dict[str, str]]
     datapackage_hash: str | None = None
 
     @property
-    def origin(self) -> dict[str, Any]:
-        """What numbers depend on, as `provenance.origin` tells it; its variables are by measure."""
-        return provenance.origin({"machine": self.machine}, code=self.code.sha256, variables=self.variables)
+    def origin(self) -> Origin:
+        """What its numbers depend on; the variables are by measure."""
+        return Origin(code=self.code.sha256, schedules=self.schedules, machine=self.machine, variables=self.variables)
+
+    @property
+    def files(self) -> list[Source]:
+        """The files of schedules that were measured."""
+        return [Source(path, text) for path, text in self.sources.items()]
 
 
 def parse_environment(content: bytes) -> Environment:
@@ -94,6 +103,10 @@ class Results:
     folder: Path
     environment: Environment
     contents: Mapping[str, bytes]
+
+    def cell_of(self, row: Mapping[str, Any]) -> Cell:
+        """The cell of a row of a table, with the files of its schedule. Raises as `cell_of`."""
+        return cell_of(row).with_sources(self.environment.files)
 
     def tables(self, names: Collection[str] = TABLES) -> dict[str, "pd.DataFrame"]:
         """Those of its tables that are among `names`, validated. Raises ValueError."""

@@ -1,6 +1,5 @@
 """What is kept of a finished job: its rows and where they come from, sealed, and what makes such a file good."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from harness.experiment.job import Job, Row
 from harness.experiment.limits import Limits
 from harness.experiment.measures import TABLES
 from harness.files import format_json, parse_json
+from harness.results.origin import Origin
 from networks.wording import shown
 
 SCHEMA_VERSION = 2
@@ -23,13 +23,13 @@ class Record:
         rows: of its table.
         log: what its worker printed.
         limits: those that it was given.
-        origin: where the rows come from, as `provenance.origin` tells it.
+        origin: where the rows come from.
     """
 
     rows: list[Row]
     log: str
     limits: Limits
-    origin: Mapping[str, Any]
+    origin: Origin
 
 
 def format_record(record: Record, job: Job) -> bytes:
@@ -54,15 +54,22 @@ def parse_record(content: bytes, job: Job) -> Record:
             "rows": [_, *_] as rows,
             "log": str(log),
             "limits": {"timeout": None | int() | float() as timeout, "memory_limit": None | int() as memory_limit},
-            "origin": {"code": str(), "machine": dict(), "machine_id": str(), "variables": dict()} as origin,
-        }:
+            "origin": {
+                "code": str(code),
+                "schedules": dict(schedules),
+                "machine": dict(machine),
+                "machine_id": str(machine_id),
+                "variables": dict(variables),
+            },
+        } if all(isinstance(sha256, str) for sha256 in schedules.values()):
             _check_rows(rows, job)
+            origin = Origin(code=code, schedules=schedules, machine=machine, machine_id=machine_id, variables=variables)
             return Record(rows=rows, log=log, limits=Limits(timeout=timeout, memory_limit=memory_limit), origin=origin)
     raise ValueError("it lacks rows, log, limits or origin")
 
 
 def _seal(kept: Any, job: Job) -> str:
-    return digest([SCHEMA_VERSION, job.request(), kept])
+    return digest([SCHEMA_VERSION, job.configuration, kept])
 
 
 def _check_rows(rows: list[Any], job: Job) -> None:

@@ -68,6 +68,9 @@ def _refused(name: str, required: list[str], chain: Chain, room: int) -> Schedul
 
 
 SEARCHES: Mapping[str, Search] = {
-    name: search_of(entry, fixed) for entry in REGISTERED.values() for name, fixed in entry.by_name.items()
+    name: search_of(entry, fixed)
+    for entry in REGISTERED.values()
+    if entry.planned
+    for name, fixed in entry.by_name.items()
 }
 """By the name of each kind, which is also that of its row of a plan."""

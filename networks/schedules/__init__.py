@@ -3,7 +3,7 @@
 A factory makes a schedule, as in `revolve(slots=4)`. A factory's module imports the types from `signature`.
 """
 
-from networks.schedules.adapter import from_checkpoint_schedules
+from networks.schedules.checkpoint_schedules import checkpoint_schedules, from_checkpoint_schedules
 from networks.schedules.evicting import evicting
 from networks.schedules.greedy import greedy
 from networks.schedules.optimal import optimal
@@ -20,6 +20,7 @@ __all__ = [
     "REGISTERED",
     "Keep",
     "Schedule",
+    "checkpoint_schedules",
     "evicting",
     "from_checkpoint_schedules",
     "greedy",

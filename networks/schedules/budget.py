@@ -5,7 +5,6 @@ schedule is bound, so a schedule with such a budget is a function of its chain l
 the network and the batch. `budget_of="store_all()*0.5"` is half of store-all's peak, rounded down to a whole byte.
 """
 
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,13 +12,10 @@ from networks.chain import Chain
 from networks.checks import check_count
 from networks.schedules.replay import replay
 from networks.schedules.signature import Schedule
-from networks.schedules.spec import parse_schedule
+from networks.schedules.spec import parse_schedule, split_factor
 
 BUDGETS = ("budget_bytes", "budget_of")
 """The arguments that give a schedule its budget, one or the other."""
-
-_TIMES = re.compile(r"(?P<schedule>.*\S)\s*\*\s*(?P<factor>\d{1,9}(\.\d{1,9})?)\s*", re.DOTALL)
-"""A schedule and a decimal factor, whose digits are few enough to be exact."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +61,7 @@ def budget(budget_bytes: int | None, budget_of: str | None) -> Budget:
         return Budget(check_count("budget_bytes", budget_bytes))
     if not isinstance(budget_of, str):
         raise ValueError(f"budget_of must be text such as 'revolve(slots=3)' or 'sqrt()*0.5', got {budget_of!r}")
-    times = _TIMES.fullmatch(budget_of)
-    schedule, factor = times.group("schedule", "factor") if times else (budget_of, "1")
+    schedule, factor = split_factor(budget_of)
     whole, _, part = factor.partition(".")
     factor = f"{int(whole)}.{part}".rstrip("0").rstrip(".")
     if factor == "0":

@@ -13,6 +13,7 @@ from typing import Any
 
 from networks.chain import Chain
 from networks.schedules.candidates import Candidates, periodics
+from networks.schedules.checkpoint_schedules import IN_MEMORY
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.optimal import smallest_budget
 from networks.schedules.signature import Schedule
@@ -25,13 +26,19 @@ class Registered:
 
     Attributes:
         name: also that of the factory, and of its module in `networks/schedules/`.
+        paper: where it is from; empty where it is nobody's in particular.
+        package: the distribution that it needs, whose version its measurements depend on; empty where it needs none.
         kinds: the arguments that each kind of it fixes, where there are several; a plan has a row for each kind.
+        planned: whether every plan has its rows, and not only one that asks for it.
         candidates: what the planner chooses from, where numbers for its one integer argument are not all.
         least_budget: the least `budget_bytes` that the planner tries.
     """
 
     name: str
+    paper: str = ""
+    package: str = ""
     kinds: tuple[Mapping[str, str], ...] = ({},)
+    planned: bool = True
     candidates: Callable[[Chain], Candidates] | None = None
     least_budget: Callable[[Chain], int] = lambda chain: 1
 
@@ -60,12 +67,25 @@ REGISTERED: Mapping[str, Registered] = {
     entry.name: entry
     for entry in (
         Registered(name="store_all"),
-        Registered(name="periodic", candidates=periodics),
-        Registered(name="sqrt"),
-        Registered(name="greedy"),
-        Registered(name="revolve"),
-        Registered(name="evicting", kinds=tuple({"heuristic": by} for by in HEURISTICS)),
-        Registered(name="optimal", least_budget=smallest_budget),
+        Registered(name="periodic", paper="Chen et al. 2016, arXiv:1604.06174: segments", candidates=periodics),
+        Registered(name="sqrt", paper="Chen et al. 2016, arXiv:1604.06174, section 4.1"),
+        Registered(name="greedy", paper="Chen et al. 2016, arXiv:1604.06174, algorithm 3"),
+        Registered(name="revolve", paper="Griewank and Walther 2000, Algorithm 799, ACM TOMS 26(1)"),
+        Registered(
+            name="evicting",
+            paper="Kirisame et al. 2021, arXiv:2006.09616",
+            kinds=tuple({"heuristic": by} for by in HEURISTICS),
+        ),
+        Registered(
+            name="optimal", paper="compare Beaumont et al. 2019, arXiv:1911.13214: rotor", least_budget=smallest_budget
+        ),
+        Registered(
+            name="checkpoint_schedules",
+            paper="those of the library's schedules",
+            package="checkpoint-schedules",
+            kinds=tuple({"name": name} for name in IN_MEMORY),
+            planned=False,
+        ),
     )
 }
 """By name, in the order in which they are shown."""

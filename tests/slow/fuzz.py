@@ -23,9 +23,10 @@ from harness.experiment.job import Job, Outcome
 from harness.experiment.limits import NO_LIMITS, Limits
 from harness.experiment.measures import TABLES
 from harness.experiment.prediction import predict
-from harness.provenance import ROOT, differences
+from harness.provenance import ROOT
 from harness.results.datapackage import listed_tables
 from harness.results.folder import parse_environment
+from harness.results.origin import Origin
 from harness.results.records import Record, format_record, parse_record
 from harness.results.rows import rows_of
 from harness.results.schemas import parse_table
@@ -188,7 +189,9 @@ def _record_reader() -> tuple[Callable[[bytes], object], list[bytes]]:
     """Half of the inputs are sealed, as if a run had written them, and half are files as they are."""
     job = Job(measure="memory", cells=(store_all_cell("8,4,3", batch=5),))
     limits = Limits(timeout=60, memory_limit=2**31)
-    origin = {"code": "0" * 16, "machine": {"cpu": "c"}, "machine_id": "i", "variables": {"A": "1"}}
+    origin = Origin(
+        code="0" * 16, schedules={"sqrt": "1" * 16}, machine={"cpu": "c"}, machine_id="i", variables={"A": "1"}
+    )
     record = Record(rows=rows_of(job, Outcome(answer(job))), log="l", limits=limits, origin=origin)
     failed = replace(record, rows=rows_of(job, Outcome(None, "killed")))
     files = [format_record(one, job) for one in (record, failed)]
@@ -201,7 +204,7 @@ def _record_reader() -> tuple[Callable[[bytes], object], list[bytes]]:
                 content = format_record(replace(record, **members), job)
         found = parse_record(content, job)
         NO_LIMITS.settle(found.rows[0]["status"], found.limits)
-        differences(found.origin, origin)
+        found.origin.differences(origin)
 
     return _of_a_file(read), [*files, *parts]
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from harness.errors import DamagedError
 from harness.experiment.job import Job, Outcome
 from harness.experiment.limits import NO_LIMITS
 from harness.results import records
+from harness.results.origin import Origin
 from harness.results.records import Record, format_record, parse_record
 from harness.results.rows import rows_of
 from harness.results.store import Store
@@ -20,7 +21,7 @@ from tests.support.cells import answer, store_all_cell
 CELL = store_all_cell("8,4x3,3", batch=5)
 JOB = Job(measure="memory", cells=(CELL,))
 OTHER = Job(measure="memory", cells=(replace(CELL, seed=1),))
-ORIGIN = {"code": "c", "machine": {"cpu": "one"}, "machine_id": "", "variables": {}}
+ORIGIN = Origin(code="c", schedules={}, machine={"cpu": "one"}, variables={})
 
 
 def record_of(job: Job) -> Record:
@@ -83,8 +84,8 @@ def nested(levels: int) -> dict[str, object]:
         (sealed(kept(limits={"timeout": "1", "memory_limit": None})), "it lacks rows, log, limits or origin"),
         (sealed(kept(limits={"timeout": -1, "memory_limit": None})), "timeout must be a number of seconds above 0"),
         (sealed(kept(origin=[])), "it lacks rows, log, limits or origin"),
-        (sealed(kept(origin=ORIGIN | {"code": 1})), "it lacks rows, log, limits or origin"),
-        (sealed(kept(origin=ORIGIN | {"machine": nested(100)})), "it is nested more than 32 deep"),
+        (sealed(kept(origin=asdict(ORIGIN) | {"code": 1})), "it lacks rows, log, limits or origin"),
+        (sealed(kept(origin=asdict(ORIGIN) | {"machine": nested(100)})), "it is nested more than 32 deep"),
         (sealed(kept(rows=[1])), "row 1, which must have columns, is 1"),
         (sealed(kept(rows=[{}])), "row 1, column cell_id: must not be empty"),
         (sealed(kept(rows=[row(strange=1)])), "row 1, column 'strange': is none of the table's"),

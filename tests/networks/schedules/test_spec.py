@@ -7,7 +7,7 @@ import pytest
 from networks.chain import Chain
 from networks.schedules.spec import MOST_CHARACTERS, parse_schedule
 
-MALFORMED = "schedule must be written like revolve(slots=4), got "
+MALFORMED = "schedule must be written like revolve(slots=4) or rules.py:factory(), got "
 
 
 def problem(text: str) -> str:

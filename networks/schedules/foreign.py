@@ -1,0 +1,146 @@
+"""Factories of schedules that are not this project's: in a file of anybody's, or in an installed module.
+
+To find a factory runs the code of its file or module. An installed package announces factories by entry points of the
+group `GROUP`, such as `fibonacci = "my_package.rules:fibonacci"`; those are called by their names alone.
+"""
+
+import hashlib
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from networks.wording import did_you_mean, in_a_line
+
+GROUP = "checkpointing_lab.schedules"
+"""The group of the entry points by which packages announce their factories."""
+
+MOST_BYTES = 2**20
+"""Most bytes of a file of schedules."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of schedules as it was read: its path as a schedule's text has it, and its content."""
+
+    path: str
+    text: str
+
+    @classmethod
+    def read(cls, path: str, folder: Path) -> "Source":
+        """Read the file at `path`, from `folder` where that is relative.
+
+        Raises:
+            ValueError: there is no such file, or it is no text.
+        """
+        file = folder / path
+        if not file.is_file():
+            raise ValueError(f"{path}: there is no such file in {in_a_line(str(folder.absolute()))}")
+        try:
+            with file.open("rb") as opened:
+                content = opened.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"{path}: is not a file of schedules: it has more than {MOST_BYTES:,} bytes")
+        try:
+            return cls(path, content.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise ValueError(f"{path}:{line}: is not Python: byte 0x{content[error.start]:02x} is not UTF-8") from None
+
+
+def is_file(place: str) -> bool:
+    """Whether a place in a schedule's text is a file; any other is a module."""
+    return place.endswith(".py")
+
+
+def factory_in(place: str, name: str, sources: Iterable[Source]) -> Callable[..., Any]:
+    """The factory of this name in a place, which is among `sources` where it is a file.
+
+    Raises:
+        ValueError: a line that names the place, and the line of the code where there is one.
+    """
+    if is_file(place):
+        source = next((source for source in sources if source.path == place), None)
+        if source is None:
+            raise ValueError(f"{place}: its text is not here")
+        module = _run(source)
+    else:
+        module = _imported(place)
+    factory: Callable[..., Any] | None = getattr(module, name, None)
+    if not callable(factory):
+        known = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
+        raise ValueError(f"{place}: has no factory {name}{did_you_mean(name, known)}")
+    return factory
+
+
+@lru_cache(maxsize=64)
+def _run(source: Source) -> ModuleType:
+    """The module that a file makes. Its name is of its own, so that no two files are one, and none is a package's."""
+    name = "schedule_" + hashlib.sha256(f"{source.path}\0{source.text}".encode()).hexdigest()[:16]
+    module = ModuleType(name)
+    module.__file__ = source.path
+    try:
+        code = compile(source.text, source.path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise ValueError(f"{source.path}:{line}: is not Python: {getattr(error, 'msg', error)}") from None
+    sys.modules[name] = module  # where dataclasses look for what they are in
+    try:
+        exec(code, vars(module))
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise ValueError(f"{told(error, [source.path])}, as the file is run") from None
+    return module
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise ValueError(
+                f"{name}: no module {error.name} is installed here; a file is named by its path: rules.py:factory()"
+            ) from None
+        raise ValueError(f"{name}: {type(error).__name__}: {error}, as it is imported") from None
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{told(error, [name])}, as it is imported") from None
+
+
+def told(error: BaseException, places: Iterable[str]) -> str:
+    """An error in a line: `rules.py:7: KeyError: 4`, with the last line of these places that it has passed."""
+    files = {place if is_file(place) else _file_of(place): place for place in places}
+    passed = (
+        f"{files[frame.filename]}:{frame.lineno}"
+        for frame in reversed(traceback.extract_tb(error.__traceback__))
+        if frame.filename in files
+    )
+    where = next(passed, next(iter(files.values()), "a schedule"))
+    return f"{where}: {type(error).__name__}: {in_a_line(str(error))}"
+
+
+def _file_of(module: str) -> str | None:
+    found = sys.modules.get(module)
+    return None if found is None else getattr(found, "__file__", None)
+
+
+def line_of(function: object) -> int | None:
+    """The line in which a function is defined; None where it is not known."""
+    code = getattr(function, "__code__", None)
+    return getattr(code, "co_firstlineno", None)
+
+
+@cache
+def announced() -> Mapping[str, EntryPoint]:
+    """The factories that installed packages announce, by name; of two of one name, the first."""
+    points: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        points.setdefault(point.name, point)
+    return dict(sorted(points.items()))
