@@ -30,13 +30,13 @@ def _kind(name: str) -> str:
     return name.replace("_", "-")
 
 
-SCHEDULE_KINDS = [_kind(name) for entry in REGISTERED.values() for name in entry.by_name]
-"""Every kind of schedule, in the order in which they are shown; `Network` is of the kind `store-all`."""
+SCHEDULE_KINDS = [_kind(name) for entry in REGISTERED.values() if entry.planned for name in entry.by_name]
+"""The kinds of schedules that every plan has, in the order in which they are shown; `Network` is `store-all`."""
 
 TRAIN_STEP, MICRO_BATCH = "train step", "micro-batch"
 KINDS = [*SCHEDULE_KINDS, TRAIN_STEP, MICRO_BATCH]
-"""A `train_step`, in parts or not, is of a kind of its own, whatever its schedule. Each schedule that the registry does
-not have is of one as well, such as `rules.py:fibonacci`; these come between the others and the steps, by name."""
+"""A `train_step`, in parts or not, is of a kind of its own, whatever its schedule. There are others, such as
+`rules.py:fibonacci` and `checkpoint-schedules Revolve`; they come between the schedules here and the steps, by name."""
 
 
 class _Variant(NamedTuple):
@@ -75,7 +75,7 @@ def _place(kind: str) -> tuple[int, str]:
 
 
 def budget_bytes_of(schedule: str | None, chain: Chain) -> int | None:
-    """The budget of a schedule's step of `chain`; None if it has none, or one that somebody's code would have to tell."""
+    """The budget of a schedule's step of `chain`; None if it has none, or one that others' code would have to tell."""
     if schedule is None or pd.isna(schedule):
         return None
     call, *named = calls_in(schedule)
@@ -89,7 +89,7 @@ def with_budget(schedule: str, budget_bytes: int) -> str:
     """The same schedule with this budget in place of its own."""
     call = calls_in(schedule)[0]
     others = {name: value for name, value in call.options.items() if name not in BUDGETS}
-    return str(replace(call, options={"budget_bytes": budget_bytes, **others}))
+    return str(replace(call, options={"budget_bytes": int(budget_bytes), **others}))
 
 
 def name_budget(nbytes: int) -> str:
@@ -121,12 +121,11 @@ def _scheduled(text: str) -> _Variant:
     """The kind and the words of the arguments that it does not fix; the first integer orders it."""
     call = _written_in_full(text)
     arguments = list(_arguments(call))
-    if call.is_strange:
-        kind, fixed = call.head, {}
-    else:
+    kind, fixed = call.head, dict[str, str]()
+    if not call.is_strange:
         entry = REGISTERED[call.name]
         name = entry.kind(dict(arguments))
-        kind, fixed = _kind(name), entry.by_name[name]
+        kind, fixed = _kind(name), dict(entry.by_name[name])
     told = [(argument, value) for argument, value in arguments if argument not in fixed]
     numbers = [value for _, value in told if isinstance(value, int)]
     words = [_words(argument, value) for argument, value in told]

@@ -69,7 +69,7 @@ SPARE_LOOKS = list(zip(cycle(SPARE_COLOURS), SPARE_MARKERS * len(SPARE_COLOURS),
 KIND_LOOKS = with_defaults(_LOOKS, KINDS, SPARE_LOOKS)
 """The colour and the marker of each kind of variant, the same in every figure."""
 STRANGE_LOOKS = SPARE_LOOKS[len(KIND_LOOKS) - len(_LOOKS) :]
-"""Those of schedules that the registry does not have, by their place among the strangers of a figure."""
+"""Those of all other kinds, by their place among the others of a figure."""
 LOOK: dict[Any, Any] = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("paper"),

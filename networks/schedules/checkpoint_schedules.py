@@ -43,7 +43,10 @@ def checkpoint_schedules(name: str, *, snapshots: int | None = None, **options: 
     Raises ValueError where the library is not installed, where it has no such schedule for memory, and for options that
     the class does not take; when bound, for a chain that the class refuses.
     """
-    library = _library()
+    try:
+        library = _library()
+    except ImportError as error:
+        raise ValueError(str(error)) from None
     if not isinstance(name, str) or name not in IN_MEMORY:
         raise ValueError(f"checkpoint_schedules: name must be {one_of(name, IN_MEMORY)}; others need a disk")
     make = getattr(library, name)
@@ -89,8 +92,8 @@ def from_checkpoint_schedules(schedule: "CheckpointSchedule") -> Schedule:
     It is copied, never advanced, so it may be bound any number of times. An offline schedule serves chains of its own
     `max_n` layers, an online one any.
 
-    Raises ValueError for what is no such schedule or has been iterated, and where the library is not installed; when
-    bound, for one that uses a disk, has another length or does not reverse every step.
+    Raises ValueError for what is no such schedule or has been iterated; when bound, for one that uses a disk, has
+    another length or does not reverse every step. Raises ImportError where the library is not installed.
     """
     library = _library()
     if not isinstance(schedule, library.CheckpointSchedule):
@@ -127,10 +130,8 @@ def _keeping(library: ModuleType, stream: "CheckpointSchedule", chain: Chain, na
 def _library() -> ModuleType:
     try:
         import checkpoint_schedules
-    except ImportError:
-        raise ValueError(
-            "checkpoint_schedules is not installed: pip install checkpoint-schedules, or this project's extra interop"
-        ) from None
+    except ImportError as error:
+        raise ImportError("checkpoint_schedules is not installed: pip install checkpoint-schedules") from error
     library: ModuleType = checkpoint_schedules
     return library
 

@@ -70,7 +70,9 @@ def step(network: AnyNetwork) -> tuple[list[list], list]:
 
 
 def test_every_factory_is_tried():
-    assert {schedule.__name__.partition("(")[0] for schedule in SCHEDULES} == {*FACTORIES, "every_third"}
+    assert {schedule.__name__.partition("(")[0] for schedule in SCHEDULES} == {*FACTORIES, "every_third"} - {
+        "checkpoint_schedules"
+    }
 
 
 @every_network

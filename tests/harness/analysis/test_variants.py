@@ -6,7 +6,7 @@ import pytest
 from harness.analysis import variants
 from harness.analysis.variants import SCHEDULE_KINDS, VARIANT, budget_bytes_of, name_budget, name_variants, with_budget
 from networks.chain import Chain
-from networks.schedules import FACTORIES, store_all
+from networks.schedules import REGISTERED, store_all
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.registry import Registered
 from networks.schedules.replay import replay
@@ -68,6 +68,20 @@ def test_where_every_step_is_a_train_step_it_goes_without_saying():
         ("optimal(budget_bytes=8000001)", "optimal, 8000001 B", "optimal"),
         ("optimal(budget_of='revolve( slots=3 )')", "optimal, bytes of revolve(slots=3)", "optimal"),
         ("evicting(budget_of='sqrt()*0.50')", "evicting dtr, bytes of sqrt()*0.5", "evicting dtr"),
+        (
+            "checkpoint_schedules('Revolve', snapshots=4)",
+            *["checkpoint-schedules Revolve, snapshots 4", "checkpoint-schedules Revolve"],
+        ),
+        ("rules.py:fibonacci()", "rules.py:fibonacci", "rules.py:fibonacci"),
+        (
+            "my_package.rules:revolve(4, 'up', part_of=2)",
+            "my_package.rules:revolve, 4, up, part of 2",
+            "my_package.rules:revolve",
+        ),
+        ("a/rules.py:part(budget_bytes=1500000)", "a/rules.py:part, 1.5 MB", "a/rules.py:part"),
+        ("a/rules.py:part(budget_bytes='half')", "a/rules.py:part, budget bytes half", "a/rules.py:part"),
+        ("optimal(budget_of='rules.py:part()*0.5')", "optimal, bytes of rules.py:part()*0.5", "optimal"),
+        ("announced(5)", "announced, 5", "announced"),
     ],
 )
 def test_schedules_are_named_by_kind_and_number(text: str, variant: str, kind: str):
@@ -83,12 +97,22 @@ def test_schedules_come_in_the_order_of_kinds_and_numbers():
     assert named["kind"].cat.categories.tolist() == ["store-all", "periodic", "revolve", "optimal"]
 
 
+def test_strangers_come_after_our_schedules_and_before_steps_of_other_kinds():
+    texts = ["b.py:x(3)", "optimal(budget_bytes=9000000)", "a.py:x()", "checkpoint_schedules('HRevolve', snapshots=1)"]
+    named = name_variants(table(*map(scheduled, texts), trained(STORE_ALL), STORE_ALL))
+    kinds = ["store-all", "optimal", "a.py:x", "b.py:x", "checkpoint-schedules HRevolve", "train step"]
+    assert named["kind"].cat.categories.tolist() == kinds
+
+
 def test_budgets_are_read_from_schedules_that_have_one():
     chain = Chain((8, 8, 8, 3), 40, 4)
     assert budget_bytes_of("greedy(budget_bytes=123)", chain) == 123
     half = replay(chain, store_all()(chain)).peak_bytes // 2
     assert budget_bytes_of("evicting(budget_of='store_all()*0.5', heuristic='lru')", chain) == half
     assert budget_bytes_of("revolve(slots=3)", chain) is budget_bytes_of(None, chain) is None
+    assert budget_bytes_of("rules.py:part(budget_bytes=123)", chain) == 123
+    assert budget_bytes_of("rules.py:part(budget_bytes='half')", chain) is None
+    assert budget_bytes_of("optimal(budget_of='rules.py:part()')", chain) is None  # whose code is not run to find out
 
 
 def test_a_schedule_is_given_another_budget_and_keeps_the_rest():
@@ -100,7 +124,8 @@ def test_a_schedule_is_given_another_budget_and_keeps_the_rest():
 
 def test_every_schedule_of_the_registry_is_of_a_kind():
     arguments = {"periodic": "3", "revolve": "slots=3", "sqrt": "", "store_all": ""}
-    texts = [f"{name}({arguments.get(name, 'budget_bytes=5000')})" for name in FACTORIES]
+    planned = [name for name, entry in REGISTERED.items() if entry.planned]
+    texts = [f"{name}({arguments.get(name, 'budget_bytes=5000')})" for name in planned]
     texts += [f"evicting(budget_bytes=5000, heuristic={heuristic!r})" for heuristic in HEURISTICS]
     named = name_variants(table(*map(scheduled, texts)))
     assert named["kind"].cat.categories.tolist() == SCHEDULE_KINDS

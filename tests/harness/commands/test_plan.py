@@ -58,7 +58,7 @@ def test_a_plan_is_a_row_a_schedule_with_the_best_marked():
         lines[0]
         == "layers 64,128x15,10, batch 512, float32: a training step (backward) within 1.91 MiB (2,000,000 bytes)"
     )
-    for name in FACTORIES:
+    for name in FACTORIES.keys() - {"checkpoint_schedules"}:
         assert any(name in line for line in lines), name
     (best,) = (line.split("  ")[0].strip() for line in lines if " best " in line)
     assert f"best: NetworkWithCheckpointing(layers, schedule={best})" in lines

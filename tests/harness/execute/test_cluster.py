@@ -320,7 +320,7 @@ def test_times_and_what_needs_more_than_its_share_are_alone_on_their_machine(
     available = int(share * os.cpu_count() * needed_bytes(job))
     monkeypatch.setattr(cluster, "available_bytes", lambda: available)
     monkeypatch.setattr(cluster, "this_place", lambda frameworks: {})
-    outcome = cluster.measure_here(job.request(), run=run, code=cluster.code_id(), frameworks=())
+    outcome = cluster.measure_here(job.request(), {}, run=run, code=cluster.code_id(), frameworks=())
     assert outcome.rows == [[{"joined": shared}]]
 
 

@@ -318,7 +318,9 @@ def test_what_ended_under_limits_is_settled_by_those_that_are_no_laxer(status, s
 @pytest.mark.parametrize(
     ("file", "determines"),
     [
-        ("networks/schedules/revolve.py", True),
+        ("networks/schedules/spec.py", True),
+        ("networks/schedules/revolve.py", False),
+        ("networks/schedules/registry.py", False),
         ("harness/worker/__main__.py", True),
         ("harness/worker/steps/torch.py", True),
         ("harness/experiment/cell.py", True),
@@ -338,6 +340,47 @@ def test_measured_again_is_what_an_edit_of_the_code_can_change(tmp_path, monkeyp
     with (tmp_path / file).open("a") as edited:
         edited.write("# an edit")
     assert (provenance.code_sha256() != before) == determines
+
+
+SCHEDULES = """
+title = "t"
+measure = ["memory"]
+[grid]
+layers = ["8,4x3,3"]
+batch = [5]
+checkpoint_frequency = [2]
+schedule = ["revolve(slots=2)", "sqrt()", "greedy(budget_of='revolve(slots=2)*1.5')", "optimal(budget_of='sqrt()')"]
+"""
+GREEDY, OPTIMAL = "greedy(budget_of='revolve(slots=2)*1.5')", "optimal(budget_of='sqrt()')"
+BY_FREQUENCY = None
+
+
+@pytest.mark.parametrize(
+    ("file", "measured_again"),
+    [
+        ("periodic", {BY_FREQUENCY, "sqrt()", OPTIMAL}),
+        ("sqrt", {"sqrt()", OPTIMAL}),
+        ("revolve", {"revolve(slots=2)", GREEDY, OPTIMAL}),
+        ("greedy", {GREEDY, OPTIMAL}),
+        ("budget", {GREEDY, OPTIMAL}),
+        ("_persistent", {OPTIMAL}),
+        ("checkpoint_schedules", set()),
+    ],
+)
+def test_an_edited_schedule_measures_the_cells_that_run_it_again_and_no_others(
+    start, workers, tmp_path, monkeypatch, file, measured_again
+):
+    for room in ("harness", "networks"):
+        shutil.copytree(provenance.ROOT / room, tmp_path / room)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    list(start(SCHEDULES).execute())
+    workers.jobs.clear()
+    with (tmp_path / f"networks/schedules/{file}.py").open("a") as edited:
+        edited.write("# an edit")
+    run = start(SCHEDULES)
+    list(run.execute())
+    assert {cell.schedule for job in workers.jobs for cell in job.cells} == measured_again
+    assert all(" has changed (was " in reason for reason in run.again)
 
 
 def test_a_run_stops_where_the_measured_code_is_edited_under_it(start, monkeypatch):
@@ -366,6 +409,7 @@ def test_the_environment_names_no_host_no_user_and_no_path(start):
         "datapackage_hash",
         "experiment",
         "code",
+        "schedules",
         "machine",
         "variables",
         "drawn_with",

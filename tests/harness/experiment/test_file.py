@@ -131,7 +131,10 @@ QUOTED = [
         ),
         (HEAD + "grid = [4]", "grid[0]: must be a table, got 4"),
         (HEAD + GRID + "schedule = [3]", "grid.schedule[0]: must be a string, got 3"),
-        (HEAD + GRID + 'schedule = ["sqrt"]', "grid.schedule[0]: schedule must be written like revolve(slots=4), got"),
+        (
+            HEAD + GRID + 'schedule = ["sqrt"]',
+            "grid.schedule[0]: schedule must be written like revolve(slots=4) or",
+        ),
         (HEAD + GRID + 'schedule = ["sqrt({[]})"]', "grid.schedule[0]: schedule must be written like revolve(slots=4)"),
         (HEAD + GRID + 'schedule = ["best()"]', "grid.schedule[0]: schedule must be one of store_all, periodic, "),
         (HEAD + GRID + 'schedule = ["revolve(slots=0)"]', "grid.schedule[0]: slots must be an integer of at least 1"),

@@ -10,7 +10,7 @@ from matplotlib.legend import Legend
 from harness.analysis.variants import KINDS, SCHEDULE_KINDS, name_variants
 from harness.experiment.cell import Cell
 from harness.plots import recipe
-from harness.plots.style import KIND_LOOKS, SPARE_LOOKS, with_defaults
+from harness.plots.style import KIND_LOOKS, STRANGE_LOOKS, with_defaults
 from tests.support.tables import CHAINS, grid, memory_table, schedule_cells, time_table
 
 MIB = 2**20
@@ -87,7 +87,7 @@ def test_each_kind_has_a_colour_and_a_marker_of_its_own_in_every_figure(tables):
 
 def test_what_has_no_look_gets_one_that_no_other_name_has():
     names = ["optimal", *(f"strange {number}" for number in range(40))]
-    looks = with_defaults(KIND_LOOKS, names, SPARE_LOOKS)
+    looks = with_defaults(KIND_LOOKS, names, STRANGE_LOOKS)
     assert looks["optimal"] == KIND_LOOKS["optimal"]
     seen = [(to_hex(colour), marker) for colour, marker in looks.values()]
     assert len(set(seen)) == len(seen)

@@ -56,7 +56,7 @@ def complaint(folder: Path) -> str:
 
 def test_a_set_is_read_as_it_was_published(folder):
     results = read_results(folder)
-    assert results.environment.origin["machine"] == {"seed": 0}
+    assert results.environment.origin.machine == {"seed": 0}
     assert results.contents == {name: (folder / f"{name}.csv").read_bytes() for name in ("memory", "time")}
     assert list(results.tables()) == ["memory", "time"]
     assert list(results.tables(["time", "training"])) == ["time"]

@@ -18,6 +18,7 @@ from harness.files import write_atomically
 from harness.provenance import ROOT
 from harness.results import store as store_module
 from harness.results.datapackage import listed_tables, sha256_of
+from harness.results.origin import Origin
 from harness.results.records import SCHEMA_VERSION
 from harness.results.rows import rows_of
 from harness.results.store import DamagedError, Record, Store
@@ -26,7 +27,7 @@ from tests.support.cells import ENVIRONMENT, answer, store_all_cell
 JOBS = {
     measure: Job(measure=measure, cells=(store_all_cell("64,128x2,10", batch=5),)) for measure in ("memory", "time")
 }
-ORIGIN = {"code": "c", "machine": {}, "machine_id": "", "variables": {}}
+ORIGIN = Origin(code="c", schedules={}, machine={}, variables={})
 OK, TIMED = ([*rows_of(job, Outcome(answer(job)))] for job in JOBS.values())
 FAILED, UNTIMED = (rows_of(job, Outcome(None, "killed")) for job in JOBS.values())
 

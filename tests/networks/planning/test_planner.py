@@ -92,7 +92,7 @@ def test_the_allowance_bounds_it_in_steps_by_parts():
 
 def test_the_best_row_does_the_least_work_of_those_that_fit():
     found = plan(LAYERS, batch=BATCH, budget_bytes=12 * MIB)
-    assert {row.name.partition(" ")[0] for row in found.rows} == FACTORIES.keys()
+    assert {row.name.partition(" ")[0] for row in found.rows} == FACTORIES.keys() - {"checkpoint_schedules"}
     fitting = [row for row in found.rows if row.fits]
     assert 0 < len(fitting) < len(found.rows)
     assert found.best in fitting

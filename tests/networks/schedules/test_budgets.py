@@ -101,7 +101,10 @@ def test_whatever_takes_bytes_takes_a_schedule_as_well():
         ({}, "exactly one of budget_bytes and budget_of must be given, got budget_bytes=None and budget_of=None"),
         ({"budget_bytes": 9, "budget_of": "sqrt()"}, "got budget_bytes=9 and budget_of='sqrt()'"),
         ({"budget_of": 9}, "budget_of must be text such as 'revolve(slots=3)' or 'sqrt()*0.5', got 9"),
-        ({"budget_of": ""}, "budget_of='': schedule must be written like revolve(slots=4), got ''"),
+        (
+            {"budget_of": ""},
+            "budget_of='': schedule must be written like revolve(slots=4) or",
+        ),
         ({"budget_of": "best()"}, "budget_of='best()': schedule must be one of store_all, periodic"),
         ({"budget_of": "revolve(slots=0)"}, "slots must be an integer of at least 1, got 0"),
         ({"budget_of": "sqrt()*-1"}, "budget_of='sqrt()*-1': schedule must be written like"),

@@ -10,6 +10,8 @@ import pytest
 
 from networks import Network, NetworkWithCheckpointing, dry_run
 from networks.schedules import from_checkpoint_schedules, revolve, revolve_forward_steps, store_all
+from networks.schedules.checkpoint_schedules import IN_MEMORY
+from networks.schedules.spec import parse_schedule
 from tests.support.strategies import random_data
 
 library = pytest.importorskip("checkpoint_schedules")
@@ -192,3 +194,63 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "checkpoint_schedules", None)
     with pytest.raises(ImportError, match="pip install checkpoint-schedules"):
         from_checkpoint_schedules(EveryThird())
+    with pytest.raises(ValueError, match="^checkpoint_schedules is not installed: pip install checkpoint-schedules$"):
+        parse_schedule("checkpoint_schedules('Revolve', snapshots=77)")
+
+
+@pytest.mark.parametrize(
+    ("text", "make"),
+    [
+        ("checkpoint_schedules('Revolve', snapshots=3)", lambda depth: library.Revolve(depth, 3)),
+        ("checkpoint_schedules('HRevolve', snapshots=4)", lambda depth: library.HRevolve(depth, 4, 0)),
+        (
+            "checkpoint_schedules('MultistageCheckpointSchedule', snapshots=2, trajectory='revolve')",
+            lambda depth: library.MultistageCheckpointSchedule(depth, 2, 0, trajectory="revolve"),
+        ),
+        (
+            "checkpoint_schedules('MixedCheckpointSchedule', snapshots=3)",
+            lambda depth: library.MixedCheckpointSchedule(depth, 3, storage=RAM),
+        ),
+        ("checkpoint_schedules('SingleMemoryStorageSchedule')", lambda depth: library.SingleMemoryStorageSchedule()),
+    ],
+)
+def test_a_text_makes_what_the_library_makes_for_a_chain_of_any_length(text: str, make: Make):
+    schedule = parse_schedule(text)
+    assert schedule.__name__ == text
+    for layers in (LAYERS, LAYERS[:6]):
+        expected = dry_run(layers, batch=300, schedule=from_checkpoint_schedules(make(len(layers) - 1)))
+        assert dry_run(layers, batch=300, schedule=schedule) == expected
+
+
+def test_every_schedule_that_needs_no_disk_has_a_text():
+    classes = {name: value for name, value in vars(library).items() if isinstance(value, type)}
+    published = {name for name, value in classes.items() if issubclass(value, library.CheckpointSchedule)}
+    others = {
+        *("CheckpointSchedule", "RevolveCheckpointSchedule", "NoneCheckpointSchedule", "SingleDiskStorageSchedule"),
+        *("DiskRevolve", "PeriodicDiskRevolve", "TwoLevelCheckpointSchedule"),
+    }
+    assert set(IN_MEMORY) == published - others
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("'DiskRevolve', snapshots=3", "checkpoint_schedules: name must be one of Revolve, HRevolve, "),
+        (
+            "'Revolve'",
+            "checkpoint_schedules('Revolve'): missing a required argument: 'snapshots_in_ram'; Revolve takes ",
+        ),
+        ("'Revolve', snapshots=0", "snapshots must be an integer of at least 1, got 0"),
+        ("'Revolve', snapshots=3, sd=1", "unexpected keyword argument 'sd'; Revolve takes snapshots, uf, ub, wd, rd"),
+        ("'SingleMemoryStorageSchedule', snapshots=3", "SingleMemoryStorageSchedule takes no snapshots"),
+    ],
+)
+def test_a_mistake_in_a_text_is_one_line(arguments: str, message: str):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_schedule(f"checkpoint_schedules({arguments})")
+
+
+def test_a_chain_that_the_library_refuses_is_named():
+    schedule = parse_schedule("checkpoint_schedules('Revolve', snapshots=3, wd='x')")
+    with pytest.raises(ValueError, match=r"wd='x'\) cannot be made for 1 layers: "):
+        dry_run([8, 3], batch=300, schedule=schedule)

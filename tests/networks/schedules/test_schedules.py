@@ -116,7 +116,7 @@ def test_a_replay_equals_the_dry_run(configuration: Configuration, seed: int, st
 def test_the_registry_knows_every_factory_by_the_name_it_prints():
     """A schedule's name is the call that makes it."""
     of_registry = [schedule for schedule in SCHEDULES if re.match(r"\w+\(", named(schedule))]
-    assert {named(schedule).partition("(")[0] for schedule in of_registry} == set(FACTORIES)
+    assert {named(schedule).partition("(")[0] for schedule in of_registry} == set(FACTORIES) - {"checkpoint_schedules"}
     for schedule in of_registry:
         assert named(eval(named(schedule), dict(FACTORIES))) == named(schedule)
 
