@@ -16,7 +16,7 @@ from networks.torch_models.member_calls import MemberCalls
 from networks.torch_models.member_lists import is_sequential, lists_in, members_of, ways_to_give
 from networks.torch_models.merging import Merging
 from networks.torch_models.slices import Slices
-from networks.torch_models.state import copied, left_as_it_was, tensors_of
+from networks.torch_models.state import are_close, copied, left_as_it_was, tensors_of
 from networks.wording import shown
 
 AUTOMATIC = "auto"
@@ -136,24 +136,45 @@ def _source(model: torch.nn.Module, inputs: tuple[Any, ...], blocks: Any) -> Sou
 
 
 def _found(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks:
-    """Blocks of the model's graph if they do what the model does, or else of its children, or else the whole model."""
+    """The blocks of the model's graph, or of a list in it that has more, or the whole model where it has neither."""
+    graph = _of_graph(model, inputs)
+    if isinstance(graph, Blocks):
+        reason = f"the graph can be cut into {len(graph)} alone"
+        used = _of_a_list(model, inputs, more_than=len(graph))
+        if used is None:
+            return graph
+    else:
+        reason = graph
+        used = _of_a_list(model, inputs, more_than=0) or _whole(model, inputs)
+    return replace(used, notes=(f"automatic blocks were not used: {reason}", *used.notes))
+
+
+def _of_graph(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks | str:
+    """The blocks, or why there are none."""
     try:
         slices = Slices(model, inputs)
-        reason = difference(model, slices, inputs)
-        if not reason:
-            return _checked(model, slices, inputs)
+        return difference(model, slices, inputs) or _checked(model, slices, inputs)
     except ValueError as error:
-        reason = str(error)
-    note = f"automatic blocks were not used: {reason}"
-    paths = sorted(lists_in(model), key=lambda path: -len(members_of(model, path)))
-    for path in [None, *paths] if is_sequential(model) else paths:
-        with suppress(ValueError):
-            found = _checked(model, _source(model, inputs, path), inputs)
-            return replace(found, notes=(note, f"the blocks are those of {path or 'the Sequential'}", *found.notes))
+        return str(error)
+
+
+def _of_a_list(model: torch.nn.Module, inputs: tuple[Any, ...], *, more_than: int) -> Blocks | None:
+    """The blocks of a Sequential's children, or of the longest list in the model whose members are a chain."""
+    paths: list[str | None] = [None] if is_sequential(model) else []
+    for path in (*paths, *sorted(lists_in(model), key=lambda path: -len(members_of(model, path)))):
+        if len(members_of(model, path)) > more_than:
+            with suppress(ValueError):
+                found = _checked(model, _source(model, inputs, path), inputs)
+                if len(found) > more_than:
+                    return replace(found, notes=(f"the blocks are those of {path or 'the Sequential'}", *found.notes))
+    return None
+
+
+def _whole(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks:
     with left_as_it_was(model):
-        whole = MemberCalls(model, {type(model).__name__: model}, copied(inputs))
-    found = _checked(model, whole, inputs)
-    return replace(found, notes=(note, f"the whole model is one block: give blocks as {ways_to_give(model)}"))
+        call = MemberCalls(model, {type(model).__name__: model}, copied(inputs))
+    found = _checked(model, call, inputs)
+    return replace(found, notes=(f"the whole model is one block: give blocks as {ways_to_give(model)}", *found.notes))
 
 
 def _functions(blocks: Any) -> list[Callable[..., Any]]:
@@ -172,9 +193,9 @@ def _checked(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) ->
         source(merging, copied(inputs))
     found = _merged(model, source, merging)
     expected = _tried(model, model, inputs)
-    if _are_close(_tried(model, lambda *given: found._run(in_order, given), inputs), expected):
+    if are_close(_tried(model, lambda *given: found._run(in_order, given), inputs), expected):
         return found
-    if not _are_close(_tried(model, model, inputs), expected):
+    if not are_close(_tried(model, model, inputs), expected):
         return replace(found, notes=(*found.notes, UNSTEADY))
     raise ValueError(
         f"blocks {found.names[0]} to {found.names[-1]}, run in order, do not give what the model gives: "
@@ -185,14 +206,6 @@ def _checked(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) ->
 def _tried(model: torch.nn.Module, run: Callable[..., Any], inputs: tuple[Any, ...]) -> list[torch.Tensor]:
     with left_as_it_was(model):
         return tensors_of(run(*copied(inputs)))
-
-
-def _are_close(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
-    try:
-        torch.testing.assert_close(one, other, equal_nan=True)
-    except AssertionError:
-        return False
-    return True
 
 
 def _merged(model: torch.nn.Module, source: Source, merging: Merging) -> Blocks:

@@ -112,6 +112,15 @@ def tensors_of(tree: Any) -> list[torch.Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
+def are_close(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    """Whether the tensors are equal within the tolerance that is usual for their dtypes."""
+    try:
+        torch.testing.assert_close(one, other, equal_nan=True)
+    except AssertionError:
+        return False
+    return True
+
+
 def has_hooks(module: torch.nn.Module) -> bool:
     """Whether a hook watches this module's calls or gradients."""
     kinds = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)

@@ -206,6 +206,17 @@ def test_a_model_with_a_hook_falls_back_so_that_the_hook_runs():
     assert len(seen) == 1
 
 
+def test_a_list_with_more_members_than_the_graph_has_blocks_comes_first():
+    class Autocast(Decoder):
+        def forward(self, tokens):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return super().forward(tokens)
+
+    found = blocks_of(Autocast(depth=5), TOKENS, "auto")
+    assert found.names == tuple(f"layers.{number}" for number in range(5))
+    assert found.notes[0].startswith(f"{NOTE}the graph can be cut into ")
+
+
 def test_a_sequential_falls_back_to_its_children_and_a_model_of_neither_kind_to_one_block():
     sequential = nn.Sequential(nn.Linear(6, 6), PythonRandom(), nn.Tanh())
     found = blocks_of(sequential, features(4, 6), "auto")
