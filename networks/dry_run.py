@@ -4,7 +4,7 @@ The networks here are the real ones. Only what touches arrays is replaced, so a 
 cannot tell a dry run from a step.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -126,6 +126,31 @@ class _DryNetworkWithCheckpointing(_Dry, NetworkWithCheckpointing):
         if few and answer.added <= set(range(start + 1, stop + 1)):
             return frozenset(answer.added | ({start} - answer.dropped)), answer.dropped
         return self._changes(self._cache.costs(now), self._answer(answer), start, stop)
+
+    def _run_stretch(self, start: int, stop: int, *, kept: Collection[int], last: int | None) -> Array:
+        """As the network does; but layers that are only written over the one before are noted together."""
+        chain, cache, tracker = self._chain, self._cache, self.tracker
+        after = cache[start] if start in kept else cache.take(start)
+        noted_alone, together = {*kept, last, stop}, 0
+        for number in range(start + 1, stop + 1):
+            free = number - 1 not in cache
+            slide = free and chain.slides[number]
+            if slide and number not in noted_alone:
+                together += 1
+                continue
+            if together:
+                tracker.forward_in_place(
+                    range(number - together, number), sum(chain.forward_flops[number - together : number])
+                )
+                together = 0
+            after = self._layers[number - 1].forward(after, chain, self._workspace, tracker, in_place=slide)
+            if free and not slide:
+                tracker.release(number - 1, chain.after_bytes[number - 1])
+            if number < chain.depth and (number in kept or number == last):
+                cache.put(number, after, self._executed_flops)
+            if number < chain.depth and number in kept:
+                tracker.keep(number, chain.after_bytes[number])
+        return after
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,14 @@ class CacheTracker:
         self._live[_WORKING] += nbytes
         self._record("forward", layer, nbytes)
 
+    def forward_in_place(self, layers: range, flops: int) -> None:
+        """The layers are computed, each written over the one before: as `forward` of each, with `flops` in all."""
+        self.forward_steps += len(layers)
+        self.forward_flops += flops
+        self._record("forward", layers[0], 0)
+        label, apart = self._labels[-1], len(ACTIONS) * len(PHASES) * len(SIGNS)
+        self._labels.extend(range(label + apart, label + apart * len(layers), apart))
+
     def keep(self, layer: int, nbytes: int) -> None:
         """The schedule holds the activation from now on: it is a checkpoint."""
         self._move(_WORKING, _CHECKPOINTS, nbytes)

@@ -180,7 +180,8 @@ def max_depths(
             on_probe(name, probe)
             low, high = (probe, high) if fits(search, probe) else (low, probe)
             stride = 2 * stride + 1
-            probe = min(low + stride, (low + high) // 2)
+            # Until one has failed, nothing says that the limit does not fit.
+            probe = min(low + stride, limit if high > limit else (low + high) // 2)
         depths[name] = low
     return depths
 

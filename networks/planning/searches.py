@@ -12,7 +12,6 @@ from typing import Any
 from networks.chain import Chain
 from networks.schedules.candidates import Candidates, numbered
 from networks.schedules.registry import REGISTERED, Registered
-from networks.schedules.replay import Cost
 from networks.schedules.signature import Schedule
 
 Search = Callable[[Chain, int], Schedule]
@@ -23,16 +22,6 @@ Search = Callable[[Chain, int], Schedule]
 def made(factory: Callable[..., Schedule], **options: Any) -> Schedule:
     """Call `factory`, once for the same options."""
     return factory(**options)
-
-
-def cheapest(candidates: Candidates, room: int) -> Schedule:
-    """Of `candidates`, the one of least work within `room`; where none fits, the one of least peak."""
-
-    def rank(candidate: tuple[Schedule, Cost]) -> tuple[int, int, int]:
-        _, cost = candidate
-        return max(0, cost.peak_bytes - room), cost.forward_flops, cost.peak_bytes
-
-    return min(candidates, key=rank)[0]
 
 
 def search_of(entry: Registered, fixed: Mapping[str, str]) -> Search:
@@ -57,7 +46,7 @@ def _within(entry: Registered, fixed: Mapping[str, str], chain: Chain, room: int
 
 
 def _among(candidates: Callable[[Chain], Candidates], chain: Chain, room: int) -> Schedule:
-    return cheapest(candidates(chain), room)
+    return candidates(chain).cheapest(room)
 
 
 def _refused(name: str, required: list[str], chain: Chain, room: int) -> Schedule:

@@ -26,7 +26,9 @@ class PersistentProgramme:
         self._advances = Advances(chain)
         self._positions = np.array(positions)
         self._ends = np.array([*positions[1:], chain.depth])  # the layer that asks first in each segment
-        self._table = np.full((len(positions), len(positions) + 1, memory.slots), np.inf)
+        self._asking = [chain.recompute_bytes[end] for end in self._ends]
+        by_stop = np.full((len(positions) + 1, len(positions), memory.slots), np.inf)
+        self._table = by_stop.swapaxes(0, 1)  # what a minimum is taken of lies together
         for start in range(len(positions) - 1, -1, -1):
             self._solve(start)
 
@@ -34,6 +36,7 @@ class PersistentProgramme:
         table = self._table
         units = self._units[start]
         work, transient = self._advance(start)
+        most_transient = transient.tolist()
         lower = np.full((len(self._ends) + 1, self.slots), np.inf)  # row k: to k, and segments k-1..start
         fits = self.slots - units
         for stop in range(start + 1, len(self._ends) + 1):
@@ -45,10 +48,11 @@ class PersistentProgramme:
             else:
                 between = slice(start + 1, stop)
                 total = table[between, stop, units : units + fits] + lower[between, :fits]
-                caps = self._caps(stop, transient[: stop - start - 1]) - units
-                if caps[-1] < fits - 1:  # the transient bytes grow with the advance, so the last cap is the least
+                # The transient bytes grow with the advance, so the last cap is the least.
+                if self._memory.cap(self._asking[stop - 1] + most_transient[stop - start - 2]) - units < fits - 1:
+                    caps = self._caps(stop, transient[: stop - start - 1]) - units
                     total[np.arange(fits) > caps[:, None]] = np.inf
-                np.min(total, axis=0, out=table[start, stop, :fits])
+                total.min(axis=0, out=table[start, stop, :fits])
             if stop < len(self._ends):
                 lower[stop, :fits] = table[start, stop, :fits] + work[stop - start - 1]
 
@@ -83,7 +87,7 @@ class PersistentProgramme:
         return self._advances.work(first, last)[above], self._advances.transient_bytes(first, last)[above]
 
     def _caps(self, stop: int, transient: np.ndarray) -> np.ndarray:
-        return self._memory.cap(self._chain.recompute_bytes[self._ends[stop - 1]] + transient)
+        return self._memory.cap(self._asking[stop - 1] + transient)
 
     def work(self, spare: int) -> float:
         """Forward operations of a whole step, the outputs' included, with `spare` units of the budget left unused."""

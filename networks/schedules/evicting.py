@@ -95,13 +95,18 @@ def evict(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> Keep:
         walk = _Walk(chain, flops_up_to, resized, budget_bytes, heuristic, {**cached, start: 0})
         walk.run(start, stop)
         walk.serve()
-        return (cached.keys() | range(start + 1, stop + 1)) - walk.evicted
+        return (cached.keys() - walk.evicted) | walk.kept
 
     return keep
 
 
 class _Walk:
-    """What is held on the way from one request that misses to the next; `cached` are positions and their staleness."""
+    """What is held on the way from one request that misses to the next; `cached` are positions and their staleness.
+
+    Attributes:
+        evicted: the positions of `cached` that are given up on the way.
+        kept: the positions of the stretch that are not, once `serve` has returned.
+    """
 
     def __init__(
         self,
@@ -113,12 +118,14 @@ class _Walk:
         cached: Mapping[int, int],
     ):
         self.evicted: set[int] = set()
+        self.kept: set[int] = set()
         self._chain = chain
         self._flops_up_to = flops_up_to
         self._resized = resized
         self._budget_bytes = budget_bytes
         self._heuristic = heuristic
         self._held = sorted(cached)
+        self._start = self._held[-1]
         self._held_bytes = sum(chain.after_bytes[position] for position in cached)
         self._last_used = {position: -staleness for position, staleness in cached.items()}
         self._now = 0
@@ -140,22 +147,21 @@ class _Walk:
                 self._held.append(number)
                 self._held_bytes += after_bytes[number]
                 self._last_used[number] = self._now
-                if self._standing and self._held_bytes + after_bytes[number] > room >= self._held_bytes:
+                if self._held_bytes + after_bytes[number] > room >= self._held_bytes:
                     number = self._shift(number, start, stop)
 
     def _shift(self, number: int, start: int, stop: int) -> int:
         """Run on from `number` for as long as each layer evicts the lowest position and holds its own; return the last.
 
         That is so where all that is held, the input excepted, has just been run, layer by layer, and is as large as
-        what comes: the lowest of them is then worth least.
+        what comes: the lowest of them is then worth least. By DTR it is so of two: the higher is not stale at all.
         """
         lowest, afters = number - len(self._held) + 2, len(self._held) - 1
-        if self._held[1] != lowest or lowest <= start:
+        if self._held[1] != lowest or lowest <= start or (afters > 2 and not self._standing):
             return number
         last = min(self._resized[bisect_right(self._resized, lowest)] - 1, stop)
         if last <= number:
             return number
-        self.evicted.update(range(lowest, lowest + last - number))
         self._held = [0, *range(last - afters + 1, last + 1)]
         before = self._now - self._flops_up_to[number]
         self._last_used |= {position: before + self._flops_up_to[position] for position in self._held[1:]}
@@ -170,6 +176,9 @@ class _Walk:
             self._make_room(self._budget_bytes - chain.serve_bytes[layer], below=layer - 1)
             self._held_bytes -= chain.after_bytes[self._held.pop()]
             layer -= 1
+            if layer > self._start:
+                self.kept.add(layer)
+        self.kept.update(self._held[bisect_right(self._held, self._start) :])
 
     def _make_room(self, room: int, *, below: int) -> None:
         """Evict positions under `below`, the input excepted, until what is held fits into `room`."""
@@ -180,7 +189,8 @@ class _Walk:
             worth = self._standing_worth if self._standing else self._worth(below)
             position = self._held.pop(min(candidates, key=worth))
             self._held_bytes -= self._chain.after_bytes[position]
-            self.evicted.add(position)
+            if position <= self._start:
+                self.evicted.add(position)
 
     def _standing_worth(self, i: int) -> int:
         """What orders the held positions as the heuristic does, by the i-th of them alone."""

@@ -21,7 +21,7 @@ true peak is within the budget. `work_bound` solves the same programme with size
 the class does less work than that.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 
@@ -111,7 +111,7 @@ def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | Non
     for spare in range(programme.slots):
         if np.isinf(programme.work(spare)):
             return None
-        keep, cost = _answers(chain, programme, spare)
+        keep, cost = _answers(chain, programme, spare, most_bytes=budget_bytes)
         if cost.peak_bytes <= budget_bytes:
             return _with_least_peak(chain, programme, keep, cost, range(spare + 1, programme.slots))
     return None
@@ -119,15 +119,23 @@ def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | Non
 
 def _better(chain: Chain, keep: Keep, budget_bytes: int) -> Keep:
     """`keep`, or a rival that does less work: one may, where plans are rounded, grouped or persistent."""
-    evictions = (evict(chain, budget_bytes, heuristic) for heuristic in HEURISTICS.values())
-    costs = {one: cost_of(chain, one) for one in (keep, *evictions)}
+    best = cost_of(chain, keep)
+    for rival in _rivals(chain, budget_bytes):
+        cost = replay(chain, rival, most_bytes=budget_bytes, most_flops=best.forward_flops)
+        less = (cost.forward_flops, cost.peak_bytes) < (best.forward_flops, best.peak_bytes)
+        if less and cost.peak_bytes <= budget_bytes:
+            keep, best = rival, cost
+    return keep
+
+
+def _rivals(chain: Chain, budget_bytes: int) -> Iterator[Keep]:
+    """The best of each other kind within the budget, and perhaps some that pass it."""
+    yield from (evict(chain, budget_bytes, heuristic) for heuristic in HEURISTICS.values())
     if chain.depth > POSITIONS:
-        costs |= {schedule(chain): cost for schedule, cost in (*periodics(chain), *revolves(chain))}
+        yield periodics(chain).cheapest(budget_bytes)(chain)
+        yield revolves(chain).cheapest(budget_bytes)(chain)
         with suppress(ValueError):  # greedy checkpoints may need more
-            walked = greedy(budget_bytes=budget_bytes)(chain)
-            costs[walked] = replay(chain, walked)
-    fitting = (one for one, cost in costs.items() if cost.peak_bytes <= budget_bytes)
-    return min(fitting, key=lambda one: (costs[one].forward_flops, costs[one].peak_bytes))
+            yield greedy(budget_bytes=budget_bytes)(chain)
 
 
 def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, cost: Cost, spares: range) -> Keep:
@@ -135,14 +143,15 @@ def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, cost: Cost,
     same = [spare for spare in spares if programme.work(spare) <= cost.forward_flops]
     if not same:
         return keep
-    candidate, candidate_cost = _answers(chain, programme, same[-1])
+    candidate, candidate_cost = _answers(chain, programme, same[-1], most_bytes=cost.peak_bytes)
     return candidate if candidate_cost.peak_bytes < cost.peak_bytes else keep
 
 
-def _answers(chain: Chain, programme: AnyProgramme, spare: int) -> tuple[Keep, Cost]:
+def _answers(chain: Chain, programme: AnyProgramme, spare: int, *, most_bytes: float = np.inf) -> tuple[Keep, Cost]:
     """What `programme` answers in a step with `spare` units left unused, looked up without its tables; the step's cost.
 
-    A step asks the same each time, and a deep chain's tables take hundreds of megabytes.
+    A step asks the same each time, and a deep chain's tables take hundreds of megabytes. A step that passes
+    `most_bytes` ends early.
     """
     answers: dict[tuple[tuple[int, ...], int], tuple[set[int], set[int]]] = {}
 
@@ -159,7 +168,7 @@ def _answers(chain: Chain, programme: AnyProgramme, spare: int) -> tuple[Keep, C
         dropped, added = answers[held, stop]
         return (cached.keys() - dropped) | added
 
-    return keep, replay(chain, ask)
+    return keep, replay(chain, ask, most_bytes=most_bytes)
 
 
 @lru_cache(maxsize=4)

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Collection
 from functools import lru_cache
 from itertools import accumulate
+from math import inf
 from typing import NamedTuple
 
 from networks.cache import ActivationCache
@@ -38,8 +39,12 @@ def cost_of(chain: Chain, keep: Keep) -> Cost:
     return replay(chain, keep)
 
 
-def replay(chain: Chain, keep: Keep) -> Cost:
-    """Return the cost of one step of `chain` by `keep`, whose answers are taken as valid."""
+def replay(chain: Chain, keep: Keep, *, most_bytes: float = inf, most_flops: float = inf) -> Cost:
+    """Return the cost of one step of `chain` by `keep`, whose answers are taken as valid.
+
+    A step whose peak passes `most_bytes`, or whose work passes `most_flops`, ends early. Its cost is then that so far,
+    which passes them, too.
+    """
     depth, after_bytes, slides = chain.depth, chain.after_bytes, chain.slides
     flops_up_to = list(accumulate(chain.forward_flops))
     resized = [number for number in range(1, depth + 1) if not slides[number]]
@@ -78,6 +83,8 @@ def replay(chain: Chain, keep: Keep) -> Cost:
                     afters -= after_bytes[number - 1] if free else 0
             flops += flops_up_to[stop] - flops_up_to[start]
             steps += stop - start
+            if peak[0] > most_bytes or flops > most_flops:
+                break
             if layer == depth:
                 afters -= after_bytes[depth]  # from here on `serve_bytes` and `recompute_bytes` count the outputs
         peak = max(peak, (afters + chain.serve_bytes[layer], steps + 3 * (depth - layer)))
