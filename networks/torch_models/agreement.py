@@ -10,8 +10,8 @@ import torch
 from networks.torch_models.chains import Source, in_order
 from networks.torch_models.state import Generators, ModelState, are_close, copied, left_as_it_was, same_bits, tensors_of
 
-SEEDS = (0, 1, 2)
-"""A step is done with each."""
+SEEDS = (0, 1)
+"""A step is done with each. The second shows what the first has changed, such as a parameter that a graph copied."""
 
 STEP_SIZE = 0.01
 

@@ -17,7 +17,7 @@ from networks.torch_models.member_lists import is_sequential, lists_in, members_
 from networks.torch_models.merging import Merging
 from networks.torch_models.slices import Slices
 from networks.torch_models.state import are_close, copied, left_as_it_was, tensors_of
-from networks.wording import shown
+from networks.wording import in_a_line, shown
 
 AUTOMATIC = "auto"
 
@@ -153,9 +153,9 @@ def _of_graph(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks | str:
     """The blocks, or why there are none."""
     try:
         slices = Slices(model, inputs)
-        return difference(model, slices, inputs) or _checked(model, slices, inputs)
-    except ValueError as error:
-        return str(error)
+        return difference(model, slices, inputs) or _merged(model, slices, inputs)
+    except (ValueError, RuntimeError) as error:  # too little memory for a plain step is a RuntimeError
+        return in_a_line(str(error).partition("\n")[0])
 
 
 def _of_a_list(model: torch.nn.Module, inputs: tuple[Any, ...], *, more_than: int) -> Blocks | None:
@@ -187,11 +187,8 @@ def _functions(blocks: Any) -> list[Callable[..., Any]]:
 
 
 def _checked(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> Blocks:
-    """Merge the steps that belong together, and compare the output of the chain with the model's."""
-    merging = Merging(source.names)
-    with left_as_it_was(model):
-        source(merging, copied(inputs))
-    found = _merged(model, source, merging)
+    """The blocks, if run in order they give what the model gives."""
+    found = _merged(model, source, inputs)
     expected = _tried(model, model, inputs)
     if are_close(_tried(model, lambda *given: found._run(in_order, given), inputs), expected):
         return found
@@ -208,9 +205,13 @@ def _tried(model: torch.nn.Module, run: Callable[..., Any], inputs: tuple[Any, .
         return tensors_of(run(*copied(inputs)))
 
 
-def _merged(model: torch.nn.Module, source: Source, merging: Merging) -> Blocks:
+def _merged(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> Blocks:
+    """The steps of the source, those that belong together as one block."""
+    merging = Merging(source.names)
+    with left_as_it_was(model):
+        source(merging, copied(inputs))
     groups = tuple(map(tuple, merging.groups))
-    notes = [*source.notes, *merging.notes]
+    notes = [*merging.notes]
     if merging.overwritten:
         notes.append(f"{source.names[0]} writes over the tensors that the first block gets: it works on a copy")
     names = tuple(

@@ -16,8 +16,6 @@ WANTED = "a tensor or a tuple of tensors"
 class Callables:
     """A `Source`: callables which run one after another, each on the tensors that the one before returned."""
 
-    notes: tuple[str, ...] = ()
-
     def __init__(self, functions: Sequence[Callable[..., Any]]):
         self._functions = list(functions)
         self.names = tuple(f"{i} ({_name(function)})" for i, function in enumerate(self._functions))

@@ -57,8 +57,5 @@ class Source(Protocol):
     trains: tuple[bool, ...]
     """Whether each step has parameters that need a gradient."""
 
-    notes: tuple[str, ...]
-    """What is to be known of this way."""
-
     def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:
         """Run the model with `chain` in place of its steps, and return the model's output."""

@@ -82,8 +82,6 @@ def _is_same(one: Any, other: Any) -> bool:
 class MemberCalls:
     """A `Source`: the calls of a model's members, found by running it once on `inputs` without gradients."""
 
-    notes: tuple[str, ...] = ()
-
     def __init__(self, model: torch.nn.Module, members: Mapping[str, torch.nn.Module], inputs: tuple[Any, ...]):
         self._model = model
         recorder = _Recorder(members)

@@ -28,8 +28,6 @@ class Slices:
     has got a hook. So each of these is an error.
     """
 
-    notes: tuple[str, ...] = ()
-
     def __init__(self, model: torch.nn.Module, inputs: tuple[Any, ...]):
         self._model = model
         self._modes = _modes(model)

@@ -206,6 +206,16 @@ def test_a_model_with_a_hook_falls_back_so_that_the_hook_runs():
     assert len(seen) == 1
 
 
+def test_too_little_memory_for_a_plain_step_falls_back():
+    class Large(Trap):
+        def trap(self, x):
+            if torch.is_grad_enabled() and not torch.compiler.is_exporting():
+                raise torch.OutOfMemoryError("no room for 1 GiB\nand more")
+            return x
+
+    assert blocks_of(Large(), features(4, 6), "auto").notes[0] == f"{NOTE}no room for 1 GiB"
+
+
 def test_a_list_with_more_members_than_the_graph_has_blocks_comes_first():
     class Autocast(Decoder):
         def forward(self, tokens):
