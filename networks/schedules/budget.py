@@ -5,13 +5,14 @@ schedule is bound, so a schedule with such a budget is a function of its chain l
 the network and the batch. `budget_of="store_all()*0.5"` is half of store-all's peak, rounded down to a whole byte.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from networks.chain import Chain
 from networks.checks import check_count
 from networks.schedules.replay import replay
-from networks.schedules.signature import Schedule
+from networks.schedules.signature import Keep
 from networks.schedules.spec import parse_schedule, split_factor
 
 BUDGETS = ("budget_bytes", "budget_of")
@@ -26,7 +27,7 @@ class Budget:
     """
 
     nbytes: int | None = None
-    of: Schedule | None = None
+    of: Callable[..., Keep] | None = None
     factor: str = "1"
 
     def on(self, chain: Chain) -> int:
@@ -36,10 +37,14 @@ class Budget:
         budget: each part counts the sums of the parameter deltas whole, which only the parts between first and last
         have to the end.
         """
+        return self.by(lambda schedule: replay(chain, schedule(chain)).peak_bytes)
+
+    def by(self, peak_bytes_of: Callable[[Callable[..., Keep]], int]) -> int:
+        """The bytes of a step, where the peak of a step by another schedule is what `peak_bytes_of` says."""
         if self.of is None:
             assert self.nbytes is not None  # one of the two is given
             return self.nbytes
-        return int(replay(chain, self.of(chain)).peak_bytes * Fraction(self.factor))
+        return int(peak_bytes_of(self.of) * Fraction(self.factor))
 
     def __str__(self) -> str:
         if self.of is None:
@@ -48,8 +53,10 @@ class Budget:
         return f"budget_of={self.of.__name__ + times!r}"
 
 
-def budget(budget_bytes: int | None, budget_of: str | None) -> Budget:
-    """The budget that one of these two arguments of a schedule says; the other is None.
+def budget(
+    budget_bytes: int | None, budget_of: str | None, *, parse: Callable[[str], Callable[..., Keep]] = parse_schedule
+) -> Budget:
+    """The budget that one of these two arguments of a schedule says; the other is None. `parse` reads a schedule.
 
     Raises ValueError where both are given or neither, and where `budget_of` is not `SCHEDULE` or `SCHEDULE*FACTOR`.
     """
@@ -67,6 +74,6 @@ def budget(budget_bytes: int | None, budget_of: str | None) -> Budget:
     if factor == "0":
         raise ValueError(f"budget_of={budget_of!r} is no bytes at all; the factor must be above 0")
     try:
-        return Budget(of=parse_schedule(schedule), factor=factor)
+        return Budget(of=parse(schedule), factor=factor)
     except ValueError as error:
         raise ValueError(f"budget_of={budget_of!r}: {error}; a factor may follow, as in 'sqrt()*0.5'") from None

@@ -3,11 +3,12 @@
 Random chains of 1 to 7 layers with unequal sizes and work, at every budget where the true optimum changes. Beside
 the schedule that `optimal` answers with stand the oracle when it computes on demand only, as networks do, and the
 persistent class alone, which `optimal` uses for deep chains. On chains too deep for the oracle, `optimal` stands beside
-its lower bound.
+its lower bound. `taped` stands beside an oracle of its own, on random chains of blocks.
 """
 
 import argparse
 import multiprocessing
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,8 +16,11 @@ from networks.chain import Chain
 from networks.schedules import optimal, store_all
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentProgramme
+from networks.schedules.blocks import replay_blocks, taped
+from networks.schedules.blocks.taped import smallest_budget as smallest_block_budget
 from networks.schedules.optimal import SLOTS, smallest_budget, work_bound
 from networks.schedules.replay import replay
+from tests.support.blocks import block_pareto_front, random_block_chain
 from tests.support.oracle import pareto_front
 
 MOST_LAYERS = 7
@@ -50,6 +54,17 @@ def _compare(
     return answer.peak_bytes > budget, answer.forward_flops / flops, best / flops, persistent / flops
 
 
+def compare_blocks(seed: int) -> list[tuple[bool, float]]:
+    """For each budget of one chain of blocks: was it passed, and work of `taped` over the oracle's."""
+    chain = random_block_chain(seed)
+    least = smallest_block_budget(chain)
+    cases = []
+    for budget, flops in block_pareto_front(chain):
+        answer = replay_blocks(chain, taped(budget_bytes=budget)(chain)) if budget >= least else None
+        cases.append((answer.peak_bytes > budget, answer.forward_flops / flops) if answer else (False, np.inf))
+    return cases
+
+
 def deep_chain(depth: int) -> Chain:
     """Widths from 16 to 511, a batch of 4096, float32."""
     widths = np.random.default_rng(depth).integers(16, 512, size=depth + 1)
@@ -71,23 +86,33 @@ def deep_row(depth: int) -> str:
     )
 
 
+def _compared(compare: Callable[[int], list[tuple[float, ...]]], chains: int) -> np.ndarray:
+    """What `compare` says of the budgets of all chains, a row for each thing that it says."""
+    with multiprocessing.Pool() as pool:
+        cases = [case for cases in pool.imap_unordered(compare, range(chains), chunksize=50) for case in cases]
+    return np.array(cases).T
+
+
+def _line(name: str, ratio: np.ndarray) -> str:
+    feasible = ratio[np.isfinite(ratio)]
+    above = np.count_nonzero(feasible > 1)
+    return (
+        f"{name}: below the oracle at {np.count_nonzero(ratio < 1)} budgets, above it at {above} "
+        f"({above / len(ratio):.3%}), worst work ratio {feasible.max():.3f}, none at {len(ratio) - len(feasible)}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chains", type=int, default=10_000)
     chains = parser.parse_args().chains
-    with multiprocessing.Pool() as pool:
-        cases = np.array(
-            [case for cases in pool.imap_unordered(compare, range(chains), chunksize=50) for case in cases]
-        )
-    over, *ratios = cases.T
-    print(f"{chains} chains of 1 to {MOST_LAYERS} layers, {len(cases)} budgets: {int(over.sum())} passed")
+    over, *ratios = _compared(compare, chains)
+    print(f"{chains} chains of 1 to {MOST_LAYERS} layers, {len(over)} budgets: {int(over.sum())} passed")
     for name, ratio in zip(("optimal", "oracle on demand", "persistent alone"), ratios, strict=True):
-        feasible = ratio[np.isfinite(ratio)]
-        above = np.count_nonzero(feasible > 1)
-        print(
-            f"{name}: below the oracle at {np.count_nonzero(ratio < 1)} budgets, above it at {above} "
-            f"({above / len(cases):.3%}), worst work ratio {feasible.max():.3f}, none at {len(ratio) - len(feasible)}"
-        )
+        print(_line(name, ratio))
+    over, ratio = _compared(compare_blocks, chains)
+    print(f"{chains} chains of 1 to 5 blocks, {len(over)} budgets: {int(over.sum())} passed")
+    print(_line("taped", ratio))
     print("| layers | budget (MiB) | peak (MiB) | work over store-all's | bound on it | distance |")
     print("|---|---|---|---|---|---|")
     for depth in DEEP:

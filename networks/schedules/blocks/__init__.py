@@ -11,9 +11,10 @@ x[i] held below; blocks i+1..l-1 run, with their tapes where these are to be hel
 
 from networks.schedules.blocks.replay import BlockCost, Moment, moments, replay_blocks
 from networks.schedules.blocks.schedule import BLOCK_FACTORIES, BlockSchedule, block_schedule, lifted
+from networks.schedules.blocks.taped import taped
 from networks.schedules.blocks.torch_checkpoint import plain, torch_checkpoint
 
-BLOCK_FACTORIES.update((factory.__name__, factory) for factory in (plain, torch_checkpoint))
+BLOCK_FACTORIES.update((factory.__name__, factory) for factory in (plain, torch_checkpoint, taped))
 
 __all__ = [
     "BLOCK_FACTORIES",
@@ -25,5 +26,6 @@ __all__ = [
     "moments",
     "plain",
     "replay_blocks",
+    "taped",
     "torch_checkpoint",
 ]

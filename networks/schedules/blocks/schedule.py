@@ -30,6 +30,11 @@ class BlockSchedule:
     text: str
     bind: Callable[[BlockChain], Keep] = field(repr=False)
 
+    @property
+    def __name__(self) -> str:
+        """Its text, as of every schedule."""
+        return self.text
+
     def __call__(self, chain: BlockChain) -> Keep:
         if not isinstance(chain, BlockChain):
             raise ValueError(f"schedule {self.text} is for the blocks of a PyTorch model, got {type(chain).__name__}")
