@@ -68,8 +68,8 @@ class BlockChain:
         batch: samples of a step.
         before_bytes: what runs before block 1 leaves live during the forward pass of the blocks.
         before_run_bytes, before_backward_bytes: peaks of the two passes of what runs before block 1.
-        loss_forward_bytes, loss_backward_bytes: peaks of the two passes of the loss, and of what else runs after block L.
-            x[L] is in neither, and what runs before block 1 has left is in both.
+        loss_forward_bytes, loss_backward_bytes: peaks of the two passes of the loss, and of what else runs after block
+            L. x[L] is in neither, and what runs before block 1 has left is in both.
         loss_holds_output: the loss keeps x[L] alive until its backward pass.
         loss_bytes: what stays live during the backward pass of the blocks of all that runs before and after them.
         engine_bytes: the maps of autograd's engine, from the backward pass of the loss on.

@@ -14,8 +14,9 @@ from typing import Any, cast
 
 from networks.block_chain import BlockChain
 from networks.chain import Chain
+from networks.schedules.foreign import announced
 from networks.schedules.signature import Keep, Schedule
-from networks.schedules.spec import FACTORIES, made_from
+from networks.schedules.spec import FACTORIES, calls_in, made_from, parse_schedule
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,14 @@ BLOCK_FACTORIES: dict[str, Callable[..., BlockSchedule]] = {}
 """Every factory of a schedule of blocks that is not lifted, by name; the package registers them."""
 
 
-@lru_cache(maxsize=256)
 def block_schedule(text: str) -> BlockSchedule:
-    """Return the schedule that `text` names: one of `BLOCK_FACTORIES`, or any other of the registry, lifted."""
+    """Return the schedule that `text` names: one of `BLOCK_FACTORIES`, or any other schedule, lifted."""
+    call = calls_in(text)[0]
+    return lifted(parse_schedule(text)) if call.place or call.name in announced() else _registered(text)
+
+
+@lru_cache(maxsize=256)
+def _registered(text: str) -> BlockSchedule:
     factories: dict[str, Callable[..., Schedule | BlockSchedule]] = {**FACTORIES, **BLOCK_FACTORIES}
     made = made_from(text, factories)
     return made if isinstance(made, BlockSchedule) else lifted(made)
