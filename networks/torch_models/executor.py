@@ -6,19 +6,29 @@ the schedule when the backward pass asks for it, and hands out the tensor as the
 users do with a graph works: accumulated gradients, hooks, `torch.autograd.grad`, retained graphs.
 
 Positions are unfolded: 2l is x[l], the *border* after block l, and 2l-1 is the tape of block l. x[0] is the caller's.
+
+What a rerun repeats, and what not:
+
+- A rerun calls the block again, so hooks of its modules fire again. The last rerun of a block ends once all that
+  autograd saved is there, so a forward hook at the block's end may not see it.
+- Generators of PyTorch are put back. Those of Python and NumPy, and generators that the user made, are not.
+- Under autocast, casts are not cached. So the gradients of a weight that is used twice are added in its own type, and
+  not in the lower one.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import weakref
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NoReturn
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from networks.schedules.signature import Keep
-from networks.torch_models.chains import Border, Step
+from networks.torch_models.chains import Border, Step, in_order
+from networks.torch_models.conditions import Autocast, Conditions, Versions, parameters_of
 
 
 @dataclass(frozen=True)
@@ -41,21 +51,24 @@ class Facts:
 def execute(blocks: Sequence[Step], facts: Sequence[Facts], keep: Keep, inputs: Border) -> Border:
     """Run the blocks on x[0] and return x[L]. The backward pass of x[L] reruns what `keep` does not hold.
 
-    Where no gradients are recorded the blocks just run.
+    Where no gradients are recorded the blocks just run. RuntimeError is raised under the transforms of torch.func, and
+    in a backward pass that a rerun cannot serve: a parameter or x[0] was changed since, or a block did something else.
     """
+    if torch.compiler.is_dynamo_compiling():  # blocks may be compiled one by one, the schedule may not
+        eagerly: Callable[..., Border] = torch.compiler.disable(execute)
+        return eagerly(blocks, facts, keep, inputs)
     if not torch.is_grad_enabled():
-        for run in blocks:
-            inputs = run(inputs)
-        return inputs
+        return in_order(blocks, inputs)
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise RuntimeError(
+            "torch.func.grad, torch.vmap and their like cannot go through blocks that are run again: "
+            "give them the plain model"
+        )
     return _TrainingStep(blocks, facts, keep, inputs).forward(inputs)
 
 
-class _Saved(NamedTuple):
-    """What a rerun must save again at one place of a tape: `version` is that of a parameter, which must not change."""
-
-    shape: torch.Size
-    dtype: torch.dtype
-    version: int | None
+_Form = tuple[torch.Size, torch.dtype]
+"""What a rerun must find again of a tensor."""
 
 
 class _AllSaved(BaseException):
@@ -63,56 +76,67 @@ class _AllSaved(BaseException):
 
 
 class _TrainingStep:
-    """One forward pass and what its backward pass needs. The graph owns it, and it holds no part of the graph."""
+    """One forward pass and what its backward pass needs.
+
+    Autograd owns it by what it has saved, and it holds no part of the graph. So it goes when autograd lets go of that.
+    """
 
     def __init__(self, blocks: Sequence[Step], facts: Sequence[Facts], keep: Keep, inputs: Border):
         self._blocks = blocks
         self._facts = facts
-        self._depth = len(blocks)
         self._keep = keep
-        self._borders: dict[int, Border] = {0: _detached(inputs)}
-        self._tapes: dict[int, list[torch.Tensor | None]] = {}
+        self._borders: dict[int, Versions] = {0: _detached(inputs)}
+        self._tapes: dict[int, list[tuple[torch.Tensor, int] | None]] = {}
         self._taped_at_first: set[int] = set()
-        self._requires_grad = {0: tuple(tensor.requires_grad for tensor in inputs)}
-        self._saved: dict[int, list[_Saved]] = {}
-        self._conditions: dict[int, _Conditions] = {}
-        self._autocast = _Autocast(inputs)
+        self._conditions: dict[int, Conditions] = {}
+        self._parameters: dict[int, Versions] = {}
+        self._saved: dict[int, list[_Form]] = {}
+        self._forms: dict[int, list[_Form]] = {}
+        self._requires_grad = {0: [tensor.requires_grad for tensor in inputs]}
+        self._autocast = Autocast(inputs)
         self._now = 0
         self._used = {0: 0}
 
     def forward(self, x: Border) -> Border:
-        kept = self._keep({0: 0}, 0, 2 * self._depth)
+        depth = len(self._blocks)
+        kept = self._keep({0: 0}, 0, 2 * depth)
+        untaped = [number for number in range(1, depth) if 2 * number - 1 not in kept]
+        if not untaped:
+            return in_order(self._blocks, x)
+        self._taped_at_first = set(range(1, depth)).difference(untaped)
         with self._autocast.as_in_reruns():
-            for number in range(1, self._depth + 1):
-                x = self._first_run(number, x, taped=number == self._depth or 2 * number - 1 in kept)
-                if number < self._depth and 2 * number in kept:
+            for number in range(1, untaped[-1] + 1):
+                x = self._first_run(number, x)
+                if number < untaped[-1] and 2 * number in kept:
                     self._hold(number, x)
-        return x
+            self._now += sum(facts.flops for facts in self._facts[untaped[-1] :])
+            return in_order(self._blocks[untaped[-1] :], x)  # none of these is ever run again
 
-    def _first_run(self, number: int, x: Border, *, taped: bool) -> Border:
+    def _first_run(self, number: int, x: Border) -> Border:
         run, facts = self._blocks[number - 1], self._facts[number - 1]
         self._now += facts.flops
-        if number < self._depth:
-            self._conditions[number] = _Conditions(facts)
-        if taped:
-            self._taped_at_first.add(number)
+        self._conditions[number] = Conditions(random=facts.random, buffers=facts.buffers)
+        since = torch.autograd._get_sequence_nr()
+        if number in self._taped_at_first:
             self._used[2 * number - 1] = self._now
             x = run(x)
         else:
             saved = self._saved[number] = []
-            with saved_tensors_hooks(partial(_pack, saved), partial(self._unpack, number)):
+            with saved_tensors_hooks(partial(_drop, saved), partial(self._unpack, number)):
                 x = run(x)
-        self._requires_grad[number] = tuple(tensor.requires_grad for tensor in x)
+        self._parameters[number] = Versions(parameters_of(x, since=since))
+        self._forms[number] = [(tensor.shape, tensor.dtype) for tensor in x]
+        self._requires_grad[number] = [tensor.requires_grad for tensor in x]
         for tensor in x:
-            if tensor.requires_grad and number < self._depth:
-                tensor.register_hook(partial(self._reach, number))
+            if tensor.grad_fn is not None:
+                tensor.register_hook(partial(_reached, weakref.ref(self), number))
         return x
 
     def _hold(self, number: int, x: Border) -> None:
         self._borders[number] = _detached(x)
         self._used[2 * number] = self._now
 
-    def _reach(self, number: int, gradient: torch.Tensor) -> None:
+    def reach(self, number: int) -> None:
         """The backward pass has come down to block `number`: what serves the blocks above is done with."""
         for held in [held for held in self._borders if held >= max(1, number)]:
             del self._borders[held]
@@ -124,18 +148,27 @@ class _TrainingStep:
         if tape is None or tape[place] is None:
             self._rerun(number)
             tape = self._tapes[number]
-        tensor = tape[place]
+        held = tape[place]
+        assert held is not None
         tape[place] = None  # autograd lets go of it once the operation's backward is done
-        assert tensor is not None
+        tensor, version = held
+        if tensor._version != version:  # autograd's own check, which hooks leave to us
+            raise RuntimeError(
+                f"block {self._name(number)} wrote over a tensor {tuple(tensor.shape)} that its backward pass needs"
+            )
         return tensor
 
     def _rerun(self, number: int) -> None:
         """Run what the schedule says so that the tape of block `number` is there."""
+        if number not in self._forms:
+            self._refuse_backward(number)
+        self.reach(number)
+        self._tapes.pop(number, None)  # it was used up, by a backward pass before this one
         start = max(held for held in self._borders if held < number)
         kept = frozenset(self._keep(self._cached(number), 2 * start, 2 * number - 1))
         self._used[2 * start] = self._now
-        x = self._borders[start]
-        self._drop(kept)
+        x = self._intact(start)
+        self._drop_all_but(kept)
         taped = {2 * has - 1 for has in (*self._taped_at_first, *self._tapes)}
         for rerun in range(start + 1, number + 1):
             tapes = rerun == number or 2 * rerun - 1 in kept - taped
@@ -149,13 +182,27 @@ class _TrainingStep:
         held = sorted({2 * border for border in self._borders} | {2 * taped - 1 for taped in tapes})
         return {position: self._now - self._used[position] for position in held}
 
-    def _drop(self, kept: Collection[int]) -> None:
+    def _intact(self, number: int) -> Border:
+        if not self._borders[number].are_those_of_now:
+            what = f"what block {self._name(number)} returned" if number else "what the first block was given"
+            raise RuntimeError(
+                f"{what} was written over between the forward and the backward pass, so it cannot be used again: "
+                "write into a copy"
+            )
+        return self._borders[number].tensors
+
+    def _drop_all_but(self, kept: Collection[int]) -> None:
         for border in [border for border in self._borders if border and 2 * border not in kept]:
             del self._borders[border]
         for taped in [taped for taped in self._tapes if 2 * taped - 1 not in kept]:
             del self._tapes[taped]
 
     def _run_again(self, number: int, x: Border, *, taped: bool, last: bool) -> Border:
+        if not self._parameters[number].are_those_of_now:
+            raise RuntimeError(
+                f"a parameter of block {self._name(number)} was changed between the forward and the backward pass, so "
+                "gradients would be wrong: update parameters once the backward pass is done"
+            )
         self._now += self._facts[number - 1].flops
         with ExitStack() as stack:
             stack.enter_context(self._autocast.again())
@@ -163,129 +210,73 @@ class _TrainingStep:
             if taped:
                 return self._tape_again(number, x, last=last)
             stack.enter_context(torch.no_grad())
-            return self._blocks[number - 1](x)
+            x = self._blocks[number - 1](x)
+            self._check_output(number, x)
+            return x
 
     def _tape_again(self, number: int, x: Border, *, last: bool) -> Border:
-        name, saved = self._facts[number - 1].name, self._saved[number]
-        tape: list[torch.Tensor | None] = []
+        saved = self._saved[number]
+        tape: list[tuple[torch.Tensor, int] | None] = []
 
         def pack(tensor: torch.Tensor) -> None:
             if len(tape) < len(saved):
-                _check(name, saved[len(tape)], tensor)
-            tape.append(tensor.detach())
+                first, again = saved[len(tape)], (tensor.shape, tensor.dtype)
+                if first != again:
+                    self._refuse_other(number, f"saved {_told(first)}", _told(again))
+            tape.append((tensor.detach(), tensor._version))
             if last and len(tape) == len(saved):
                 raise _AllSaved
 
-        x = tuple(
-            tensor.detach().requires_grad_(requires)
-            for tensor, requires in zip(x, self._requires_grad[number - 1], strict=True)
-        )
+        leaves = zip(x, self._requires_grad[number - 1], strict=True)
+        x = tuple(tensor.detach().requires_grad_(requires) for tensor, requires in leaves)
         try:
-            with torch.enable_grad(), saved_tensors_hooks(pack, _never_unpacked):
+            with torch.enable_grad(), saved_tensors_hooks(pack, partial(self._refuse_backward, number)):
                 x = self._blocks[number - 1](x)
+            self._check_output(number, x)
         except _AllSaved:
             x = ()
         if len(tape) != len(saved):
-            raise RuntimeError(
-                f"block {name} saved {len(saved)} tensors when it was first run and {len(tape)} when it was run "
-                "again: it must do the same each time"
-            )
+            self._refuse_other(number, f"saved {len(saved)} tensors", str(len(tape)))
         self._tapes[number] = tape
         self._used[2 * number - 1] = self._now
-        return _detached(x)
+        return tuple(tensor.detach() for tensor in x)
+
+    def _check_output(self, number: int, x: Border) -> None:
+        first, again = self._forms[number], [(tensor.shape, tensor.dtype) for tensor in x]
+        if first != again:
+            self._refuse_other(number, f"returned {_told(*first)}", _told(*again))
+
+    def _refuse_other(self, number: int, first: str, again: str) -> NoReturn:
+        raise RuntimeError(
+            f"block {self._name(number)} {first} when it was first run and {again} when it was run again: it must do "
+            "the same each time; a compiled block may have been compiled anew or have reached "
+            "torch._dynamo.config.recompile_limit in between"
+        )
+
+    def _refuse_backward(self, number: int, place: int | None = None) -> NoReturn:
+        raise RuntimeError(
+            f"block {self._name(number)} runs a backward pass of its own on what it computes, which a rerun cannot "
+            "repeat: its tape must be kept"
+        )
+
+    def _name(self, number: int) -> str:
+        return self._facts[number - 1].name
 
 
-def _pack(saved: list[_Saved], tensor: torch.Tensor) -> int:
-    saved.append(_Saved(tensor.shape, tensor.dtype, _version(tensor)))
+def _drop(saved: list[_Form], tensor: torch.Tensor) -> int:
+    saved.append((tensor.shape, tensor.dtype))
     return len(saved) - 1
 
 
-def _version(tensor: torch.Tensor) -> int | None:
-    base = tensor if tensor._base is None else tensor._base
-    return base._version if isinstance(base, torch.nn.Parameter) else None
+def _reached(step: weakref.ref[_TrainingStep], number: int, gradient: torch.Tensor) -> None:
+    """A hook in the graph, which does not own the step: nothing is left to drop once autograd has let go of it."""
+    if (alive := step()) is not None:
+        alive.reach(number)
 
 
-def _check(name: str, first: _Saved, tensor: torch.Tensor) -> None:
-    if (tensor.shape, tensor.dtype) != first[:2]:
-        raise RuntimeError(
-            f"block {name} saved {first.dtype} of shape {tuple(first.shape)} when it was first run, and {tensor.dtype} "
-            f"of shape {tuple(tensor.shape)} when it was run again: it must do the same each time; a compiled block "
-            "may have been compiled anew or have reached torch._dynamo.config.recompile_limit in between"
-        )
-    if _version(tensor) != first.version:
-        raise RuntimeError(
-            f"a parameter of block {name} was changed between the forward and the backward pass, so that its gradients "
-            "would be wrong; update parameters once the backward pass is done"
-        )
+def _detached(x: Border) -> Versions:
+    return Versions([tensor.detach() for tensor in x])
 
 
-def _never_unpacked(nothing: None) -> torch.Tensor:
-    raise RuntimeError("a block ran a backward pass of its own on what it computes, which a rerun cannot repeat")
-
-
-def _detached(x: Border) -> Border:
-    return tuple(tensor.detach() for tensor in x)
-
-
-class _Conditions:
-    """What a block finds when it is first run, and each rerun finds again: generators and the buffers it writes."""
-
-    def __init__(self, facts: Facts):
-        self._facts = facts
-        self._generators = _generator_states() if facts.random else None
-        self._buffers = [module._buffers[name].clone() for module, name in facts.buffers]
-
-    @contextmanager
-    def again(self) -> Iterator[None]:
-        now = _generator_states() if self._generators is not None else None
-        places = self._facts.buffers
-        own = [module._buffers[name] for module, name in places]
-        try:
-            if self._generators is not None:
-                _set_generators(self._generators)
-            for (module, name), before in zip(places, self._buffers, strict=True):
-                module._buffers[name] = before.clone()
-            yield
-        finally:
-            for (module, name), buffer in zip(places, own, strict=True):
-                module._buffers[name] = buffer
-            if now is not None:
-                _set_generators(now)
-
-
-def _generator_states() -> list[torch.Tensor]:
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
-
-
-def _set_generators(states: list[torch.Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    if len(states) > 1:
-        torch.cuda.set_rng_state_all(states[1:])
-
-
-class _Autocast:
-    """The autocast of a forward pass, entered in reruns only where it was on: compiled blocks tell the difference."""
-
-    def __init__(self, inputs: Border):
-        devices = {"cpu", *(tensor.device.type for tensor in inputs)}
-        self._on = {device: torch.get_autocast_dtype(device) for device in devices if torch.is_autocast_enabled(device)}
-        self._devices = devices
-
-    def as_in_reruns(self) -> ExitStack:
-        """Casts are not cached, because a rerun would take those of the first run, which autograd has seen."""
-        return self._entered(self._on)
-
-    def again(self) -> ExitStack:
-        """As in the forward pass; off where it was off and the backward pass runs under one."""
-        stack = self._entered(self._on)
-        for device in self._devices - self._on.keys():
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
-        return stack
-
-    @staticmethod
-    def _entered(on: Mapping[str, torch.dtype]) -> ExitStack:
-        stack = ExitStack()
-        for device, dtype in on.items():
-            stack.enter_context(torch.autocast(device, dtype=dtype, cache_enabled=False))
-        return stack
+def _told(*forms: _Form) -> str:
+    return ", ".join(f"{str(dtype).removeprefix('torch.')} {tuple(shape)}" for shape, dtype in forms) or "nothing"
