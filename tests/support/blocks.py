@@ -138,6 +138,7 @@ def naive_replay(chain: BlockChain, keep: Keep) -> tuple[int, int]:
     used, now = {0: 0}, 0
     for number in range(depth, 0, -1):
         tape = 2 * number - 1
+        held = {position for position in held if position <= tape}
         if tape not in held:
             stop, asking = (2 * depth, 0) if number == depth else (tape, number)
             start = max(position for position in held if position % 2 == 0 and position <= 2 * (number - 1))
@@ -154,7 +155,7 @@ def naive_replay(chain: BlockChain, keep: Keep) -> tuple[int, int]:
                 used |= dict.fromkeys(new, now)
         if number == depth:
             live.append(rules.loss(held))
-        held = {position for position in held if position < tape}
+        held.discard(tape)
         live.append(rules.backward(held, number))
     return max(live), flops
 

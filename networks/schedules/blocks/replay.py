@@ -78,6 +78,7 @@ def moments(chain: BlockChain, keep: Keep) -> Iterator[Moment]:
     yield from step.run(chain.depth)
     yield from step.loss()
     for number in range(chain.depth, 0, -1):
+        step.reach(number)
         if 2 * number - 1 not in step.held:
             yield from step.run(number)
         yield step.backward(number)
@@ -128,10 +129,14 @@ class _Step:
         beside = chain.graph_bytes + chain.engine_bytes
         yield Moment(LOSS_BACKWARD, last, 0, outputs, taped, chain.loss_backward_bytes, 0, beside)
 
-    def backward(self, number: int) -> Moment:
-        """The backward pass of block `number`, before which all outputs from its own on are dropped."""
-        for position in [position for position in self.held if position >= 2 * number - 1]:
+    def reach(self, number: int) -> None:
+        """The delta at x[number] is there: all that serves the blocks above is dropped."""
+        for position in [position for position in self.held if position >= 2 * number]:
             self._drop(position)
+
+    def backward(self, number: int) -> Moment:
+        """The backward pass of block `number`, which takes its tape."""
+        self._drop(2 * number - 1)
         block = self._chain.blocks[number - 1]
         outputs = self._with_output(number - 1) if block.tape_holds_input else self._outputs_bytes
         gradients, beside = self._waiting(number)
