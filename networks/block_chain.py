@@ -65,7 +65,6 @@ class BlockChain:
 
     Attributes:
         blocks: block 1 to block L.
-        batch: samples of a step.
         before_bytes: what runs before block 1 leaves live during the forward pass of the blocks.
         before_run_bytes, before_backward_bytes: peaks of the two passes of what runs before block 1.
         loss_forward_bytes, loss_backward_bytes: peaks of the two passes of the loss, and of what else runs after block
@@ -77,7 +76,6 @@ class BlockChain:
     """
 
     blocks: tuple[Block, ...]
-    batch: int
     loss_forward_bytes: int
     loss_backward_bytes: int
     loss_holds_output: bool = True
@@ -166,7 +164,7 @@ class BlockChain:
 
 def _check_counts(of: Block | BlockChain, where: str) -> None:
     for name in _counts(of):
-        check_count(f"{where}{name}", getattr(of, name), least=1 if name == "batch" else 0)
+        check_count(f"{where}{name}", getattr(of, name), least=0)
 
 
 def _counts(of: Block | BlockChain) -> Iterable[str]:

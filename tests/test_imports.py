@@ -93,8 +93,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "networks.wording",
     },
     "networks.planning": {
-        *("networks", "networks.chain", "networks.checks", "networks.schedules", "networks.tracker"),
-        "networks.wording",
+        *("networks", "networks.block_chain", "networks.chain", "networks.checks", "networks.schedules"),
+        *("networks.tracker", "networks.wording"),
     },
     "networks.torch_models": {"networks.schedules", "networks.wording"},
     "networks": {

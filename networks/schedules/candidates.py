@@ -65,7 +65,7 @@ def periodics(chain: Chain) -> Candidates:
     """Periodic schedules of `chain`, both ways to recompute."""
     # Each by itself, steps grow by the square of the frequency: beyond this, revolve takes fewer for no more memory.
     each = [periodic(frequency, recompute="each") for frequency in range(2, min(chain.depth, SEARCHED) + 1)]
-    return Candidates(chain, {one: one(chain) for one in (*map(periodic, _searched(chain.depth)), *each)})
+    return Candidates(chain, {one: one(chain) for one in (*map(periodic, searched(chain.depth)), *each)})
 
 
 def revolves(chain: Chain) -> Candidates:
@@ -81,7 +81,7 @@ def numbered(chain: Chain, factory: Callable[..., Schedule], argument: str) -> C
     """
     bound: dict[Schedule, Keep] = {}
     refusals = []
-    for number in _searched(chain.depth):
+    for number in searched(chain.depth):
         try:
             schedule = factory(**{argument: number})
             bound[schedule] = schedule(chain)
@@ -92,6 +92,7 @@ def numbered(chain: Chain, factory: Callable[..., Schedule], argument: str) -> C
     return Candidates(chain, bound)
 
 
-def _searched(depth: int) -> list[int]:
+def searched(depth: int) -> list[int]:
+    """The numbers that are searched where `depth` is the largest that makes a difference."""
     above = {-(-depth // parts) for parts in range(1, SEARCHED + 1)}
     return sorted(above | set(range(1, min(depth, SEARCHED) + 1)))

@@ -46,7 +46,6 @@ def random_block_chain(seed: int, *, most_blocks: int = 5) -> BlockChain:
 
     return BlockChain(
         blocks=tuple(block(name) for name in range(1, int(generator.integers(1, most_blocks + 1)) + 1)),
-        batch=1,
         loss_forward_bytes=number(20),
         loss_backward_bytes=number(40),
         loss_holds_output=bool(generator.random() < 0.5),

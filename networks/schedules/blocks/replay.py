@@ -43,11 +43,17 @@ class Moment(NamedTuple):
 
 
 class BlockCost(NamedTuple):
-    """What one training step costs: its highest moment, and the work and number of all runs of blocks."""
+    """What one training step costs.
+
+    Attributes:
+        highest: its highest moment.
+        forward_flops: the work of all runs of blocks.
+        runs: how often each block is run, by its number.
+    """
 
     highest: Moment
     forward_flops: int
-    runs: int
+    runs: tuple[int, ...]
 
     @property
     def peak_bytes(self) -> int:
@@ -63,8 +69,11 @@ def replay_blocks(chain: BlockChain, keep: Keep) -> BlockCost:
 def cost_of_moments(chain: BlockChain, step: Iterable[Moment]) -> BlockCost:
     """Return the cost of a step of these moments."""
     step = list(step)
-    runs = [chain.forward_flops[moment.block] for moment in step if moment.phase in (RUN, TAPED_RUN)]
-    return BlockCost(max(step, key=lambda moment: moment.live_bytes), sum(runs), len(runs))
+    runs = [0] * (chain.depth + 1)
+    for moment in step:
+        runs[moment.block] += moment.phase in (RUN, TAPED_RUN)
+    flops = sum(times * work for times, work in zip(runs, chain.forward_flops, strict=True))
+    return BlockCost(max(step, key=lambda moment: moment.live_bytes), flops, tuple(runs))
 
 
 def moments(chain: BlockChain, keep: Keep) -> Iterator[Moment]:

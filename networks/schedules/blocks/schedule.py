@@ -106,8 +106,8 @@ class OutputsChain:
 
     @property
     def batch(self) -> int:
-        """Samples of a step."""
-        return self.blocks.batch
+        """The sample that blocks are measured on, however large, is one."""
+        return 1
 
     @property
     def after_bytes(self) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ def _solve(chain: BlockChain, budget_bytes: int) -> Keep:
     keep, cost = _least_peak(chain)
     if budget_bytes < cost.peak_bytes:
         raise ValueError(
-            f"budget_bytes={budget_bytes} is too small for {chain.depth} blocks with a batch of {chain.batch}: "
+            f"budget_bytes={budget_bytes} is too small for these {chain.depth} blocks: "
             f"the smallest budget that a schedule can meet is {cost.peak_bytes} bytes"
         )
     everything = plain()(chain)

@@ -38,7 +38,6 @@ def block(name: str, **numbers: int) -> Block:
 
 TWO = BlockChain(
     blocks=(block("first"), block("second", tape_holds_input=True)),
-    batch=1,
     loss_forward_bytes=6,
     loss_backward_bytes=20,
     loss_bytes=2,
@@ -65,11 +64,9 @@ def test_every_moment_of_two_blocks_by_hand():
 
 
 def test_plain_runs_each_block_once_and_a_checkpointed_segment_twice():
-    chain = BlockChain(
-        blocks=tuple(block(str(n)) for n in range(6)), batch=1, loss_forward_bytes=0, loss_backward_bytes=0
-    )
-    assert replay_blocks(chain, plain()(chain)).runs == 6
-    assert replay_blocks(chain, torch_checkpoint(3)(chain)).runs == 11
+    chain = BlockChain(blocks=tuple(block(str(n)) for n in range(6)), loss_forward_bytes=0, loss_backward_bytes=0)
+    assert replay_blocks(chain, plain()(chain)).runs == (0, 1, 1, 1, 1, 1, 1)
+    assert replay_blocks(chain, torch_checkpoint(3)(chain)).runs == (0, 2, 2, 2, 2, 2, 1)
     assert replay_blocks(chain, torch_checkpoint(6)(chain)).forward_flops == 11 * 7
 
 
@@ -82,7 +79,7 @@ def test_plain_runs_each_block_once_and_a_checkpointed_segment_twice():
             "block 'head': forward_flops must be an integer of at least 0, got 1.5",
         ),
         (
-            lambda: BlockChain(blocks=(), batch=1, loss_forward_bytes=0, loss_backward_bytes=0),
+            lambda: BlockChain(blocks=(), loss_forward_bytes=0, loss_backward_bytes=0),
             "blocks must be at least one",
         ),
         (lambda: torch_checkpoint(0), "every must be an integer of at least 1, got 0"),

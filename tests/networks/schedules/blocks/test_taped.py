@@ -42,7 +42,7 @@ def deep_chain(depth: int, *, seed: int = 0) -> BlockChain:
         )
 
     return BlockChain(
-        blocks=tuple(block(number) for number in range(depth)), batch=8, loss_forward_bytes=40, loss_backward_bytes=80
+        blocks=tuple(block(number) for number in range(depth)), loss_forward_bytes=40, loss_backward_bytes=80
     )
 
 
