@@ -139,7 +139,7 @@ def test_the_bill_has_what_a_training_holds_beside_its_steps():
     assert (held.parameters_bytes, held.optimizer_state_bytes, held.data_bytes) == (5 * MIB, 8 * MIB, 96)
     assert held.update_bytes == 4 * MIB
     assert TWELVE.bill(gradients="freed", optimizer="sgd").update_bytes == 0
-    with pytest.raises(ValueError, match="^optimizer must be one of sgd, momentum, adam, got 'adamw'"):
+    with pytest.raises(ValueError, match=r"^optimizer must be one of sgd, momentum, adam, got 'adamw'"):
         TWELVE.bill(optimizer="adamw")
 
 
