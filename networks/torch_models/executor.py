@@ -11,6 +11,7 @@ What a rerun repeats, and what not:
 
 - A rerun calls the block again, so hooks of its modules fire again. The last rerun of a block ends once all that
   autograd saved is there, so a forward hook at the block's end may not see it.
+  For the same reason a block that would save more at its end, when it is run again, is not always found out.
 - Generators of PyTorch are put back. Those of Python and NumPy, and generators that the user made, are not.
 - Under autocast, casts are not cached. So the gradients of a weight that is used twice are added in its own type, and
   not in the lower one.
@@ -256,7 +257,7 @@ class _TrainingStep:
     def _refuse_backward(self, number: int, place: int | None = None) -> NoReturn:
         raise RuntimeError(
             f"block {self._name(number)} runs a backward pass of its own on what it computes, which a rerun cannot "
-            "repeat: its tape must be kept"
+            "repeat: keep its tape and its output"
         )
 
     def _name(self, number: int) -> str:
