@@ -131,25 +131,25 @@ class _DryNetworkWithCheckpointing(_Dry, NetworkWithCheckpointing):
         """As the network does; but layers that are only written over the one before are noted together."""
         chain, cache, tracker = self._chain, self._cache, self.tracker
         after = cache[start] if start in kept else cache.take(start)
-        noted_alone, together = {*kept, last, stop}, 0
+        held, together = {*kept, last}, 0
+        free = start not in kept
         for number in range(start + 1, stop + 1):
-            free = number - 1 not in cache
             slide = free and chain.slides[number]
-            if slide and number not in noted_alone:
+            if slide and number < stop and number not in held:
                 together += 1
                 continue
             if together:
-                tracker.forward_in_place(
-                    range(number - together, number), sum(chain.forward_flops[number - together : number])
-                )
+                run = slice(number - together, number)
+                tracker.forward_in_place(range(run.start, run.stop), sum(chain.forward_flops[run]))
                 together = 0
             after = self._layers[number - 1].forward(after, chain, self._workspace, tracker, in_place=slide)
             if free and not slide:
                 tracker.release(number - 1, chain.after_bytes[number - 1])
-            if number < chain.depth and (number in kept or number == last):
+            free = number == chain.depth or number not in held
+            if not free:
                 cache.put(number, after, self._executed_flops)
-            if number < chain.depth and number in kept:
-                tracker.keep(number, chain.after_bytes[number])
+                if number in kept:
+                    tracker.keep(number, chain.after_bytes[number])
         return after
 
 

@@ -105,6 +105,6 @@ def _parts_bytes(chains: list[Chain]) -> int:
     blocks = max(
         -(-chain.batch // block_rows(chain.batch, width, chain.itemsize))
         for chain in chains[1:] or chains
-        for width in chain.layers[1:]
+        for width in {*chain.layers[1:]}
     )
     return BLOCK_ALLOWANCE * blocks + (PARTS_ALLOWANCE if len(chains) > 1 else 0)
