@@ -264,8 +264,9 @@ def _bytes(chain: Chain, action: str, layer: int) -> int:
 
 
 FORWARD, WORKSPACE, OUTPUTS = (_CODES[action] for action in ("forward", "workspace", "outputs"))
-GRADIENTS = [_CODES[action] for action in ("parameter_deltas", "accumulate", "apply")]
-"""Places of actions in `ACTIONS`, the last three those of a layer's parameter deltas."""
+"""Places of actions in `ACTIONS`."""
+ARE_GRADIENTS = np.array([action in ("parameter_deltas", "accumulate", "apply") for action in ACTIONS])
+"""By the place of an action in `ACTIONS`: whether its bytes are those of a layer's parameter deltas."""
 
 
 def event_arrays(chain: Chain, labels: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -278,7 +279,7 @@ def event_arrays(chain: Chain, labels: bytes) -> tuple[np.ndarray, np.ndarray, n
     layers, actions = np.divmod(codes // len(PHASES), len(ACTIONS))
     signs = np.array(SIGNS)[signs]
     nbytes = np.array(chain.after_bytes, np.float64)[layers]
-    gradients = np.isin(actions, GRADIENTS)
+    gradients = ARE_GRADIENTS[actions]
     nbytes[gradients] = np.array(chain.parameter_delta_bytes, np.float64)[layers[gradients]]
     nbytes[actions == OUTPUTS] = chain.outputs_bytes
     nbytes[actions == WORKSPACE] = chain.workspace_bytes

@@ -9,7 +9,7 @@ import numpy as np
 from networks.chain import Chain, block_rows
 from networks.dry_run import Trace
 from networks.schedules.replay import Cost
-from networks.tracker import FORWARD, GRADIENTS, WORKSPACE, event_arrays, event_bytes
+from networks.tracker import ARE_GRADIENTS, FORWARD, WORKSPACE, event_arrays, event_bytes
 
 STEP_ALLOWANCE = 9728
 """Bytes of a step's frames, contexts, slices and views, whatever the network; and of the few blocks that numpy keeps
@@ -85,7 +85,7 @@ def _followed(log: tuple[Chain, bytes], last: np.ndarray) -> tuple[np.ndarray, n
     """
     chain, _ = log
     layers, actions, signs, change = event_arrays(*log)
-    gradients = np.isin(actions, GRADIENTS)
+    gradients = ARE_GRADIENTS[actions]
     afters = last[1] + np.cumsum(np.where(gradients | (actions == WORKSPACE), 0, signs))
     deltas = last[3] + np.cumsum(np.where(gradients, signs, 0))
     most_afters, most_deltas = (

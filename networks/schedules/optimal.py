@@ -21,6 +21,7 @@ true peak is within the budget. `work_bound` solves the same programme with size
 the class does less work than that.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -140,10 +141,10 @@ def _rivals(chain: Chain, budget_bytes: int) -> Iterator[Keep]:
 
 def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, cost: Cost, spares: range) -> Keep:
     """Of the schedules that do the work of `keep`, one that leaves the most units unused, if its peak is lower."""
-    same = [spare for spare in spares if programme.work(spare) <= cost.forward_flops]
+    same = bisect_left(spares, True, key=lambda spare: programme.work(spare) > cost.forward_flops)
     if not same:
         return keep
-    candidate, candidate_cost = _answers(chain, programme, same[-1], most_bytes=cost.peak_bytes)
+    candidate, candidate_cost = _answers(chain, programme, spares[same - 1], most_bytes=cost.peak_bytes)
     return candidate if candidate_cost.peak_bytes < cost.peak_bytes else keep
 
 

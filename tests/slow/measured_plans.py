@@ -5,6 +5,7 @@ interpreter's objects weigh most, or `parts` of batches on such chains. One proc
 in the environment of memory cells, and prints a line of JSON for each.
 """
 
+import gc
 import json
 import sys
 from typing import Any
@@ -139,5 +140,6 @@ if __name__ == "__main__":
     kind, seed, count = sys.argv[1], *map(int, sys.argv[2:])
     measure = {"plans": measured_plan, "schedules": measured_schedule, "parts": measured_parts}[kind]
     generator = np.random.default_rng(seed)
+    gc.freeze()  # each measurement collects garbage, and need not look through all that is imported
     for _ in range(count):
         print(json.dumps(measure(generator)), flush=True)
