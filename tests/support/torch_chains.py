@@ -109,7 +109,7 @@ def chain_of(depth, flops=None):
         Block(name=str(i), gradient_bytes=0, delta_bytes=1, forward_flops=work, **sizes)
         for i, work in enumerate(flops, 1)
     )
-    return BlockChain(blocks=tuple(blocks), batch=1, loss_forward_bytes=1, loss_backward_bytes=1)
+    return BlockChain(blocks=tuple(blocks), loss_forward_bytes=1, loss_backward_bytes=1)
 
 
 def scheduled(text):
