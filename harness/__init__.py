@@ -20,16 +20,24 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from harness.execute.models import profile_blocks
     from harness.results.folder import Results
 
-__all__ = ["OpenedResults", "__version__", "open_results"]
+__all__ = ["OpenedResults", "__version__", "open_results", "profile_blocks"]
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> Any:
     if name == "__version__":
         from networks import __version__  # imports numpy
 
         return __version__
+    if name == "profile_blocks":
+        from harness.errors import naming_extras
+
+        with naming_extras():
+            from harness.execute.models import profile_blocks
+
+        return profile_blocks
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

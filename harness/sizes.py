@@ -86,7 +86,8 @@ def retold(message: str, *, typed: str) -> str:
         return message
 
     def both(match: re.Match[str]) -> str:
-        hundredths = -(-int(match[1]) * 100 // UNITS[unit])
-        return f"{hundredths // 100}.{hundredths % 100:02} {unit} ({int(match[1]):,} bytes)"
+        nbytes = int(match[1].replace(",", ""))
+        hundredths = -(-nbytes * 100 // UNITS[unit])
+        return f"{hundredths // 100}.{hundredths % 100:02} {unit} ({nbytes:,} bytes)"
 
-    return re.sub(r"\b([0-9]+) bytes\b", both, message)
+    return re.sub(r"\b([0-9][0-9,]*) bytes\b", both, message)

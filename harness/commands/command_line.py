@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "flamegraph": "Measure one cell again and write memray's flame graph of its peak, as an HTML page.",
     "trace": "Print and draw what a schedule does in a training step.",
     "plan": "Find the schedule that trains a network with the least work within a budget of bytes.",
+    "profile": "Measure what each block of a PyTorch model of your own takes.",
     "peers": "Print what every framework's step needs in memory and time, a row a variant.",
 }
 """Each command and its help in a line. Its module in harness/commands/ is imported when it is called."""

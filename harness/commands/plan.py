@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from threading import Timer
 from typing import Annotated, Any
 
@@ -15,9 +16,12 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from harness.commands import plan_model
 from harness.commands.console import page
-from harness.commands.names import STEP_OPTIONS, as_typed
+from harness.commands.names import STEP_OPTIONS, as_typed, path_given
+from harness.commands.own_model import BlocksOption, DeviceOption
 from harness.commands.plan_measured import Record, measure_best, predict_times, records
+from harness.execute.models import OwnModel
 from harness.sizes import format_bytes, parse_bytes
 from networks.chain import Chain
 from networks.checks import check_count, check_dtype
@@ -106,14 +110,28 @@ def _depth(depth: int) -> str:
 
 
 def command(
-    layers: Annotated[str, typer.Option(metavar="WIDTHS", help="Such as 64,512,64x6,256x12,10.")],
-    batch: Annotated[int, typer.Option(metavar="ROWS", help="Rows of the input.")],
+    layers: Annotated[str | None, typer.Option(metavar="WIDTHS", help="Such as 64,512,64x6,256x12,10.")] = None,
+    batch: Annotated[int | None, typer.Option(metavar="ROWS", help="Rows of the input.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="FILE.py:FUNCTION", help="A PyTorch model of your own, instead of --layers.")
+    ] = None,
+    blocks: BlocksOption = None,
+    gradients: Annotated[
+        str | None, typer.Option(help="Of a model: kept to the end of the step, or freed as they come.")
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", parser=path_given, help="Of a model: where to write the plan, as JSON."),
+    ] = None,
+    device: DeviceOption = None,
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of a step's peak: 24MiB, 1.5GB, bytes.")] = None,
     budget_total: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Of the whole bill, instead of --budget.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    step: Annotated[str, typer.Option(help="backward, or train_step, which frees deltas as it goes.")] = "backward",
+    dtype: Annotated[str | None, typer.Option(help="float32, the default, or float64.")] = None,
+    step: Annotated[
+        str | None, typer.Option(help="backward, the default, or train_step, which frees deltas as it goes.")
+    ] = None,
     optimizer: Annotated[str, typer.Option(help=f"For the bill: {', '.join(OPTIMIZERS)}.")] = "sgd",
     samples: Annotated[int | None, typer.Option(help="For the bill: rows of data; else one batch.")] = None,
     max_depth: Annotated[
@@ -133,7 +151,29 @@ def command(
     --max-depth the network is the deepest that fits, whatever the number of hidden layers given.
 
     Where no schedule fits, the exit code is 2, and the message says which budget can be met.
+
+    With --model it is a PyTorch model of your own. Its blocks are profiled first, and its file is run: it is your code.
     """
+    given = {"--layers": layers, "--batch": batch, "--dtype": dtype, "--step": step, "--samples": samples}
+    given |= {"--max-depth": max_depth or None}
+    given_of_model = {"--blocks": blocks, "--gradients": gradients, "--save": save, "--device": device}
+    if model is not None:
+        _refuse(given, "--model")
+        plan_model.run(
+            OwnModel.in_file(model, blocks, device or "cpu"),
+            budget=budget,
+            budget_total=budget_total,
+            gradients=gradients or "kept",
+            optimizer=optimizer,
+            measure=measure,
+            save=save,
+            as_json=as_json,
+        )
+        return
+    _refuse(given_of_model, "--layers")
+    if layers is None or batch is None:
+        raise ValueError("--layers and --batch must be given, or --model")
+    dtype, step = dtype or "float32", step or "backward"
     with as_typed(STEP_OPTIONS, size=budget or budget_total):
         if (budget is None) == (budget_total is None):
             one = "one" if budget is None else "only one"
@@ -163,6 +203,12 @@ def command(
         return
     for part in text(answer):
         page().print(part)
+
+
+def _refuse(given: Mapping[str, Any], beside: str) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise ValueError(f"{option} does not go with {beside}")
 
 
 def _planned(chain: Chain, held: Bill, budget_bytes: int, *, total: str | None, dtype: str, step: str) -> Plan:

@@ -29,7 +29,7 @@ def nonsense(job: Job, answered: Any) -> str:
 
 
 def _problems(job: Job, answered: list[Any]) -> Iterator[str]:
-    cells = job.cells or ((None,) if job.measure == "environment" else ())
+    cells = job.cells or ((None,) if job.measure in WITHOUT_CELLS else ())
     if len(answered) != len(cells):
         yield f"rows of {len(answered)} cells, not of {len(cells)}"
         return
@@ -89,8 +89,27 @@ def _of_capture(cell: Cell, rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"a capture has no rows, got {shown(rows)}"
 
 
+def _of_profile(cell: None, rows: list[dict[str, Any]]) -> Iterator[str]:
+    if len(rows) != 1:
+        yield f"one profile expected, got {shown(rows)}"
+
+
+def _of_numbers(*names: str) -> Callable[[None, list[dict[str, Any]]], Iterator[str]]:
+    def problems(cell: None, rows: list[dict[str, Any]]) -> Iterator[str]:
+        if not rows or not all(isinstance(row.get(name), (int, float)) for row in rows for name in names):
+            yield f"rows with {' and '.join(names)} expected, got {shown(rows)}"
+
+    return problems
+
+
 _OTHERS: dict[str, Callable[[Any, list[dict[str, Any]]], Iterator[str]]] = {
     "environment": _of_environment,
     "products": _of_products,
     "capture": _of_capture,
+    "profile": _of_profile,
+    "models_memory": _of_numbers("peak_bytes", "loss"),
+    "models_time": _of_numbers("variant", "repeat", "step_seconds"),
 }
+
+WITHOUT_CELLS = ("environment", "profile", "models_memory", "models_time")
+"""Measures of what is no cell of a grid: the machine, and a model of the user's."""

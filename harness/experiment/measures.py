@@ -134,6 +134,14 @@ MEASURES: Mapping[str, Measure] = {
         ),
         Measure(name="capture", worker="memory:capture", variables=_FOR_MEMORY, counts_bytes=True),
         Measure(name="products", worker="time:measure_products", variables=_FOR_TIME),
+        Measure(name="profile", worker="models.measures:profile", variables=_FOR_MEMORY, counts_bytes=True),
+        Measure(
+            name="models_memory",
+            worker="models.measures:measure_models_memory",
+            variables=_FOR_MEMORY,
+            counts_bytes=True,
+        ),
+        Measure(name="models_time", worker="models.measures:measure_models_time", variables=_FOR_TIME),
         Measure(name="environment", worker="environment:describe_environment", variables=_FOR_TIME),
     )
 }

@@ -22,7 +22,7 @@ def measure_time(job: Job) -> list[list[Row]]:
         step.warm_up()
     loops = [step.loops() for step in steps]
     rows: list[list[Row]] = [[] for _ in steps]
-    for repeat, position, variant in _interleaved(len(steps), job.settings["repeats"], job.settings["order_seed"]):
+    for repeat, position, variant in interleaved(len(steps), job.settings["repeats"], job.settings["order_seed"]):
         with probes.quiet_heap():
             seconds = steps[variant].seconds(loops[variant])
         rows[variant].append({"repeat": repeat, "position": position, "loops": loops[variant], "cpu": cpu, **seconds})
@@ -42,7 +42,7 @@ def measure_products(job: Job) -> list[list[Row]]:
     return [rows]
 
 
-def _interleaved(variants: int, rounds: int, order_seed: int) -> Iterator[tuple[int, int, int]]:
+def interleaved(variants: int, rounds: int, order_seed: int) -> Iterator[tuple[int, int, int]]:
     """Yield (round, position in the whole order, variant): each variant once a round, each round shuffled anew."""
     generator = np.random.default_rng(order_seed)
     for number in range(rounds):

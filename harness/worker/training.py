@@ -9,7 +9,7 @@ from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Row
 from harness.worker import probes
 from harness.worker.steps.networks import build_network
-from harness.worker.time import _interleaved
+from harness.worker.time import interleaved
 from networks.optimizers import SGD
 from networks.training import Epoch, train_epochs
 
@@ -21,7 +21,7 @@ def measure_training(job: Job) -> list[list[Row]]:
     cpu = probes.pin_to_one_cpu()
     trainings = [_digits_training(cell, job.settings) for cell in job.cells]
     rows: list[list[Row]] = [[] for _ in trainings]
-    for _, _, variant in _interleaved(len(trainings), job.settings["epochs"], job.settings["order_seed"]):
+    for _, _, variant in interleaved(len(trainings), job.settings["epochs"], job.settings["order_seed"]):
         with probes.quiet_heap():
             epoch = next(trainings[variant])
         rows[variant].append(

@@ -1,0 +1,106 @@
+"""Measure a user's own PyTorch model, in fresh processes."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import RunAbortedError
+from harness.execute.machine_lock import at_work
+from harness.execute.process import run_in_subprocess
+from harness.execute.scratch import scratch
+from harness.experiment.job import Job, Row
+from harness.experiment.measures import MEASURES
+from networks.planning.own_models import BlockProfile
+
+TIME_SETTINGS = {"repeats": 15, "order_seed": 0}
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A user's model as workers find it: `settings` of a job name it, and how it is cut into blocks."""
+
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def in_file(cls, text: str, blocks: str | None = None, device: str = "cpu") -> "OwnModel":
+        """The model that a `FILE.py:FUNCTION` makes.
+
+        Raises:
+            ValueError: that is not how `text` is written, or there is no such file.
+        """
+        path, colon, function = text.rpartition(":")
+        if not colon or not path.endswith(".py") or not function.isidentifier():
+            raise ValueError(
+                f"a model is named by its file and the function that makes it, my_model.py:make, got {text!r}"
+            )
+        if not Path(path).is_file():
+            raise ValueError(f"{path}: there is no such file")
+        return cls({"model": f"{Path(path).absolute()}:{function}", "blocks": blocks, "device": device})
+
+    @property
+    def name(self) -> str:
+        """The file and its function."""
+        return str(self.settings["model"]).rpartition("/")[2]
+
+    def profile(self) -> BlockProfile:
+        """Profile it, which takes seconds for each kind of block."""
+        ((row,),) = self._measured("profile", {})
+        return BlockProfile.from_row(row)
+
+    def peak_bytes(self, variant: Any, *, gradients: str) -> int:
+        """The peak of a step by "plain", {"torch_checkpoint": n} or {"plan": JSON}, as memray sees it."""
+        ((row,),) = self._measured("models_memory", {"variants": [variant], "gradients": gradients})
+        return int(row["peak_bytes"])
+
+    def seconds(self, variants: Sequence[Any], *, gradients: str) -> list[Row]:
+        """Seconds of steps by these variants, taken in turns: `variant`, by number, `repeat` and `step_seconds`."""
+        (rows,) = self._measured("models_time", {"variants": list(variants), "gradients": gradients, **TIME_SETTINGS})
+        return rows
+
+    def _measured(self, measure: str, settings: Mapping[str, Any]) -> list[list[Row]]:
+        job = Job(measure=measure, cells=(), settings={**self.settings, **settings})
+        with at_work(alone=not MEASURES[measure].counts_bytes):
+            outcome = run_in_subprocess(job)
+        if outcome.rows is None:
+            raise _complaint(outcome.error)
+        return outcome.rows
+
+
+def _complaint(error: str) -> Exception:
+    """What is wrong with the user's model, or with the measurement."""
+    kind, _, message = error.partition(": ")
+    return ValueError(message) if kind == "ValueError" else RunAbortedError(f"the model cannot be measured: {error}")
+
+
+@contextmanager
+def _in_memory(model: Any, sample: Any, loss: Callable[..., Any], blocks: Any) -> Iterator[OwnModel]:
+    """A model of this process, handed over in a file."""
+    import cloudpickle
+
+    inputs = sample if isinstance(sample, tuple) else (sample,)
+    with scratch() as folder:
+        path = folder / "model.pickle"
+        path.write_bytes(cloudpickle.dumps((model, inputs, loss, blocks)))
+        yield OwnModel({"pickle": str(path), "device": "cpu"})
+
+
+def profile_blocks(
+    model: Any, sample: Any, *, loss: Callable[[Any], Any], blocks: str | Sequence[Callable[..., Any]] | None = None
+) -> BlockProfile:
+    """Profile a PyTorch model, block by block, in a fresh process of one thread.
+
+    Args:
+        model: a `torch.nn.Module` in training mode. It goes to the other process as a copy, and stays as it is.
+        sample: what it is called with, a tensor or a tuple of its arguments, of the shapes that it will train on.
+        loss: maps the model's output to the loss.
+        blocks: None, a path such as "encoder.layers", "auto" or a list of callables; see
+            `networks.torch_models.blocks.blocks_of`.
+
+    Raises:
+        ValueError: the model cannot be cut so, or cannot be copied; the message says what to give.
+        RunAbortedError: the other process failed.
+    """
+    with _in_memory(model, sample, loss, blocks) as own:
+        return own.profile()

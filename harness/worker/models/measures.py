@@ -1,0 +1,183 @@
+"""The user's own PyTorch model in a worker: its profile, and its step under memray and under the clock.
+
+The model's file is the user's code, and is run here, in a process of its own.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cloudpickle
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from harness.experiment.job import Job, Row
+from harness.worker import probes
+from harness.worker.models.meters import meter_of
+from harness.worker.models.own_step import freeing
+from harness.worker.models.profile import profile_model
+from harness.worker.time import interleaved
+from networks.planning.own_models import BlockPlan
+from networks.schedules.foreign import told
+from networks.torch_models.blocks import Blocks, blocks_of
+from networks.torch_models.chains import Block, Border, in_order
+from networks.torch_models.planned import planned
+from networks.wording import did_you_mean, shown
+
+WARM_UP_STEPS = 2
+MODEL_SEED = 0
+
+
+class Model(NamedTuple):
+    """What a user's `make()` returns."""
+
+    module: torch.nn.Module
+    sample: tuple[Any, ...]
+    loss: Callable[[Any], torch.Tensor]
+    blocks: Any
+    """How it is cut, as `blocks_of` takes it."""
+
+
+def profile(job: Job) -> list[list[Row]]:
+    """The profile of a model, as plain data."""
+    model = _made(job.settings)
+    meter = meter_of(job.settings["device"])
+    return [[profile_model(model.module, model.sample, model.loss, model.blocks, meter)]]
+
+
+def memory(job: Job) -> list[list[Row]]:
+    """The peak of one training step, in a fresh process after two warm ones; and the loss of the first."""
+    model = _made(job.settings)
+    step = _steps(model, job.settings)[0]
+    with _gradients(model, job.settings["gradients"]):
+        loss = float(step().detach())
+        for _ in range(WARM_UP_STEPS - 1):
+            step()
+        model.module.zero_grad(set_to_none=True)
+        peak_bytes = meter_of(job.settings["device"]).peak_bytes(_forgetting(step))
+    return [[{"peak_bytes": peak_bytes, "loss": loss}]]
+
+
+def time(job: Job) -> list[list[Row]]:
+    """Seconds of a step of each variant, in turns whose order is shuffled anew in each round."""
+    probes.pin_to_one_cpu()
+    model = _made(job.settings)
+    steps = _steps(model, job.settings)
+    rows: list[Row] = []
+    with _gradients(model, job.settings["gradients"]):
+        for step in steps:
+            for _ in range(WARM_UP_STEPS):
+                step()
+        for repeat, _, variant in interleaved(len(steps), job.settings["repeats"], job.settings["order_seed"]):
+            with probes.quiet_heap():
+                lap = probes.stopwatch()
+                steps[variant]().item()  # a GPU is done only when its result is read
+                rows.append({"variant": variant, "repeat": repeat, "step_seconds": lap()})
+    return [rows]
+
+
+def _forgetting(step: Callable[[], torch.Tensor]) -> Callable[[], None]:
+    def forgetting() -> None:
+        step()
+
+    return forgetting
+
+
+def _gradients(model: Model, gradients: str) -> AbstractContextManager[None]:
+    return freeing(model.module) if gradients == "freed" else nullcontext()
+
+
+def _steps(model: Model, settings: Mapping[str, Any]) -> list[Callable[[], torch.Tensor]]:
+    """A training step for each variant: "plain", {"torch_checkpoint": n}, or {"plan": a plan as JSON}."""
+    return [_step(model, settings, variant) for variant in settings["variants"]]
+
+
+def _step(model: Model, settings: Mapping[str, Any], variant: Any) -> Callable[[], torch.Tensor]:
+    match variant:
+        case "plain":
+            run: Callable[..., Any] = model.module
+        case {"torch_checkpoint": int(every)}:
+            run = _checkpointed(blocks_of(model.module, model.sample, model.blocks), every)
+        case {"plan": str(text)}:
+            run = planned(
+                model.module, BlockPlan.from_json(text), None if isinstance(model.blocks, str) else model.blocks
+            )
+        case _:
+            raise ValueError(f"a variant must be plain, torch_checkpoint or plan, got {shown(variant)}")
+
+    def step() -> torch.Tensor:
+        model.module.zero_grad(set_to_none=True)
+        loss = model.loss(run(*model.sample))
+        loss.backward()
+        return loss
+
+    return step
+
+
+def _checkpointed(blocks: Blocks, every: int) -> Callable[..., Any]:
+    """The model with `torch.utils.checkpoint` around every few blocks."""
+
+    def chain(found: Sequence[Block], border: Border) -> Border:
+        for start in range(0, len(found), every):
+            segment = found[start : start + every]
+            border = checkpoint(_in_order(segment), *border, use_reentrant=False)
+        return border
+
+    return lambda *inputs: blocks(chain, *inputs)
+
+
+def _in_order(segment: Sequence[Block]) -> Callable[..., Border]:
+    return lambda *border: in_order(segment, border)
+
+
+def _made(settings: Mapping[str, Any]) -> Model:
+    """The model that a job names: a `FILE.py:FUNCTION`, or a file that holds one that the caller has in memory."""
+    torch.set_default_device(settings["device"])  # tensors that a user's function makes are there
+    torch.manual_seed(MODEL_SEED)
+    if "pickle" in settings:
+        return Model(*cloudpickle.loads(Path(settings["pickle"]).read_bytes()))
+    place, _, name = settings["model"].rpartition(":")
+    try:
+        made = _function(Path(place), name)()
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{told(error, [place])}, as {name}() makes the model") from None
+    return _checked(made, f"{place}: {name}()", settings["blocks"])
+
+
+def _function(path: Path, name: str) -> Callable[[], Any]:
+    """The function of this name in a user's file, which is run to find it."""
+    if not path.is_file():
+        raise FileNotFoundError("there is no such file")
+    spec = importlib.util.spec_from_file_location(f"model_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where pickle and dataclasses look for what they are in
+    sys.path.insert(0, str(path.parent))  # what stands beside it can be imported
+    spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
+        raise AttributeError(f"it has no function {name}{did_you_mean(name, known)}")
+    return function
+
+
+def _checked(made: Any, place: str, blocks: str | None) -> Model:
+    match made:
+        case (torch.nn.Module() as module, sample, loss, *given) if callable(loss) and len(given) < 2:
+            inputs = sample if isinstance(sample, tuple) else (sample,)
+            if any(isinstance(each, torch.Tensor) for each in inputs):
+                return Model(module, inputs, loss, blocks or next(iter(given), None))
+    raise ValueError(
+        f"{place} must return a model, a sample and a loss, and may add a list of blocks: a torch.nn.Module, a tensor "
+        f"or a tuple with tensors, and a function of the model's output; it returned {_kinds(made)}"
+    )
+
+
+def _kinds(made: Any) -> str:
+    if isinstance(made, tuple):
+        return f"({', '.join(type(each).__name__ for each in made)})"
+    return type(made).__name__

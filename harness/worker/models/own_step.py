@@ -1,0 +1,233 @@
+"""A training step of one block alone, by the executor: a source makes its inputs, a root the deltas at its outputs."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from harness.worker.models.meters import Mark, Meter, Phase
+from networks.torch_models.chains import Border, Step
+from networks.torch_models.executor import Facts, execute
+
+
+class Source(torch.autograd.Function):
+    """Makes the tensors of a border; its backward pass ends the deltas at them, and makes those at `below`."""
+
+    @staticmethod
+    def forward(ctx: Any, mark: Mark, like: Border, *below: torch.Tensor) -> Border:
+        ctx.mark, ctx.below = mark, described(below)
+        ctx.set_materialize_grads(False)
+        made = _cloned(like)
+        ctx.mark_non_differentiable(*(new for new, tensor in zip(made, like, strict=True) if not tensor.requires_grad))
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: torch.Tensor | None) -> Any:
+        ctx.mark("source")
+        return None, None, *_deltas(ctx.below)
+
+
+class _Root(torch.autograd.Function):
+    """Takes the tensors of a border and makes the deltas at them."""
+
+    @staticmethod
+    def forward(ctx: Any, mark: Mark, *border: torch.Tensor) -> torch.Tensor:
+        ctx.mark, ctx.border = mark, described(border)
+        return torch.zeros((), device=border[0].device)
+
+    @staticmethod
+    def backward(ctx: Any, delta: torch.Tensor) -> Any:
+        ctx.mark("root")
+        return None, *_deltas(ctx.border)
+
+
+def described(border: Border) -> list[Any]:
+    """Shape, type and device of each tensor that gets a delta; None of any other."""
+    return [(tensor.shape, tensor.dtype, tensor.device) if tensor.requires_grad else None for tensor in border]
+
+
+def _deltas(border: list[Any]) -> Iterator[torch.Tensor | None]:
+    return (each and torch.ones(each[0], dtype=each[1], device=each[2]) for each in border)
+
+
+def _cloned(border: Border) -> Border:
+    return tuple(tensor.clone() for tensor in border)
+
+
+def fresh(border: Border) -> Border:
+    """The same values as leaves of a new graph."""
+    return tuple(tensor.detach().requires_grad_(tensor.requires_grad) for tensor in border)
+
+
+@contextmanager
+def freeing(model: torch.nn.Module) -> Iterator[None]:
+    """Gradients are let go of as soon as they are complete, as where the optimiser steps in the backward pass."""
+
+    def free(parameter: torch.Tensor) -> None:
+        parameter.grad = None
+
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    handles = [parameter.register_post_accumulate_grad_hook(free) for parameter in trained]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class OwnStep(NamedTuple):
+    """Bytes of a step of blocks alone, beside their inputs.
+
+    Attributes:
+        runs: the peak of each run: one where the block is taped, and else a second one, in the backward pass.
+        forward_bytes: live after the forward pass.
+        engine_bytes: what the engine takes before it comes to the blocks.
+        backward_bytes: the peak of the backward pass after the last run.
+        end_bytes: live at the end.
+    """
+
+    runs: tuple[int, ...]
+    forward_bytes: int
+    engine_bytes: int
+    backward_bytes: int
+    end_bytes: int
+
+    @classmethod
+    def of(cls, phases: list[Phase]) -> "OwnStep":
+        """From the phases inputs, ready, run, forward, root, (ready, run,) (source,) end."""
+        base = phases[0].live_bytes
+        live = {phase.name: phase.live_bytes - base for phase in phases}
+        return cls(
+            runs=tuple(phase.peak_bytes - base for phase in phases if phase.name == "run"),
+            forward_bytes=live["forward"],
+            engine_bytes=live["root"] - live["forward"],
+            backward_bytes=max(phase.peak_bytes - base for phase in phases[-2:] if phase.name in ("source", "end")),
+            end_bytes=live["end"],
+        )
+
+
+def measure_own_step(
+    blocks: Sequence[Step],
+    facts: Sequence[Facts],
+    x: Border,
+    model: torch.nn.Module,
+    meter: Meter,
+    *,
+    taped: bool = False,
+    freed: bool = False,
+) -> OwnStep:
+    """Measure a step of `blocks` on `x` alone; `taped` is of the first, and `freed` of gradients."""
+    leaf = torch.zeros((), requires_grad=True, device=x[0].device)
+    kept = {0, 1} if taped else {0}
+
+    def step(mark: Mark) -> None:
+        def root(border: Border) -> Border:
+            return (_Root.apply(mark, *border),)
+
+        model.zero_grad(set_to_none=True)
+        inputs = [Source.apply(mark, x, leaf)]
+        mark("inputs")
+        chain = [*(_marked(run, mark) for run in blocks), root]
+        (loss,) = execute(chain, [*facts, Facts("root")], lambda *asked: kept, inputs.pop())
+        mark("forward")
+        loss.backward()
+        mark("end")
+
+    with freeing(model) if freed else nullcontext():
+        return OwnStep.of(meter.phases(step))
+
+
+def _marked(run: Step, mark: Mark) -> Step:
+    def block(border: Border) -> Border:
+        mark("ready")
+        try:
+            return run(border)
+        finally:
+            mark("run")
+
+    return block
+
+
+def untaped_peak(run: Step, x: Border, meter: Meter) -> int:
+    """The peak of a run without tape, the inputs left out."""
+
+    def step(mark: Mark) -> None:
+        mark("ready")
+        with torch.no_grad():
+            y = run(x)
+            mark("run")
+            del y
+
+    ready, ran = meter.phases(step)
+    return ran.peak_bytes - ready.live_bytes
+
+
+class Tape(NamedTuple):
+    """What autograd saves of a run: bytes beside its inputs and outputs, whether it holds those, and graph nodes."""
+
+    nbytes: int
+    holds_input: bool
+    holds_output: bool
+    nodes: int
+
+
+def tape_of(run: Step, x: Border, model: torch.nn.Module) -> Tape:
+    """Run a block, and look at what autograd saves of it."""
+    inputs = fresh(x)
+    with _saving() as saved:
+        y = run(inputs)
+    places, before, after = storages(saved), storages(inputs), storages(y)
+    known = storages((*model.parameters(), *model.buffers()))
+    beside = places.keys() - before.keys() - after.keys() - known.keys()
+    return Tape(
+        nbytes=sum(places[place] for place in beside),
+        holds_input=not places.keys().isdisjoint(before),
+        holds_output=not places.keys().isdisjoint(after),
+        nodes=_nodes(y),
+    )
+
+
+def is_saved(border: Border, run: Callable[[Border], Any]) -> bool:
+    """Whether what runs on these tensors saves one of them."""
+    made = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in border)
+    with _saving() as saved:
+        run(made)
+    return not storages(saved).keys().isdisjoint(storages(made))
+
+
+@contextmanager
+def _saving() -> Iterator[list[torch.Tensor]]:
+    """What autograd saves within this context."""
+    saved: list[torch.Tensor] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor)
+        return tensor.detach()
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield saved
+
+
+def storages(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
+    """Bytes of each storage of these tensors, by its address."""
+    found = (tensor.untyped_storage() for tensor in tensors)
+    return {storage.data_ptr(): storage.nbytes() for storage in found}
+
+
+def nbytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of the storages of these tensors, each counted once."""
+    return sum(storages(tensors).values())
+
+
+def _nodes(y: Border) -> int:
+    """Nodes of the graph from these tensors down."""
+    seen = set()
+    waiting = [tensor.grad_fn for tensor in y if tensor.grad_fn is not None]
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting += [below for below, _ in node.next_functions if below is not None]
+    return len(seen)

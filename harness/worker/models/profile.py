@@ -1,0 +1,215 @@
+"""The profile of a user's PyTorch model: what each of its blocks takes, measured alone, as the executor runs it.
+
+Equal blocks are measured once. What runs before the blocks and after them is measured around a chain that does nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.worker import probes
+from harness.worker.models.meters import Mark, Meter
+from harness.worker.models.own_step import (
+    Source,
+    described,
+    freeing,
+    fresh,
+    is_saved,
+    measure_own_step,
+    nbytes,
+    tape_of,
+    untaped_peak,
+)
+from networks.torch_models.blocks import Blocks, blocks_of
+from networks.torch_models.chains import Block, Border, Step
+from networks.torch_models.executor import Facts
+from networks.torch_models.planned import described_inputs, fingerprint_of, places
+
+TIMED_RUNS = 5
+ENGINE_NODE_BYTES = 66
+"""Bytes that autograd's engine takes for each node of the graph while it runs: from graphs of 6 to 80 nodes."""
+
+Loss = Callable[[Any], torch.Tensor]
+
+
+def profile_model(
+    model: torch.nn.Module,
+    inputs: tuple[Any, ...],
+    loss: Loss,
+    cut: str | Sequence[Callable[..., Any]] | None,
+    meter: Meter,
+) -> dict[str, Any]:
+    """The profile of a model, as plain data for `networks.planning.own_models.BlockProfile`."""
+    found = blocks_of(model, inputs, cut)
+    overhead = _overhead(model, meter)
+    rows: list[dict[str, Any]] = []
+    ends: list[Border] = []
+
+    def walk(blocks: Sequence[Block], x: Border) -> Border:
+        measured: dict[Any, dict[str, Any]] = {}
+        x = fresh(x)
+        for block in blocks:
+            y, random, buffers = _tried(block, x, model)
+            key = block.fingerprint, tuple(map(str, described(x))), random
+            if key not in measured:
+                facts = Facts(block.name, random=random, buffers=tuple(places(model, buffers)))
+                measured[key] = _block_row(block, facts, x, y, model, meter, overhead)
+            rows.append({"name": block.name, **measured[key], "random": random, "buffers": buffers})
+            x = fresh(y)
+        ends.append(x)
+        return x
+
+    found(walk, *inputs)
+    nodes = sum(row.pop("nodes") for row in rows)
+    return {
+        "blocks": rows,
+        **_outside(model, found, inputs, loss, ends[-1], meter),
+        "engine_bytes": ENGINE_NODE_BYTES * nodes + overhead.once_bytes,
+        "fingerprint": fingerprint_of(found),
+        "cut": cut if cut is None or isinstance(cut, str) else "callables",
+        "inputs": described_inputs(inputs),
+        "parameters_bytes": nbytes(model.parameters()),
+        "trained_bytes": nbytes(parameter for parameter in model.parameters() if parameter.requires_grad),
+        "data_bytes": nbytes(tensor for tensor in inputs if isinstance(tensor, torch.Tensor)),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "notes": list(found.notes),
+    }
+
+
+def _tried(run: Step, x: Border, model: torch.nn.Module) -> tuple[Border, bool, list[str]]:
+    """What a run gives, whether it draws random numbers, and the names of the buffers that it writes."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    before = _generators(x)
+    y = run(x)
+    random = any(not torch.equal(one, other) for one, other in zip(before, _generators(x), strict=True))
+    return y, random, [name for name, buffer in model.named_buffers() if not torch.equal(buffer, buffers[name])]
+
+
+def _generators(x: Border) -> list[torch.Tensor]:
+    devices = {tensor.device for tensor in x if tensor.device.type == "cuda"}
+    return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
+
+
+class _Overhead(NamedTuple):
+    """What a step has beside its blocks: bytes while the graph stands, to the end of the step, and of the engine."""
+
+    graph_bytes: int
+    husk_bytes: int
+    engine_bytes: int
+
+    @property
+    def once_bytes(self) -> int:
+        """What a whole model's step has once."""
+        return max(self.graph_bytes, self.husk_bytes) + self.engine_bytes
+
+
+def _overhead(model: torch.nn.Module, meter: Meter) -> _Overhead:
+    """Measured as what a step of one block takes, less what a second such block adds."""
+    x: Border = (torch.ones(1, requires_grad=True),)
+    steps = (measure_own_step([_scaled] * many, [Facts("scaled")] * many, x, model, meter) for many in (1, 2))
+    one, two = steps
+    return _Overhead(
+        graph_bytes=2 * one.forward_bytes - two.forward_bytes,
+        husk_bytes=2 * one.end_bytes - two.end_bytes,
+        engine_bytes=one.engine_bytes,
+    )
+
+
+def _scaled(x: Border) -> Border:
+    return tuple(tensor * 1.0 for tensor in x)
+
+
+def _block_row(
+    run: Step, facts: Facts, x: Border, y: Border, model: torch.nn.Module, meter: Meter, overhead: _Overhead
+) -> dict[str, Any]:
+    """What one block takes, by the names of `networks.planning.own_models.ProfiledBlock`."""
+    tape = tape_of(run, x, model)
+    output_bytes, delta_bytes = nbytes(y), nbytes(tensor for tensor in y if tensor.requires_grad)
+    taped = measure_own_step([run], [facts], x, model, meter, taped=True)
+    gradient_bytes = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
+    freed = measure_own_step([run], [facts], x, model, meter, taped=True, freed=True)
+    untaped = measure_own_step([run], [facts], x, model, meter)
+    taped_graph = taped.forward_bytes - tape.nbytes - (output_bytes if tape.holds_output else 0)
+    graph = untaped.forward_bytes
+    return {
+        "output_bytes": output_bytes,
+        "tape_bytes": tape.nbytes,
+        "tape_holds_input": tape.holds_input,
+        "tape_holds_output": tape.holds_output,
+        "run_bytes": max(untaped_peak(run, x, meter), untaped.runs[0] - graph),
+        "taped_run_bytes": max(taped.runs[0] - taped_graph, untaped.runs[-1] - graph - delta_bytes),
+        "backward_bytes": max(taped.backward_bytes - taped_graph, untaped.backward_bytes - graph),
+        "freed_backward_bytes": max(0, freed.backward_bytes - taped_graph),
+        "gradient_bytes": gradient_bytes,
+        "delta_bytes": delta_bytes,
+        "graph_bytes": max(0, max(graph, taped_graph) - overhead.graph_bytes),
+        "husk_bytes": max(0, max(untaped.end_bytes, taped.end_bytes) - gradient_bytes - overhead.husk_bytes),
+        "forward_flops": _flops(run, x),
+        "seconds": _seconds(run, x),
+        "nodes": tape.nodes,
+    }
+
+
+def _flops(run: Step, x: Border) -> int:
+    with FlopCounterMode(display=False) as counter:
+        y = run(x)
+    # What has no products is not free: a pointwise operation an item at least.
+    return max(1, counter.get_total_flops(), sum(tensor.numel() for tensor in y))
+
+
+def _seconds(run: Step, x: Border) -> float:
+    lap = probes.stopwatch()
+    laps = []
+    with torch.no_grad():
+        for _ in range(TIMED_RUNS):
+            run(x)
+            if x[0].is_cuda:
+                torch.cuda.synchronize()
+            laps.append(lap())
+    return median(laps)
+
+
+def _outside(
+    model: torch.nn.Module, found: Blocks, inputs: tuple[Any, ...], loss: Loss, last: Border, meter: Meter
+) -> dict[str, Any]:
+    """What runs before the blocks and after them, the loss included. `last` is what the last block gives."""
+    leaf = torch.zeros((), requires_grad=True, device=last[0].device)
+
+    def step(mark: Mark) -> None:
+        def chain(blocks: Sequence[Block], x: Border) -> Border:
+            held.append(tuple(tensor.detach() for tensor in x))  # as the executor does
+            mark("before")
+            made: Border = Source.apply(mark, last, *x, leaf)
+            mark("last")
+            return made
+
+        held: list[Border] = []
+        model.zero_grad(set_to_none=True)
+        mark("start")
+        value = loss(found(chain, *inputs))
+        mark("forward")
+        value.backward()
+        mark("end")
+
+    kept = {phase.name: phase for phase in meter.phases(step)}
+    with freeing(model):
+        freed = {phase.name: phase for phase in meter.phases(step)}
+    start, last_bytes = kept["start"].live_bytes, nbytes(last)
+    holds_output = is_saved(last, lambda border: loss(found(lambda blocks, x: border, *inputs)))
+    # What the loss makes as the delta may be a view of one number.
+    delta_bytes = nbytes(tensor for tensor in last if tensor.requires_grad)
+    left, freed_left = (max(0, each["source"].live_bytes - start - delta_bytes) for each in (kept, freed))
+    return {
+        "before_bytes": kept["before"].live_bytes - start,
+        "before_run_bytes": kept["before"].peak_bytes - start,
+        "before_backward_bytes": max(0, kept["end"].peak_bytes - start - left),
+        "loss_forward_bytes": kept["forward"].peak_bytes - start - last_bytes,
+        "loss_backward_bytes": kept["source"].peak_bytes - start - (last_bytes if holds_output else 0),
+        "loss_holds_output": holds_output,
+        "loss_bytes": left,
+        "freed_loss_bytes": freed_left,
+    }
