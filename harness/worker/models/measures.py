@@ -24,7 +24,7 @@ from networks.planning.own_models import BlockPlan
 from networks.schedules.foreign import told
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border, in_order
-from networks.torch_models.planned import planned
+from networks.torch_models.planned_model import planned
 from networks.wording import did_you_mean, shown
 
 WARM_UP_STEPS = 2

@@ -26,7 +26,7 @@ from harness.worker.models.own_step import (
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border, Step
 from networks.torch_models.executor import Facts
-from networks.torch_models.planned import described_inputs, fingerprint_of, places
+from networks.torch_models.planned_model import described_inputs, fingerprint_of, places
 
 TIMED_RUNS = 5
 ENGINE_NODE_BYTES = 66

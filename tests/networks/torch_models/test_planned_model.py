@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from networks.planning.own_models import BlockProfile
 from networks.torch_models.blocks import blocks_of
-from networks.torch_models.planned import described_inputs, fingerprint_of, planned
+from networks.torch_models.planned_model import described_inputs, fingerprint_of, planned
 
 
 class Classifier(nn.Module):
