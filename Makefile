@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments peers plots test bench optimality chaos fuzz smoke verify lint types docs clean
+.PHONY: help experiments peers plots test frameworks lowest bench optimality chaos fuzz smoke verify lint types docs clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,6 +9,8 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 READY := $(VENV)/ready-$(PYTHON_VERSION)
 PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/ready-$(PYTHON_VERSION)
+LOWEST_VENV := .venv-lowest
+LOWEST_READY := $(LOWEST_VENV)/ready-$(PYTHON_VERSION)
 DOCS_VENV := .venv-docs
 DOCS_READY := $(DOCS_VENV)/ready-$(PYTHON_VERSION)
 SITE := build/docs
@@ -28,6 +30,11 @@ RESULTS := results
 WILL_REPLACE = @for name in $(basename $(notdir $(1))); do if [ -e "$(RESULTS)/$$name/environment.json" ]; then \
 		echo "The results in $(RESULTS)/ are replaced, each once its experiment is complete; RESULTS=folder keeps them."; break; \
 	fi; done
+
+# Each run of the tests leaves what became of them, for .ci/run to sum up.
+PYTEST := -m pytest -q -n 2 --junitxml=build/tests
+# The files of the tests that $(VENV) skips, because they need a package that it has not.
+NEED_MORE = $(shell grep -rlE 'importorskip|find_spec' --include='test_*.py' tests)
 
 # Of each experiment's memory cells; memory cells repeat to the byte, so a sample tells of all.
 VERIFIED := 8
@@ -55,7 +62,13 @@ plots: $(READY) ## draw every figure again from the CSVs in results/
 	@for file in "$(RESULTS)"/*/environment.json; do dirname "$$file"; done | $(DRAW)
 
 test: $(READY) ## run the tests
-	$(VENV)/bin/python -m pytest -q -n 2
+	$(VENV)/bin/python $(PYTEST)/test.xml
+
+frameworks: $(PEERS_READY) ## run the tests that need PyTorch, JAX, scikit-learn or frictionless, in that environment
+	$(PEERS_VENV)/bin/python $(PYTEST)/frameworks.xml $(NEED_MORE)
+
+lowest: $(LOWEST_READY) ## run the tests with the lowest versions that pyproject.toml allows
+	$(LOWEST_VENV)/bin/python $(PYTEST)/lowest.xml -W ignore::DeprecationWarning
 
 bench: $(READY) ## measure training steps against their matrix products and least memory, and what the harness costs (twenty minutes)
 	$(VENV)/bin/python -m benchmarks.step
@@ -93,7 +106,7 @@ docs: $(DOCS_READY) ## build the guides and the reference as a site; a broken li
 	@echo "  $(SITE)/site/index.html"
 
 clean: ## remove what can be made again: environments, caches, the site, the smoke results
-	rm -rf $(VENV) $(PEERS_VENV) $(DOCS_VENV) $(SITE) results/smoke .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) $(LOWEST_VENV) $(DOCS_VENV) build results/smoke .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock
@@ -109,7 +122,14 @@ $(PEERS_READY): requirements.lock pyproject.toml
 	rm -rf $(PEERS_VENV)
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation --editable '.[peers]'
+	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation --editable '.[peers,datapackage]'
+	@touch $@
+
+$(LOWEST_READY): requirements-lowest.lock
+	rm -rf $(LOWEST_VENV)
+	$(PYTHON) -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-lowest.lock
+	$(LOWEST_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DOCS_READY): requirements.lock pyproject.toml

@@ -1,15 +1,21 @@
 """The Makefile: which folder its targets write to and read, and what they say before they replace results."""
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from harness.provenance import ROOT
+from tests.test_imports import imported
 
 MAKE = shutil.which("make")
 pytestmark = pytest.mark.skipif(MAKE is None, reason="make is not installed")
@@ -25,9 +31,10 @@ def project(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
     (tmp_path / "requirements.lock").touch()
+    (tmp_path / "requirements-lowest.lock").touch()
     (tmp_path / "pyproject.toml").touch()
     version = "{}.{}".format(*sys.version_info[:2])
-    for environment in (".venv", ".venv-peers"):
+    for environment in (".venv", ".venv-peers", ".venv-lowest"):
         (tmp_path / environment / "bin").mkdir(parents=True)
         (tmp_path / environment / "bin/python").write_text(INTERPRETER)
         (tmp_path / environment / "bin/python").chmod(0o755)
@@ -92,7 +99,7 @@ chmod +x "$3/bin/pip"
 """
 
 
-@pytest.mark.parametrize("environment", [".venv", ".venv-peers"])
+@pytest.mark.parametrize("environment", [".venv", ".venv-peers", ".venv-lowest"])
 def test_an_environment_has_the_locked_packages_and_this_project_where_it_lies(project, environment):
     interpreter = project / "python"
     interpreter.write_text(NEW_ENVIRONMENT)
@@ -100,11 +107,41 @@ def test_an_environment_has_the_locked_packages_and_this_project_where_it_lies(p
     shutil.rmtree(project / environment)
     ready = "{}/ready-{}.{}".format(environment, *sys.version_info[:2])
     locked, own = make(project, f"PYTHON={interpreter}", ready)
-    assert locked.endswith("--no-deps -r requirements.lock")
-    assert re.search(r" --no-build-isolation --editable \.(\[peers\])?$", own)
+    assert locked.endswith(f"--no-deps -r requirements{'-lowest' if environment == '.venv-lowest' else ''}.lock")
+    assert re.search(r" --no-build-isolation --editable \.(\[peers,datapackage\])?$", own)
 
 
 def test_what_builds_this_project_is_locked_as_well():
     (backend,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     assert backend.startswith("setuptools>=")
     assert re.search(r"^setuptools==", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+
+
+def locked(name: str) -> dict[str, Version]:
+    lines = (ROOT / name).read_text().splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    return {canonicalize_name(pin.name): Version(str(pin.specifier).removeprefix("==")) for pin in pins}
+
+
+def test_the_lowest_versions_that_are_tested_are_those_that_are_allowed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = [*project["dependencies"]]
+    for extra in ("harness", "dask", "interop", "test"):
+        texts += project["optional-dependencies"][extra]
+    tested = locked("requirements-lowest.lock")
+    for requirement in map(Requirement, texts):
+        (bound,) = requirement.specifier
+        assert (bound.operator, tested[canonicalize_name(requirement.name)]) == (">=", Version(bound.version))
+
+
+def test_every_test_that_may_be_skipped_for_want_of_a_package_is_run_where_it_is_installed():
+    """What a test imports that .venv has not is seen by the word that skips it."""
+    done = subprocess.run([MAKE, "-n", "frameworks"], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = done.stdout.splitlines()[-1].split()
+    known = {"benchmarks", "docs", "harness", "networks", "tests", *sys.stdlib_module_names}
+    distributions, installed = packages_distributions(), locked("requirements.lock").keys()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        names = [name for node in ast.walk(ast.parse(path.read_text())) for name in imported(node)]
+        packages = {name.partition(".")[0] for name in names} - known
+        needed = {canonicalize_name(name) for package in packages for name in distributions.get(package, [package])}
+        assert needed <= installed or str(path.relative_to(ROOT)) in run, path

@@ -27,9 +27,9 @@ def time_differences(a: pd.DataFrame, b: pd.DataFrame, *, seconds: str) -> pd.Da
     Known gap: the repeats of a cell come from one process. What differs from process to process, or has changed on the
     machine between the two runs, counts as a difference of the cells.
     """
-    times = [table.query("status == 'ok'").groupby("cell_id", sort=False)[seconds].agg(np.array) for table in (a, b)]
-    both = pd.concat(times, axis=1, keys=["a", "b"], join="inner")
-    rows = [{"cell_id": cell_id, **_ratio(before, after)} for cell_id, before, after in both.itertuples()]
+    finished = [table.query("status == 'ok'").groupby("cell_id", sort=False)[seconds] for table in (a, b)]
+    before, after = ({cell_id: times.to_numpy() for cell_id, times in groups} for groups in finished)
+    rows = [{"cell_id": cell_id, **_ratio(before[cell_id], after[cell_id])} for cell_id in before if cell_id in after]
     table = pd.DataFrame(rows, columns=["cell_id", "time_ratio", "ratio_low", "ratio_high", "p_value"])
     return table.assign(p_value=holm(table["p_value"].to_numpy(dtype="float64")))
 

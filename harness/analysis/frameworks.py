@@ -30,7 +30,8 @@ def with_names(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told(values: pd.Series, form: str) -> pd.Series:
-    return values.map(lambda value: "" if pd.isna(value) else form.format(value)).astype("str")
+    told = ["" if pd.isna(value) else form.format(value) for value in values]
+    return pd.Series(told, index=values.index, dtype="str")
 
 
 def savings(memory: pd.DataFrame) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def test_the_version_is_that_of_the_package():
 
 
 def test_commands_and_their_options_are_completed():
-    assert complete("checkpointing-lab p") == ["plot", "plan", "peers"]
+    assert complete("checkpointing-lab pl") == ["plot", "plan"]
     assert complete("checkpointing-lab --ver") == ["--version"]
     assert complete("checkpointing-lab run smoke --jo") == ["--jobs"]
     assert complete("checkpointing-lab nothing --jo") == []

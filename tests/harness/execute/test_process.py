@@ -203,7 +203,7 @@ def test_a_worker_over_its_time_is_killed_with_all_that_it_has_started(tmp_path)
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by prlimit, which is Linux's")
 def test_a_worker_over_its_memory_is_out_of_memory_and_one_within_it_is_not():
     large = Job(measure="memory", cells=(store_all_cell("64,512x7,10", batch=4096),))
-    limits = Limits(memory_limit=needed_bytes(large) - 32 * 2**20)
+    limits = Limits(memory_limit=needed_bytes(large) - 64 * 2**20)
     outcome = run_in_subprocess(large, limits=limits)
     assert outcome.status == "out_of_memory"
     assert outcome.error.startswith("MemoryError: Unable to allocate 8.00 MiB")

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,7 @@ def test_what_a_killed_process_has_started_is_killed_with_its_folder(temporary):
     dead = temporary / f"{PREFIX}dead"
     dead.mkdir()
     with subprocess.Popen(["sleep", "600"], env={"TMPDIR": str(dead)}, start_new_session=True) as orphan:
+        wait_until(lambda: Path(f"/proc/{orphan.pid}/environ").read_bytes())  # which comes a moment after the start
         with scratch():
             assert not dead.exists()
         assert orphan.wait() == -signal.SIGKILL
