@@ -17,12 +17,13 @@ What a rerun repeats, and what not:
   not in the lower one.
 """
 
+import sys
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -68,6 +69,7 @@ def execute(blocks: Sequence[Step], facts: Sequence[Facts], keep: Keep, inputs: 
     return _TrainingStep(blocks, facts, keep, inputs).forward(inputs)
 
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _Form = tuple[torch.Size, torch.dtype]
 """What a rerun must find again of a tensor."""
 
@@ -105,9 +107,16 @@ class _TrainingStep:
         if not untaped:
             return in_order(self._blocks, x)
         self._taped_at_first = set(range(1, depth)).difference(untaped)
+        drop, unpack, reached = _untraced(_drop), _untraced(self._unpack), _untraced(_reached)
         with self._autocast.as_in_reruns():
             for number in range(1, untaped[-1] + 1):
-                x = self._first_run(number, x)
+                saved = self._saved[number] = []
+                taped = number in self._taped_at_first
+                with nullcontext() if taped else saved_tensors_hooks(partial(drop, saved), partial(unpack, number)):
+                    x = self._first_run(number, x)
+                for tensor in x:
+                    if tensor.grad_fn is not None:
+                        tensor.register_hook(partial(reached, weakref.ref(self), number))
                 if number < untaped[-1] and 2 * number in kept:
                     self._hold(number, x)
             self._now += sum(facts.flops for facts in self._facts[untaped[-1] :])
@@ -118,19 +127,11 @@ class _TrainingStep:
         self._now += facts.flops
         self._conditions[number] = Conditions(random=facts.random, buffers=facts.buffers)
         since = torch.autograd._get_sequence_nr()
-        if number in self._taped_at_first:
-            self._used[2 * number - 1] = self._now
-            x = run(x)
-        else:
-            saved = self._saved[number] = []
-            with saved_tensors_hooks(partial(_drop, saved), partial(self._unpack, number)):
-                x = run(x)
+        x = run(x)
         self._parameters[number] = Versions(parameters_of(x, since=since))
         self._forms[number] = [(tensor.shape, tensor.dtype) for tensor in x]
         self._requires_grad[number] = [tensor.requires_grad for tensor in x]
-        for tensor in x:
-            if tensor.grad_fn is not None:
-                tensor.register_hook(partial(_reached, weakref.ref(self), number))
+        self._used[2 * number - 1] = self._now
         return x
 
     def _hold(self, number: int, x: Border) -> None:
@@ -231,7 +232,7 @@ class _TrainingStep:
         leaves = zip(x, self._requires_grad[number - 1], strict=True)
         x = tuple(tensor.detach().requires_grad_(requires) for tensor, requires in leaves)
         try:
-            with torch.enable_grad(), saved_tensors_hooks(pack, partial(self._refuse_backward, number)):
+            with torch.enable_grad(), saved_tensors_hooks(_untraced(pack), partial(self._refuse_backward, number)):
                 x = self._blocks[number - 1](x)
             self._check_output(number, x)
         except _AllSaved:
@@ -262,6 +263,14 @@ class _TrainingStep:
 
     def _name(self, number: int) -> str:
         return self._facts[number - 1].name
+
+
+def _untraced(function: _Function) -> _Function:
+    """Keep torch.compile out of `function`, which it would compile anew for each tensor that a compiled block saves.
+
+    Its compiler takes seconds to import. Where nobody has imported it, nothing is compiled.
+    """
+    return torch.compiler.disable(function) if "torch._dynamo" in sys.modules else function
 
 
 def _drop(saved: list[_Form], tensor: torch.Tensor) -> int:
