@@ -17,6 +17,7 @@ from harness.errors import CELL_FAILED, Interrupted
 from harness.execute.admission import available_bytes, run_if_it_fits
 from harness.execute.pool import Pool
 from harness.execute.run import Execute, Run
+from harness.execute.strangers import require_sound_experiment
 from harness.experiment.file import Experiment
 from harness.experiment.frameworks import FRAMEWORKS
 from harness.experiment.job import Job, Outcome
@@ -67,7 +68,9 @@ def command(
     Exit code: 0, or 1 if a cell failed, 2 for bad input, 130 if interrupted.
     """
     try:
-        loaded = Experiment.load(find_experiment(experiment))
+        path = find_experiment(experiment)
+        loaded = Experiment.load(path)
+        require_sound_experiment(loaded, path)
         limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
         absent = [
             framework

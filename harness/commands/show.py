@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.commands.console import ExperimentFile, ResultsFolder, aligned, console, job_label
 from harness.commands.names import find_experiment
+from harness.execute.strangers import require_sound_experiment
 from harness.experiment.cell import Cell
 from harness.experiment.file import Experiment
 from harness.experiment.prediction import cost
@@ -25,7 +26,9 @@ def command(
     The cost of a training step is predicted by dry run: nothing is measured. Of a cell that failed, the file is named
     that holds its worker's output and traceback, and memray's capture if its step was being measured.
     """
-    loaded = Experiment.load(find_experiment(experiment))
+    path = find_experiment(experiment)
+    loaded = Experiment.load(path)
+    require_sound_experiment(loaded, path)
     rows = [_costs(cell) for cell in loaded.cells()]
     varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
     table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT)

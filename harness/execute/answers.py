@@ -102,6 +102,11 @@ def _of_numbers(*names: str) -> Callable[[None, list[dict[str, Any]]], Iterator[
     return problems
 
 
+def _of_check(cell: Cell, rows: list[dict[str, Any]]) -> Iterator[str]:
+    if any(not isinstance(row.get("problem"), str) for row in rows):
+        yield f"the problems of a schedule expected, got {shown(rows)}"
+
+
 _OTHERS: dict[str, Callable[[Any, list[dict[str, Any]]], Iterator[str]]] = {
     "environment": _of_environment,
     "products": _of_products,
@@ -109,6 +114,7 @@ _OTHERS: dict[str, Callable[[Any, list[dict[str, Any]]], Iterator[str]]] = {
     "profile": _of_profile,
     "models_memory": _of_numbers("peak_bytes", "loss"),
     "models_time": _of_numbers("variant", "repeat", "step_seconds"),
+    "check": _of_check,
 }
 
 WITHOUT_CELLS = ("environment", "profile", "models_memory", "models_time")

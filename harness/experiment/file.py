@@ -34,7 +34,8 @@ from harness.experiment.measures import MEASURES, TABLES, Measure
 from harness.experiment.settings import SECTIONS, LimitSettings, StrictTable, word
 from harness.experiment.toml import parse, read_bytes
 from networks.layer_lists import parse_layers
-from networks.schedules.spec import parse_schedule
+from networks.schedules.foreign import Source
+from networks.schedules.spec import is_strange, parse_schedule, read_sources
 from networks.wording import cut, did_you_mean, is_visible, shown
 
 MOST_CELLS = 100_000
@@ -81,10 +82,13 @@ class Experiment(_Sections):
 
     _name: str = PrivateAttr("")
     _sha256: str = PrivateAttr("")
+    _sources: dict[Source, None] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path, *, bind: bool = True) -> "Experiment":
         """Read and validate `path`; with `bind`, try each schedule on its network, which takes seconds in deep ones.
+
+        Schedules of others are not tried, for nobody's code is run; the files that have them are read.
 
         Raises:
             ValueError: a line for each problem, naming the file, the key and the value.
@@ -95,9 +99,10 @@ class Experiment(_Sections):
             experiment = cls.model_validate(parse(path, content))
         except ValidationError as error:
             raise _problems(path, error.errors(include_url=False), _describe) from None
-        unserved = [f"grid: {problem}" for problem in dict.fromkeys(experiment._unserved() if bind else ())]
-        if unserved:
-            raise _problems(path, unserved, str)
+        if bind:
+            problems = list(dict.fromkeys(experiment._read_sources(path.parent))) or experiment._unserved()
+            if unserved := [f"grid: {problem}" for problem in dict.fromkeys(problems)]:
+                raise _problems(path, unserved, str)
         experiment._name = path.stem
         experiment._sha256 = hashlib.sha256(content).hexdigest()
         return experiment
@@ -177,8 +182,16 @@ class Experiment(_Sections):
     def _groups(self) -> list[list[Cell]]:
         groups: dict[Cell, dict[Cell, None]] = {}
         for cell in (cell for grid in self._grids for cell in grid.cells()):
-            groups.setdefault(cell.store_all, {})[cell] = None
+            groups.setdefault(cell.store_all, {})[cell.with_sources(self._sources)] = None
         return [list(cells) for cells in groups.values()]
+
+    def _read_sources(self, folder: Path) -> Iterator[str]:
+        """Read the files of schedules that the grids name, from `folder`; yield what is wrong with them."""
+        for text in (text for grid in self._grids for text in grid.schedule):
+            try:
+                self._sources.update(dict.fromkeys(read_sources(text, folder)))
+            except ValueError as error:
+                yield str(error)
 
     def _unserved(self) -> Iterator[str]:
         """What is wrong with each step whose numbers pass 64 bits, or whose schedule cannot serve its network."""
@@ -187,7 +200,7 @@ class Experiment(_Sections):
             said = f"layers {cut(cell.layers)}"
             try:
                 chain = cell.chain
-                if cell.schedule:
+                if cell.schedule and not is_strange(cell.schedule):
                     said = f"{cell.schedule} cannot serve {said}"
                     parse_schedule(cell.schedule)(chain)
             except ValueError as error:

@@ -12,22 +12,28 @@ from harness.experiment.frameworks import PEERS
 from harness.experiment.settings import Seed, Size, StrictTable, word
 from networks.dry_run import MOST_PARTS
 from networks.layer_lists import format_layers, parse_layers
-from networks.schedules import Schedule
-from networks.schedules.spec import parse_schedule
+from networks.schedules.spec import calls_in, parse_schedule, require_known
 
 Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
 PeerText = Annotated[str, word(PEERS)]
-ScheduleText = Annotated[StrictStr, AfterValidator(lambda text: _name_of(parse_schedule(text), text))]
 
 
-def _name_of(schedule: Schedule, text: str) -> str:
-    """The schedule's own name, by which workers make it again."""
-    name = schedule.__name__
+def _name_of(text: str) -> str:
+    """The schedule's own name, by which workers make it again; of a stranger, whose code is not run, its call."""
+    calls = calls_in(text)
+    if any(call.is_strange for call in calls):
+        for call in calls:
+            require_known(call)
+        return str(calls[0])
+    name = parse_schedule(text).__name__
     try:
         parse_schedule(name)
     except ValueError:
         raise ValueError(f"{text}: the schedule's __name__ must be the call that makes it, got {name!r}") from None
     return name
+
+
+ScheduleText = Annotated[StrictStr, AfterValidator(_name_of)]
 
 
 class Grid(StrictTable):

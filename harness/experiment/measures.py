@@ -1,7 +1,7 @@
 """The registry of measures: what each is called, the environment of its worker, its table, and what it may be asked.
 
 A measure runs in a worker's process, which alone imports its function. What a worker is asked besides has no table: a
-capture, products of matrices, the environment.
+capture, others' schedules by dry run, products of matrices, the environment.
 """
 
 from collections.abc import Mapping
@@ -133,6 +133,7 @@ MEASURES: Mapping[str, Measure] = {
             step="train_step",
         ),
         Measure(name="capture", worker="memory:capture", variables=_FOR_MEMORY, counts_bytes=True),
+        Measure(name="check", worker="check:check_schedules", variables=_FOR_MEMORY, counts_bytes=True),
         Measure(name="products", worker="time:measure_products", variables=_FOR_TIME),
         Measure(name="profile", worker="models.measures:profile", variables=_FOR_MEMORY, counts_bytes=True),
         Measure(

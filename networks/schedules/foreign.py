@@ -97,7 +97,7 @@ def _run(source: Source) -> ModuleType:
         exec(code, vars(module))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise ValueError(f"{told(error, [source.path])}, as the file is run") from None
+        raise ValueError(f"{told(error, source.path)}, as the file is run") from None
     return module
 
 
@@ -111,24 +111,20 @@ def _imported(name: str) -> ModuleType:
             ) from None
         raise ValueError(f"{name}: {type(error).__name__}: {error}, as it is imported") from None
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{told(error, [name])}, as it is imported") from None
+        raise ValueError(f"{told(error, name)}, as it is imported") from None
 
 
-def told(error: BaseException, places: Iterable[str]) -> str:
-    """An error in a line: `rules.py:7: KeyError: 4`, with the last line of these places that it has passed."""
-    files = {place if is_file(place) else _file_of(place): place for place in places}
-    passed = (
-        f"{files[frame.filename]}:{frame.lineno}"
-        for frame in reversed(traceback.extract_tb(error.__traceback__))
-        if frame.filename in files
-    )
-    where = next(passed, next(iter(files.values()), "a schedule"))
-    return f"{where}: {type(error).__name__}: {in_a_line(str(error))}"
+def told(error: BaseException, place: str) -> str:
+    """An error in a line, such as `rules.py:7: KeyError: 4`."""
+    return f"{passed_by(error, place) or place}: {type(error).__name__}: {in_a_line(str(error))}"
 
 
-def _file_of(module: str) -> str | None:
-    found = sys.modules.get(module)
-    return None if found is None else getattr(found, "__file__", None)
+def passed_by(error: BaseException, place: str) -> str:
+    """The last line of a place that an error has passed, such as `rules.py:7`; empty where it has passed none."""
+    file = place if is_file(place) else getattr(sys.modules.get(place), "__file__", None)
+    passed = (frame.lineno for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename == file)
+    line = next(passed, None)
+    return "" if line is None else f"{place}:{line}"
 
 
 def line_of(function: object) -> int | None:

@@ -150,10 +150,15 @@ def factory_of(call: Call, sources: Iterable[Source] = ()) -> Callable[..., Any]
         return FACTORIES[call.name]
     if call.place:
         return factory_in(call.place, call.name, sources)
-    if call.name not in announced():
-        raise ValueError(f"schedule must be {one_of(call.name, [*FACTORIES, *announced()])}")
+    require_known(call)
     point = announced()[call.name]
     return factory_in(point.module, point.attr, ())
+
+
+def require_known(call: Call) -> None:
+    """Raise ValueError if a call has neither a place nor a name that anybody has registered or announced."""
+    if not call.place and call.name not in FACTORIES and call.name not in announced():
+        raise ValueError(f"schedule must be {one_of(call.name, [*FACTORIES, *announced()])}")
 
 
 def _strange(call: Call, factory: Callable[..., Any]) -> Schedule:
@@ -167,17 +172,23 @@ def _strange(call: Call, factory: Callable[..., Any]) -> Schedule:
     try:
         made = factory(*call.arguments, **call.options)
     except Exception as error:
-        raise ValueError(f"{told(error, [call.code])}, as {call} is made") from None
+        raise ValueError(f"{told(error, call.code)}, as {call} is made") from None
     if not callable(made):
         line = line_of(factory)
         place = call.code if line is None else f"{call.code}:{line}"
         raise ValueError(f"{place}: {call} must return a schedule, a function of a chain, got {shown(made)}")
 
     def schedule(chain: Chain) -> Keep:
-        keep: Keep = made(chain)
+        try:
+            keep: Keep = made(chain)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{told(error, call.code)}, as {call} is bound to a chain") from None
         return keep
 
     schedule.__name__ = str(call)
+    schedule.__wrapped__ = made  # type: ignore[attr-defined]  # as functools.wraps would
     return schedule
 
 

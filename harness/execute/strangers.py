@@ -1,0 +1,62 @@
+"""Schedules of others, tried before anything is measured: each does a dry run in a process of its own, which may take
+no longer than a while. What is wrong with one is a line that names its file, the line there, and what came back.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from harness.execute.process import run_in_subprocess
+from harness.experiment.cell import Cell
+from harness.experiment.file import Experiment
+from harness.experiment.job import Job, Outcome
+from networks.schedules.spec import is_strange
+
+SECONDS = 30.0
+"""How long a schedule may take for a step, where the caller does not say it."""
+
+_FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>[0-9]+) in ', re.MULTILINE)
+
+
+def require_sound(
+    cells: Iterable[Cell], *, where: str = "", seconds: float | None = None, may_refuse: bool = False
+) -> None:
+    """Raise ValueError, a line for each problem after `where`, if a stranger among the cells' schedules is unfit.
+
+    One that raises ValueError when it is bound cannot serve that chain, which is no problem where it `may_refuse`.
+    """
+    strange = (cell for cell in cells if cell.schedule is not None and is_strange(cell.schedule))
+    tried = tuple(dict.fromkeys(replace(cell, seed=0, activation="relu") for cell in strange))
+    if not tried:
+        return
+    seconds = SECONDS if seconds is None else seconds
+    outcome = run_in_subprocess(
+        Job(measure="check", cells=tried, settings={"seconds": seconds, "may_refuse": may_refuse})
+    )
+    if outcome.rows is None:
+        problems = [_hung(outcome, tried, seconds) or f"the schedules cannot be tried: {outcome.error}"]
+    else:
+        problems = [row["problem"] for rows in outcome.rows for row in rows]
+    if problems:
+        raise ValueError("\n".join(f"{where}{problem}" for problem in dict.fromkeys(problems)))
+
+
+def require_sound_experiment(experiment: Experiment, path: Path) -> None:
+    """Raise ValueError, a line for each problem, if a stranger in the experiment at `path` is unfit.
+
+    A schedule may take as long as the experiment's limits let a cell take.
+    """
+    cells = (cell for job in experiment.jobs() for cell in job.cells)
+    require_sound(cells, where=f"{path}: grid: ", seconds=experiment.limits.timeout)
+
+
+def _hung(outcome: Outcome, cells: Iterable[Cell], seconds: float) -> str:
+    """Where a schedule was when its time was over; empty where the process has ended for another reason."""
+    _, ended, stack = outcome.log.rpartition("Timeout (")
+    frames = _FRAME.findall(stack)
+    if not ended or not frames:
+        return ""
+    files = {source.path for cell in cells for source in cell.sources}
+    file, line = next((frame for frame in frames if frame[0] in files), frames[0])
+    return f"{file}:{line}: has not answered within {seconds:g} s"

@@ -1,0 +1,66 @@
+"""Not a measurement: others' schedules, tried by dry run before anything is measured."""
+
+import faulthandler
+import inspect
+from dataclasses import replace
+
+from harness.experiment.cell import Cell
+from harness.experiment.job import Job, Row
+from harness.experiment.prediction import predict
+from networks.schedules.foreign import line_of, passed_by
+from networks.schedules.replay import replay
+from networks.schedules.spec import Call, calls_in, parse_schedule
+from networks.wording import cut, in_a_line
+
+
+def check_schedules(job: Job) -> list[list[Row]]:
+    """The `problem` of each cell's schedule, if it has one. The process ends where one takes too long."""
+    rows: list[list[Row]] = []
+    for cell in job.cells:
+        faulthandler.dump_traceback_later(job.settings["seconds"], exit=True)
+        problem = _problem(cell, may_refuse=job.settings["may_refuse"])
+        rows.append([{"problem": problem}] if problem else [])
+    faulthandler.cancel_dump_traceback_later()
+    return rows
+
+
+def _problem(cell: Cell, *, may_refuse: bool) -> str:
+    """What is wrong with the strangers in a cell's schedule, or with the whole; from the innermost on."""
+    assert cell.schedule is not None
+    whole, *inner = calls_in(cell.schedule)
+    for call in [*(one for one in reversed(inner) if one.is_strange), whole]:
+        if problem := _problem_of(replace(cell, schedule=str(call)), call, may_refuse=may_refuse):
+            return problem
+    return ""
+
+
+def _problem_of(cell: Cell, call: Call, *, may_refuse: bool) -> str:
+    assert cell.schedule is not None
+    try:
+        schedule = parse_schedule(cell.schedule, cell.sources)
+    except ValueError as error:
+        return str(error)
+    asked: object = inspect.unwrap(schedule)
+    try:
+        try:
+            asked = keep = schedule(cell.chain)
+        except ValueError as error:
+            return "" if may_refuse else _told(error, call, cell, asked)
+        trace = predict(cell)
+        if cell.micro_batch is None:
+            again = replay(cell.chain, keep)
+            if (again.peak_bytes, again.forward_steps) != (trace.peak_bytes, trace.forward_steps):
+                raise ValueError(f"{call} answers the same question differently when it is asked again")
+    except Exception as error:
+        return _told(error, call, cell, asked)
+    return ""
+
+
+def _told(error: Exception, call: Call, cell: Cell, asked: object) -> str:
+    """An error in a line: where, of the code that raised it or else of the function that was `asked`, and what."""
+    if not call.is_strange:
+        return f"{call} cannot serve layers {cut(cell.layers)}: {error}"
+    line = line_of(asked)
+    where = passed_by(error, call.code) or (call.code if line is None else f"{call.code}:{line}")
+    said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return f"{where}: {in_a_line(said)}, with layers {cut(cell.layers)} and a batch of {cell.batch}"
