@@ -112,6 +112,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "harness.worker": {
         *("harness.provenance", "harness.experiment", "networks", "networks.buffers", "networks.optimizers"),
+        *("networks.planning", "networks.schedules", "networks.wording"),
     },
     "harness.worker.models": {
         *("harness.experiment", "harness.worker", "networks.planning", "networks.schedules", "networks.torch_models"),
@@ -120,7 +121,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "harness.results": {
         *("harness.errors", "harness.files", "harness.experiment", "networks.schedules", "networks.wording"),
     },
-    "harness.execute": {*GROUND, "harness.experiment", "harness.results", "networks.planning", "networks.wording"},
+    "harness.execute": {
+        *(*GROUND, "harness.experiment", "harness.results", "networks.planning", "networks.schedules"),
+        "networks.wording",
+    },
     "harness.analysis": {
         *("harness.sizes", "networks", "networks.chain", "networks.layer_lists", "networks.planning"),
         *("networks.schedules", "networks.tracker"),

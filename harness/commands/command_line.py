@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "Measure an experiment and write its CSVs.",
     "plot": "Draw an experiment's figures from its CSVs.",
     "show": "Show an experiment's cells, what each would cost, and what has become of those that were run.",
-    "list": "List the experiments of a folder.",
+    "list": "List the experiments of a folder, or all schedules.",
     "compare": "Compare two results folders of one experiment, cell by cell.",
     "verify": "Measure the memory cells of a results folder again, here, and compare every byte.",
     "flamegraph": "Measure one cell again and write memray's flame graph of its peak, as an HTML page.",

@@ -1,7 +1,9 @@
-"""The list command: the experiments of a folder."""
+"""The list command: the experiments of a folder, or the schedules that can be named."""
 
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -10,14 +12,30 @@ from rich.table import Table
 from harness.commands.console import console
 from harness.commands.names import find_folder, path_given
 from harness.experiment.file import Experiment
+from networks.schedules import REGISTERED
+from networks.schedules.foreign import announced, factory_in
 
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", parser=path_given, help="Where experiments are.")] = Path(
         "experiments"
     ),
+    schedules: Annotated[
+        bool, typer.Option("--schedules", help="List schedules instead: ours, and those that packages announce.")
+    ] = False,
 ) -> None:
-    """List the experiments of a folder."""
+    """List the experiments of a folder, or with --schedules every schedule that has a name.
+
+    A schedule is called by its name and arguments. Installed packages announce theirs by the entry point group
+    checkpointing_lab.schedules; to list them imports them. Any other is called by its file or module:
+    'rules.py:factory()', 'package.module:factory()'.
+    """
+    if schedules:
+        table = Table("schedule", "source", "paper", box=box.SIMPLE_HEAD)
+        for row in (*_own(), *_announced()):
+            table.add_row(*row)
+        console.print(table)
+        return
     paths = sorted(find_folder(folder).glob("[!.]*.toml"))
     experiments = [Experiment.load(path, bind=False) for path in paths]
     if not experiments:
@@ -27,3 +45,35 @@ def command(
         cells = str(len(experiment.cells()))
         table.add_row(experiment.name, experiment.title, cells, ", ".join(experiment.measure))
     console.print(table)
+
+
+def _own() -> Iterator[tuple[str, str, str]]:
+    for entry in REGISTERED.values():
+        source = f"{entry.factory.__module__}, {entry.package}" if entry.package else entry.factory.__module__
+        yield _call(entry.name, entry.factory), source, entry.paper
+
+
+def _announced() -> Iterator[tuple[str, str, str]]:
+    """Those of installed packages; one that cannot be imported says why. One of a name of ours is called by module."""
+    for name, point in announced().items():
+        source = point.value if point.dist is None else f"{point.value}, {point.dist.name} {point.dist.version}"
+        called = point.value if name in REGISTERED else name
+        try:
+            factory = factory_in(point.module, point.attr, ())
+        except ValueError as error:
+            yield called, source, str(error)
+        else:
+            yield _call(called, factory), source, _paper(factory)
+
+
+def _call(name: str, factory: Callable[..., Any]) -> str:
+    """The call of a factory: `revolve(*, slots)`, without the types of its arguments."""
+    parameters = inspect.signature(factory).parameters.values()
+    plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    return f"{name}{inspect.Signature(plain)}"
+
+
+def _paper(factory: Callable[..., Any]) -> str:
+    """What a docstring says in the line that begins with `Paper:`; empty where it has none."""
+    lines = (line.strip() for line in (factory.__doc__ or "").splitlines())
+    return next((line.removeprefix("Paper:").strip() for line in lines if line.startswith("Paper:")), "")

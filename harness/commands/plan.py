@@ -21,6 +21,7 @@ from harness.commands.console import page
 from harness.commands.names import STEP_OPTIONS, as_typed, path_given
 from harness.commands.own_model import BlocksOption, DeviceOption
 from harness.commands.plan_measured import Record, measure_best, predict_times, records
+from harness.commands.schedule_text import ScheduleTexts, searches_for, step_cell
 from harness.execute.models import OwnModel
 from harness.sizes import format_bytes, parse_bytes
 from networks.chain import Chain
@@ -28,6 +29,9 @@ from networks.checks import check_count, check_dtype
 from networks.layer_lists import format_layers, parse_layers
 from networks.planning.bill import OPTIMIZERS, Bill, bill
 from networks.planning.planner import Plan, max_depths, plan
+from networks.planning.searches import Search
+from networks.schedules.foreign import Source
+from networks.schedules.spec import is_strange
 
 DEPTH_LIMIT = 1024
 PATIENCE_SECONDS = 2
@@ -73,7 +77,8 @@ def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
     if "time" in shown:
         yield Text("time: over store-all's, predicted from how long the layers' matrix products take on this machine")
     yield from (Text(f"{record['name']}: {record['reason']}") for record in answer["rows"] if "reason" in record)
-    yield Text(f"best: NetworkWithCheckpointing(layers, schedule={answer['schedule']})")
+    named = answer["schedule"]
+    yield Text(f"best: {named if is_strange(named) else f'NetworkWithCheckpointing(layers, schedule={named})'}")
     yield Text(f"without recomputation: {_rival(answer['batch'], answer['micro_batch'])}")
     yield Text(f"the smallest budget that can be met: {_in_full(answer['smallest_budget_bytes'])}")
     yield Text(_bill(answer["bill"]))
@@ -132,6 +137,7 @@ def command(
     step: Annotated[
         str | None, typer.Option(help="backward, the default, or train_step, which frees deltas as it goes.")
     ] = None,
+    schedule: ScheduleTexts = None,
     optimizer: Annotated[str, typer.Option(help=f"For the bill: {', '.join(OPTIMIZERS)}.")] = "sgd",
     samples: Annotated[int | None, typer.Option(help="For the bill: rows of data; else one batch.")] = None,
     max_depth: Annotated[
@@ -155,7 +161,7 @@ def command(
     With --model it is a PyTorch model of your own. Its blocks are profiled first, and its file is run: it is your code.
     """
     given = {"--layers": layers, "--batch": batch, "--dtype": dtype, "--step": step, "--samples": samples}
-    given |= {"--max-depth": max_depth or None}
+    given |= {"--max-depth": max_depth or None, "--schedule": schedule or None}
     given_of_model = {"--blocks": blocks, "--gradients": gradients, "--save": save, "--device": device}
     if model is not None:
         _refuse(given, "--model")
@@ -174,12 +180,13 @@ def command(
     if layers is None or batch is None:
         raise ValueError("--layers and --batch must be given, or --model")
     dtype, step = dtype or "float32", step or "backward"
+    if (budget is None) == (budget_total is None):
+        one = "one" if budget is None else "only one"
+        raise ValueError(f"{one} of --budget and --budget-total must be given")
+    also, sources = _searches(schedule or [], budget or budget_total, layers, batch=batch, dtype=dtype, step=step)
     with as_typed(STEP_OPTIONS, size=budget or budget_total):
-        if (budget is None) == (budget_total is None):
-            one = "one" if budget is None else "only one"
-            raise ValueError(f"{one} of --budget and --budget-total must be given")
         widths, dtype = parse_layers(layers), check_dtype(dtype).name
-        deepest = _max_depths(widths, budget, batch=batch, dtype=dtype, step=step) if max_depth else {}
+        deepest = _max_depths(widths, budget, batch=batch, dtype=dtype, step=step, also=also) if max_depth else {}
         if deepest:
             depth = max(1, *deepest["max_depths"].values())  # what does not fit says why
             widths = (widths[0], *[widths[1]] * depth, widths[-1])
@@ -188,14 +195,14 @@ def command(
         )
         held = bill(chain, samples=samples, optimizer=optimizer)
         budget_bytes = _budget_of_a_step(budget, budget_total, held)
-        found = _planned(chain, held, budget_bytes, total=budget_total, dtype=dtype, step=step)
+        found = _planned(chain, held, budget_bytes, total=budget_total, dtype=dtype, step=step, also=also)
     answer = {
         "layers": format_layers(widths),
         "batch": batch,
         "dtype": dtype,
         "step": step,
         "budget_bytes": budget_bytes,
-        **_answer(found, _whole_bill(chain, held, found), dtype=dtype, measure=measure),
+        **_answer(found, _whole_bill(chain, held, found), dtype=dtype, measure=measure, sources=sources),
         **deepest,
     }
     if as_json:
@@ -211,12 +218,22 @@ def _refuse(given: Mapping[str, Any], beside: str) -> None:
             raise ValueError(f"{option} does not go with {beside}")
 
 
-def _planned(chain: Chain, held: Bill, budget_bytes: int, *, total: str | None, dtype: str, step: str) -> Plan:
+def _searches(
+    schedules: Sequence[str], budget: str | None, layers: str, **step: Any
+) -> tuple[dict[str, Search], tuple[Source, ...]]:
+    """The searches of the schedules that have a row more, and their files."""
+    if not schedules:
+        return {}, ()
+    assert budget is not None, "one of the two is given"
+    return searches_for(schedules, step_cell(layers, **step), parse_bytes(budget, name="--budget"))
+
+
+def _planned(chain: Chain, held: Bill, budget_bytes: int, *, total: str | None, **options: Any) -> Plan:
     """The plan within `budget_bytes`; an error says so where they are what a `total` budget leaves."""
     left = f"--budget-total {total} leaves {budget_bytes} bytes"
     try:
         with _patience("planning: deep chains take up to minutes"):
-            found = plan(chain.layers, batch=chain.batch, budget_bytes=budget_bytes, dtype=dtype, step=step)
+            found = plan(chain.layers, batch=chain.batch, budget_bytes=budget_bytes, **options)
     except ValueError as error:
         raise ValueError(f"{left} for a step: {error}" if total else str(error)) from None
     update_bytes = _whole_bill(chain, held, found)["update_bytes"]
@@ -240,12 +257,14 @@ def _whole_bill(chain: Chain, held: Bill, found: Plan) -> dict[str, Any]:
     }
 
 
-def _answer(found: Plan, whole_bill: Mapping[str, Any], *, dtype: str, measure: bool) -> dict[str, Any]:
+def _answer(
+    found: Plan, whole_bill: Mapping[str, Any], *, dtype: str, measure: bool, sources: Sequence[Source]
+) -> dict[str, Any]:
     """What the plan found, with the times that are predicted, and those that are measured if asked for."""
     rows = records(found)
     notes = predict_times(found, rows, dtype=dtype)
     if measure:
-        notes += measure_best(found, rows, dtype=dtype)
+        notes += measure_best(found, rows, dtype=dtype, sources=sources)
     return {
         "smallest_budget_bytes": found.smallest_budget_bytes,
         "schedule": found.schedule.__name__,

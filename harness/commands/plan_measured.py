@@ -1,18 +1,19 @@
 """The rows of a plan as records, with predicted times and with what is measured of the best."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.execute.machine_lock import at_work
 from harness.execute.process import run_in_subprocess
-from harness.experiment.cell import Cell
+from harness.experiment.cell import Cell, own_cell
 from harness.experiment.job import Job, Outcome
 from harness.experiment.measures import MEASURES
 from networks.chain import Chain
 from networks.dry_run import Trace
-from networks.layer_lists import format_layers
 from networks.planning.planner import Plan, Row
+from networks.schedules.foreign import Source
 
 STORE_ALL = "store_all"
 TIME_SETTINGS = {"repeats": 15, "order_seed": 0}
@@ -47,21 +48,11 @@ def _record(row: Row, best: Row, store_all: Trace) -> Record:
     }
 
 
-def _cell(chain: Chain, schedule: str | None, *, dtype: str) -> Cell:
+def _cell(chain: Chain, schedule: str | None, *, dtype: str, sources: Iterable[Source] = ()) -> Cell:
     """A step by this schedule, or where there is none by `Network`."""
     step = "backward" if chain.deltas_pile_up else "train_step"
-    return Cell(
-        network="NetworkWithCheckpointing" if schedule else "Network",
-        layers=format_layers(chain.layers),
-        batch=chain.batch,
-        dtype=dtype,
-        activation="relu",
-        checkpoint_frequency=None,
-        recompute=None,
-        schedule=schedule,
-        step=step,
-        seed=0,
-    )
+    cell = own_cell(chain.layers, batch=chain.batch, dtype=dtype, step=step)
+    return cell if schedule is None else cell.scheduled(schedule, sources)
 
 
 def predict_times(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]:
@@ -90,15 +81,17 @@ def _measured(job: Job) -> Outcome:
         return run_in_subprocess(job)
 
 
-def measure_best(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]:
+def measure_best(found: Plan, to: dict[str, Record], *, dtype: str, sources: Sequence[Source] = ()) -> list[str]:
     """Add `memray_peak_bytes` and `time_ratio` with its interval to the best row and to store-all's.
+
+    `sources` have the files of the best schedule.
 
     Returns what went wrong, in lines for people.
     """
     from harness.analysis.time import median_interval  # imports pandas and scipy, for which only who measures waits
 
     chain = _traces(found)[STORE_ALL].chain
-    cells = {found.best.name: _cell(chain, found.schedule.__name__, dtype=dtype)}
+    cells = {found.best.name: _cell(chain, found.schedule.__name__, dtype=dtype, sources=sources)}
     cells[STORE_ALL] = _cell(chain, None, dtype=dtype)
     notes = []
     for name, cell in cells.items():

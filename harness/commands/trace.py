@@ -1,10 +1,9 @@
 """The command that prints and draws what a schedule does in one training step."""
 
-import inspect
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich import box
@@ -13,14 +12,11 @@ from rich.text import Text
 
 from harness.analysis.trace import Sweep, sweeps
 from harness.commands.console import page
-from harness.commands.names import STEP_OPTIONS, as_typed, option_name, path_given
-from harness.sizes import format_apart, format_bytes, parse_bytes
+from harness.commands.names import path_given
+from harness.commands.schedule_text import ScheduleText, made_for, step_cell
+from harness.sizes import format_apart, format_bytes
 from networks.dry_run import STEPS, Trace, dry_run
-from networks.layer_lists import format_layers, parse_layers
-from networks.schedules import FACTORIES, Schedule
-from networks.schedules.budget import BUDGETS
-from networks.schedules.spec import parse_schedule
-from networks.wording import one_of
+from networks.layer_lists import format_layers
 
 RUN, HELD, BACKWARD, IDLE = "━●◂·"
 STYLES = {RUN: "blue", HELD: "bold green", BACKWARD: "dark_orange", IDLE: "bright_black"}
@@ -99,47 +95,10 @@ def _map(sweep: Sweep, depth: int, columns: int) -> Text:
     return row
 
 
-SCHEDULE_OPTIONS = ("slots", "checkpoint_frequency", "recompute", *BUDGETS, "heuristic")
-"""The arguments of schedules that are options. Any others are given in a whole call."""
-
-
-def make_schedule(name: str, **options: Any) -> Schedule:
-    """Make a schedule of the registry by name and options, those that are None not given, or by a whole call."""
-    given = {option: value for option, value in options.items() if value is not None}
-    if "(" in name:
-        for option in given:
-            raise ValueError(f"{option_name(option)} does not go with --schedule {name!r}, which has its arguments")
-        return parse_schedule(name)
-    if name not in FACTORIES:
-        raise ValueError(f"--schedule must be {one_of(name, FACTORIES)}")
-    takes = inspect.signature(FACTORIES[name]).parameters
-    for option in given:
-        if option not in takes:
-            others = ", ".join(option_name(one) for one in takes if one in SCHEDULE_OPTIONS) or "no options"
-            raise ValueError(f"{option_name(option)} does not go with --schedule {name}, which takes {others}")
-    for option, parameter in takes.items():
-        if parameter.default is inspect.Parameter.empty and option not in given:
-            needed = option_name(option) if option in SCHEDULE_OPTIONS else f"its {option}: '{name}({option}=..)'"
-            raise ValueError(f"--schedule {name} needs {needed}")
-    if takes.keys() >= set(BUDGETS) and len(given.keys() & set(BUDGETS)) != 1:
-        raise ValueError(f"--schedule {name} needs one of {' and '.join(map(option_name, BUDGETS))}")
-    return FACTORIES[name](**given)
-
-
 def command(
     layers: Annotated[str, typer.Option(metavar="WIDTHS", help="Such as 64,128x10,10.")],
     batch: Annotated[int, typer.Option(metavar="ROWS", help="Rows of the input.")],
-    schedule: Annotated[
-        str, typer.Option(metavar="NAME", help=f"{', '.join(FACTORIES)}, or a call: 'revolve(slots=3)'.")
-    ] = "store_all",
-    slots: Annotated[int | None, typer.Option(help="Of revolve: afters held at once, the input counted.")] = None,
-    checkpoint_frequency: Annotated[int | None, typer.Option(help="Of periodic: saves one after in this many.")] = None,
-    recompute: Annotated[str | None, typer.Option(help="Of periodic: segment or each.")] = None,
-    budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of greedy, evicting, optimal: 24MiB.")] = None,
-    budget_of: Annotated[
-        str | None, typer.Option(metavar="SCHEDULE", help="Instead of --budget: its peak, 'revolve(slots=3)'.")
-    ] = None,
-    heuristic: Annotated[str | None, typer.Option(help="Of evicting: dtr, lru or largest.")] = None,
+    schedule: ScheduleText = "store_all()",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     step: Annotated[str, typer.Option(help=f"{' or '.join(STEPS)}.")] = "backward",
     micro_batch: Annotated[int | None, typer.Option(metavar="ROWS", help="Of a train_step: rows of a part.")] = None,
@@ -155,21 +114,10 @@ def command(
     """
     if output.suffix not in (".png", ".svg"):
         raise ValueError(f"--output must end in .png or .svg, got {str(output)!r}")
-    # A call has names of its own, which are no options.
-    options = STEP_OPTIONS if "(" in schedule else (*STEP_OPTIONS, *SCHEDULE_OPTIONS)
-    with as_typed(options, size=budget):
-        chosen = make_schedule(
-            schedule,
-            checkpoint_frequency=checkpoint_frequency,
-            recompute=recompute,
-            slots=slots,
-            budget_bytes=None if budget is None else parse_bytes(budget, name="--budget"),
-            budget_of=budget_of,
-            heuristic=heuristic,
-        )
-        widths = parse_layers(layers)
-        traced = dry_run(widths, batch=batch, schedule=chosen, dtype=dtype, step=step, micro_batch=micro_batch)
-        store_all = dry_run(widths, batch=batch, dtype=dtype, step=step)
+    cell = step_cell(layers, batch=batch, dtype=dtype, step=step, micro_batch=micro_batch)
+    chosen = made_for(schedule, cell)
+    traced = dry_run(cell.widths, batch=batch, schedule=chosen, dtype=dtype, step=step, micro_batch=micro_batch)
+    store_all = dry_run(cell.widths, batch=batch, dtype=dtype, step=step)
 
     name = chosen.__name__ + ("" if step == "backward" else f", {step}")
     name += "" if micro_batch is None else f", micro_batch={micro_batch}"

@@ -20,11 +20,11 @@ _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>[0-9]+) in ', re.MUL
 
 
 def require_sound(
-    cells: Iterable[Cell], *, where: str = "", seconds: float | None = None, may_refuse: bool = False
+    cells: Iterable[Cell], *, where: str = "", seconds: float | None = None, budget_bytes: int | None = None
 ) -> None:
     """Raise ValueError, a line for each problem after `where`, if a stranger among the cells' schedules is unfit.
 
-    One that raises ValueError when it is bound cannot serve that chain, which is no problem where it `may_refuse`.
+    With `budget_bytes` each is tried as a plan does within so many, where one that cannot serve the chain is none.
     """
     strange = (cell for cell in cells if cell.schedule is not None and is_strange(cell.schedule))
     tried = tuple(dict.fromkeys(replace(cell, seed=0, activation="relu") for cell in strange))
@@ -32,7 +32,7 @@ def require_sound(
         return
     seconds = SECONDS if seconds is None else seconds
     outcome = run_in_subprocess(
-        Job(measure="check", cells=tried, settings={"seconds": seconds, "may_refuse": may_refuse})
+        Job(measure="check", cells=tried, settings={"seconds": seconds, "budget_bytes": budget_bytes})
     )
     if outcome.rows is None:
         problems = [_hung(outcome, tried, seconds) or f"the schedules cannot be tried: {outcome.error}"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.experiment.frameworks import OWN, PEERS
 from networks.chain import Chain
-from networks.layer_lists import parse_layers
+from networks.layer_lists import format_layers, parse_layers
 from networks.schedules.foreign import Source
 from networks.schedules.spec import calls_in, parse_schedule
 
@@ -116,6 +116,10 @@ class Cell:
             return tuple(dict.fromkeys(call.code for call in calls_in(self.schedule)))
         return () if self.checkpoint_frequency is None or self.peer else ("periodic",)
 
+    def scheduled(self, text: str, sources: Iterable[Source] = ()) -> "Cell":
+        """The same step by the schedule `text`, whose files are among the `sources`."""
+        return replace(self, network="NetworkWithCheckpointing", schedule=text).with_sources(sources)
+
     def with_sources(self, sources: Iterable[Source]) -> "Cell":
         """The cell with those of the files that its schedule's text names."""
         own = tuple(source for source in sources if source.path in self.schedules)
@@ -138,6 +142,23 @@ class Cell:
         if self.micro_batch is not None:
             return f"{name} micro_batch={self.micro_batch}"
         return name if self.step == "backward" else f"{name} {self.step}"
+
+
+def own_cell(layers: Iterable[int], *, batch: int, dtype: str, step: str, micro_batch: int | None = None) -> Cell:
+    """The cell of a step of `Network`, which `Cell.scheduled` gives a schedule."""
+    return Cell(
+        network="Network",
+        layers=format_layers(layers),
+        batch=batch,
+        dtype=dtype,
+        activation="relu",
+        checkpoint_frequency=None,
+        recompute=None,
+        schedule=None,
+        step=step,
+        micro_batch=micro_batch,
+        seed=0,
+    )
 
 
 PARAMETERS = tuple(parameter.name for parameter in fields(Cell) if parameter.name != "sources")

@@ -1,4 +1,4 @@
-"""Not a measurement: others' schedules, tried by dry run before anything is measured."""
+"""Not a measurement: others' schedules, tried by dry run before anything is measured or planned."""
 
 import faulthandler
 import inspect
@@ -7,6 +7,7 @@ from dataclasses import replace
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Row
 from harness.experiment.prediction import predict
+from networks.planning.searches import search_named
 from networks.schedules.foreign import line_of, passed_by
 from networks.schedules.replay import replay
 from networks.schedules.spec import Call, calls_in, parse_schedule
@@ -14,39 +15,47 @@ from networks.wording import cut, in_a_line
 
 
 def check_schedules(job: Job) -> list[list[Row]]:
-    """The `problem` of each cell's schedule, if it has one. The process ends where one takes too long."""
+    """The `problem` of each cell's schedule, if it has one. The process ends where one takes too long.
+
+    With `budget_bytes` in the settings the schedule is what a plan finds within so many.
+    """
     rows: list[list[Row]] = []
     for cell in job.cells:
         faulthandler.dump_traceback_later(job.settings["seconds"], exit=True)
-        problem = _problem(cell, may_refuse=job.settings["may_refuse"])
+        problem = _problem(cell, job.settings["budget_bytes"])
         rows.append([{"problem": problem}] if problem else [])
     faulthandler.cancel_dump_traceback_later()
     return rows
 
 
-def _problem(cell: Cell, *, may_refuse: bool) -> str:
+def _problem(cell: Cell, budget_bytes: int | None) -> str:
     """What is wrong with the strangers in a cell's schedule, or with the whole; from the innermost on."""
     assert cell.schedule is not None
     whole, *inner = calls_in(cell.schedule)
     for call in [*(one for one in reversed(inner) if one.is_strange), whole]:
-        if problem := _problem_of(replace(cell, schedule=str(call)), call, may_refuse=may_refuse):
+        if problem := _problem_of(replace(cell, schedule=str(call)), call, budget_bytes):
             return problem
     return ""
 
 
-def _problem_of(cell: Cell, call: Call, *, may_refuse: bool) -> str:
-    assert cell.schedule is not None
+def _problem_of(cell: Cell, call: Call, budget_bytes: int | None) -> str:
     try:
-        schedule = parse_schedule(cell.schedule, cell.sources)
+        if budget_bytes is None:
+            schedule = parse_schedule(str(call), cell.sources)
+        else:
+            search = search_named(str(call), cell.sources)
     except ValueError as error:
         return str(error)
-    asked: object = inspect.unwrap(schedule)
+    asked: object = None
     try:
-        try:
-            asked = keep = schedule(cell.chain)
-        except ValueError as error:
-            return "" if may_refuse else _told(error, call, cell, asked)
-        trace = predict(cell)
+        if budget_bytes is not None:
+            try:
+                schedule = search(cell.chain, budget_bytes)
+            except ValueError:
+                return ""  # nothing that it can make fits, which its row of the plan tells
+        asked = inspect.unwrap(schedule)
+        asked = keep = schedule(cell.chain)
+        trace = predict(replace(cell, schedule=schedule.__name__))
         if cell.micro_batch is None:
             again = replay(cell.chain, keep)
             if (again.peak_bytes, again.forward_steps) != (trace.peak_bytes, trace.forward_steps):

@@ -26,6 +26,8 @@ ROOMS, LEAST_ROOM_STEP = 8, 1024
 """Of the bytes that store-all's allowance takes, the part that lies between two rooms for a predicted peak that are
 tried within a budget, and the bytes that do at least."""
 
+NONE: Mapping[str, Search] = {}
+
 SAVES_LITTLE = 0.05
 """The share of store-all's peak under which a saving is called none."""
 
@@ -91,10 +93,10 @@ class Row(HasSchedule):
 class Plan(HasSchedule):
     """The schedule of least work within a budget, its figures, and the rows it was chosen from.
 
-    `smallest_budget_bytes` is the smallest budget that can be met at all: one byte less, and no row fits. `advice` is
-    empty, or says why checkpointing saves next to nothing here. `micro_batch` is the rival that recomputes nothing: the
-    rows of the fewest parts by which `Network.train_step` fits, all rows where it fits as it is, None where no part
-    does.
+    `smallest_budget_bytes` is the smallest budget that can be met at all: one byte less, and no row of `SEARCHES` fits.
+    `advice` is empty, or says why checkpointing saves next to nothing here. `micro_batch` is the rival that recomputes
+    nothing: the rows of the fewest parts by which `Network.train_step` fits, all rows where it fits as it is, None
+    where no part does.
     """
 
     schedule: Schedule
@@ -118,13 +120,20 @@ class Plan(HasSchedule):
 
 
 def plan(
-    layers: Iterable[int], *, batch: int, budget_bytes: int, dtype: str = "float32", step: str = "backward"
+    layers: Iterable[int],
+    *,
+    batch: int,
+    budget_bytes: int,
+    dtype: str = "float32",
+    step: str = "backward",
+    also: Mapping[str, Search] = NONE,
 ) -> Plan:
     """Return the schedule that trains `layers` with the least forward work within `budget_bytes`.
 
     The step is `forward` and `backward`, or with `step="train_step"` that method, which frees each layer's parameter
-    deltas as it goes. Raises ValueError for bad arguments, and where no schedule meets the budget: it then names the
-    smallest budget that can be met, what fills it, and what would lower it.
+    deltas as it goes. The searches `also` have a row each beside those of `SEARCHES`. Raises ValueError for bad
+    arguments, and where no schedule meets the budget: it then names the smallest budget that can be met, what fills it,
+    and what would lower it.
     """
     chain = _chain(layers, batch, dtype, step)
     check_count("budget_bytes", budget_bytes)
@@ -133,7 +142,7 @@ def plan(
     if budget_bytes < smallest_budget_bytes:
         raise ValueError(_too_small(least, budget_bytes) + _rival(chain.batch, micro_batch))
     # Searches are not exhaustive: a larger budget shall never make for more work than the smallest.
-    rows = tuple(_of_two(row, least) if row.name == least.name else row for row in _rows(chain, budget_bytes))
+    rows = tuple(_of_two(row, least) if row.name == least.name else row for row in _rows(chain, budget_bytes, also))
     best = min((row for row in rows if row.fits), key=_cost)
     assert best.schedule is not None
     trace = _traced(best)
@@ -160,6 +169,7 @@ def max_depths(
     dtype: str = "float32",
     step: str = "backward",
     limit: int = 1024,
+    also: Mapping[str, Search] = NONE,
     on_probe: Callable[[str, int], None] = lambda name, depth: None,
 ) -> dict[str, int]:
     """Return how many hidden layers of `width` fit into `budget_bytes`, up to `limit`, for each schedule.
@@ -172,7 +182,7 @@ def max_depths(
         return _search(chain, search, budget_bytes).fits
 
     depths: dict[str, int] = {}
-    for name, search in SEARCHES.items():
+    for name, search in {**SEARCHES, **also}.items():
         # The search begins where the best so far has ended: deep chains take seconds each to plan.
         low, high, stride = 0, limit + 1, 0
         probe = max([1, *depths.values()])
@@ -193,8 +203,8 @@ def _chain(layers: Iterable[int], batch: int, dtype: str, step: str) -> Chain:
     return Chain(check_layers(layers), check_count("batch", batch), itemsize, deltas_pile_up=step == "backward")
 
 
-def _rows(chain: Chain, budget_bytes: int) -> Iterator[Row]:
-    return (_row(chain, name, search, budget_bytes) for name, search in SEARCHES.items())
+def _rows(chain: Chain, budget_bytes: int, also: Mapping[str, Search]) -> Iterator[Row]:
+    return (_row(chain, name, search, budget_bytes) for name, search in {**SEARCHES, **also}.items())
 
 
 def _traced(row: Row) -> Trace:

@@ -4,15 +4,25 @@ How follows from what the factory takes. A budget is tried at the room that is l
 are replayed. What needs no argument is taken as it is.
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache, partial
 from inspect import Parameter
 from typing import Any
 
 from networks.chain import Chain
+from networks.schedules.budget import BUDGETS
 from networks.schedules.candidates import Candidates, numbered
+from networks.schedules.foreign import Source, told
 from networks.schedules.registry import REGISTERED, Registered
-from networks.schedules.signature import Schedule
+from networks.schedules.replay import replay
+from networks.schedules.signature import Keep, Schedule
+from networks.schedules.spec import calls_in, factory_of, parse_schedule
+
+PARTS = 16
+"""Into so many parts the room is divided, to find a stranger's budget whose peak fits it."""
 
 Search = Callable[[Chain, int], Schedule]
 """Returns the best schedule of a kind for a chain and a room in bytes. Raises ValueError where there is none."""
@@ -26,23 +36,76 @@ def made(factory: Callable[..., Schedule], **options: Any) -> Schedule:
 
 def search_of(entry: Registered, fixed: Mapping[str, str]) -> Search:
     """The search among the schedules of `entry` with these arguments fixed."""
-    takes = {name: parameter for name, parameter in entry.takes.items() if name not in fixed}
-    required = [name for name, parameter in takes.items() if parameter.default is Parameter.empty]
-    integers = [name for name, parameter in takes.items() if parameter.annotation in (int, "int")]
     if entry.candidates:
         return partial(_among, entry.candidates)
+    takes = {name: parameter for name, parameter in entry.takes.items() if name not in fixed}
+    make = partial(made, entry.factory, **fixed)
+    return _search(entry.name, takes, make, partial(_bounding, make, entry.least_budget))
+
+
+def search_named(text: str, sources: Iterable[Source] = ()) -> Search:
+    """The search among the schedules that `text` leaves open, whose files are among `sources`.
+
+    Where its factory takes `budget_bytes` that is the room, whatever budget the text gives. To look at a stranger's
+    factory runs its code. Raises ValueError for what is no call of a factory.
+    """
+    call, sources = calls_in(text)[0], tuple(sources)
+    parameters = inspect.signature(factory_of(call, sources)).parameters
+    options = {name: value for name, value in call.options.items() if name not in BUDGETS}
+    call = replace(call, options=options if "budget_bytes" in parameters else call.options)
+    given = {*list(parameters)[: len(call.arguments)], *call.options}
+    takes = {name: parameter for name, parameter in parameters.items() if name not in given}
+
+    def make(**more: Any) -> Schedule:
+        return parse_schedule(str(replace(call, options={**call.options, **more})), sources)
+
+    if not call.is_strange:
+        return _search(call.head, takes, make, partial(_bounding, make, REGISTERED[call.name].least_budget))
+    search = _search(call.head, takes, make, partial(_trying, make))
+
+    def tried(chain: Chain, room: int) -> Schedule:
+        try:
+            schedule = search(chain, room)
+            replay(chain, schedule(chain))
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(told(error, call.code)) from None
+        return schedule
+
+    return tried
+
+
+def _search(name: str, takes: Mapping[str, Parameter], make: Callable[..., Schedule], within: Search) -> Search:
+    """The search among what `make` makes of the arguments that it `takes`; `within` is that of its budgets."""
+    variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    required = [one for one, told in takes.items() if told.default is Parameter.empty and told.kind not in variadic]
+    integers = [one for one, told in takes.items() if told.annotation in (int, "int")]
     if "budget_bytes" in takes and set(required) <= {"budget_bytes"}:
-        return partial(_within, entry, fixed)
+        return within
     if len(integers) == 1 and set(required) <= set(integers):
-        factory = partial(entry.factory, **fixed)
-        return partial(_among, partial(numbered, factory=factory, argument=integers[0]))
+        return partial(_among, partial(numbered, factory=make, argument=integers[0]))
     if not required:
-        return lambda chain, room: made(entry.factory, **fixed)
-    return partial(_refused, entry.name, required)
+        return lambda chain, room: make()
+    return partial(_refused, name, required)
 
 
-def _within(entry: Registered, fixed: Mapping[str, str], chain: Chain, room: int) -> Schedule:
-    return made(entry.factory, budget_bytes=max(room, entry.least_budget(chain)), **fixed)
+def _bounding(make: Callable[..., Schedule], least_budget: Callable[[Chain], int], chain: Chain, room: int) -> Schedule:
+    """The schedule that has the room as its budget, which bounds its peak."""
+    return make(budget_bytes=max(room, least_budget(chain)))
+
+
+def _trying(make: Callable[..., Schedule], chain: Chain, room: int) -> Schedule:
+    """As `_bounding`, of a budget that may mean anything: where the peak is above it, the best of parts of the room."""
+    schedule = make(budget_bytes=max(1, room))
+    if replay(chain, schedule(chain)).peak_bytes <= room:
+        return schedule
+    bound: dict[Schedule, Keep] = {}
+    for part in range(1, PARTS):
+        with suppress(ValueError):
+            smaller = make(budget_bytes=max(1, room * part // PARTS))
+            bound[smaller] = smaller(chain)
+    return Candidates(chain, bound).cheapest(room) if bound else schedule
 
 
 def _among(candidates: Callable[[Chain], Candidates], chain: Chain, room: int) -> Schedule:
@@ -52,7 +115,7 @@ def _among(candidates: Callable[[Chain], Candidates], chain: Chain, room: int) -
 def _refused(name: str, required: list[str], chain: Chain, room: int) -> Schedule:
     raise ValueError(
         f"{name} takes {' and '.join(required)}, which the planner does not search; "
-        "its entry of the registry can name candidates"
+        "its entry of the registry can name candidates, and a call can give numbers"
     )
 
 

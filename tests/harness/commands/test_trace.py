@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 
 from harness.analysis.trace import sweeps
 from harness.commands.command_line import app
-from harness.commands.trace import listed, make_schedule, text
+from harness.commands.trace import listed, text
 from harness.plots.trace import draw_trace
 from networks import Trace, dry_run
 from networks.chain import Chain
-from networks.schedules import FACTORIES, Keep, Schedule, periodic, revolve
+from networks.schedules import Keep, Schedule, periodic, revolve
 from tests.support.strategies import layer_lists, whimsical
 
 UNIFORM = [8] * 11
@@ -199,7 +199,7 @@ def invoke(*arguments: object) -> Result:
 @pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
 def test_the_command_prints_and_draws(tmp_path: Path, kind: str, magic: bytes):
     path = tmp_path / f"picture.{kind}"
-    arguments = ["--schedule", "revolve", "--slots", 3, "--layers", "64,128x10,10", "--batch", 256]
+    arguments = ["--schedule", "revolve(slots=3)", "--layers", "64,128x10,10", "--batch", 256]
     result = invoke(*arguments, "--output", path)
     assert result.exit_code == 0
     assert "run 1..11    5, 8            ━━━━●━━●━━━" in result.stdout
@@ -215,71 +215,31 @@ def test_a_train_step_is_shown_beside_store_alls_train_step(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "made"),
-    [
-        ("store_all", {}, "store_all()"),
-        ("periodic", {"checkpoint_frequency": 3, "recompute": "each"}, "periodic(3, recompute='each')"),
-        ("revolve", {"slots": 4}, "revolve(slots=4)"),
-        ("evicting", {"budget_bytes": 9, "heuristic": "lru"}, "evicting(budget_bytes=9, heuristic='lru')"),
-        ("evicting", {"budget_bytes": 9}, "evicting(budget_bytes=9, heuristic='dtr')"),
-        ("optimal", {"budget_of": "sqrt()*0.5"}, "optimal(budget_of='sqrt()*0.5')"),
-        ("revolve( slots=4 )", {}, "revolve(slots=4)"),
-        ("evicting(budget_of='sqrt()', heuristic='lru')", {}, "evicting(budget_of='sqrt()', heuristic='lru')"),
-    ],
-)
-def test_options_go_to_the_schedule_they_belong_to(name: str, options: dict[str, object], made: str):
-    none = dict.fromkeys(["slots", "checkpoint_frequency", "recompute", "budget_bytes", "budget_of", "heuristic"])
-    assert make_schedule(name, **none | options).__name__ == made
-
-
-def test_an_argument_without_an_option_is_given_in_a_call(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(FACTORIES, "fraction", lambda *, part: revolve(slots=part))
-    with pytest.raises(ValueError, match=re.escape("--schedule fraction needs its part: 'fraction(part=..)'")):
-        make_schedule("fraction")
-    assert make_schedule("fraction(part=3)").__name__ == "revolve(slots=3)"
-
-
-@pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            ["--schedule", "best"],
-            "--schedule must be one of store_all, periodic, sqrt, greedy, revolve, evicting, optimal",
-        ),
-        (["--schedule", "best()"], "schedule must be one of store_all, periodic"),
+        (["--schedule", "best"], "--schedule must be written like revolve(slots=4) or rules.py:factory(), got 'best'"),
+        (["--schedule", "best()"], "--schedule must be one of store_all, periodic"),
+        (["--schedule", "revolve()"], "--schedule 'revolve()': revolve() missing 1 required keyword-only argument"),
         (["--schedule", "revolve(slots=0)"], "slots must be an integer of at least 1, got 0"),
+        (["--schedule", "sqrt(slots=3)"], "--schedule 'sqrt(slots=3)': sqrt() got an unexpected keyword argument"),
+        (["--schedule", "greedy()"], "exactly one of budget_bytes and budget_of must be given"),
+        (["--schedule", "optimal(budget_of='best()')"], "budget_of='best()': schedule must be one of"),
+        (["--schedule", "greedy(budget_bytes=9)"], "budget_bytes=9 is too small for greedy checkpoints of 2 layers"),
         (
-            ["--schedule", "revolve(slots=3)", "--slots", 3],
-            "--slots does not go with --schedule 'revolve(slots=3)'",
-        ),
-        (["--schedule", "revolve"], "--schedule revolve needs --slots"),
-        (["--schedule", "revolve", "--slots", 0], "--slots must be an integer of at least 1, got 0"),
-        (["--schedule", "sqrt", "--slots", 3], "--slots does not go with --schedule sqrt, which takes no options"),
-        (["--schedule", "greedy", "--slots", 3], "--slots does not go with --schedule greedy, which takes --budget"),
-        (
-            ["--schedule", "greedy", "--budget", "3x"],
-            "--budget must be written like 24MiB, 1.5GB or 65536 (bytes), got '3x'",
-        ),
-        (["--schedule", "greedy"], "--schedule greedy needs one of --budget and --budget-of"),
-        (
-            ["--schedule", "greedy", "--budget", 9, "--budget-of", "sqrt()"],
-            "--schedule greedy needs one of --budget and --budget-of",
-        ),
-        (["--schedule", "optimal", "--budget-of", "best()"], "budget_of='best()': schedule must be one of"),
-        (["--schedule", "greedy", "--budget", 9], "--budget 9 is too small for greedy"),
-        (
-            ["--schedule", "greedy", "--budget", "0.1KiB"],
-            "--budget 0.1KiB is too small for greedy checkpoints of 2 layers",
+            ["--layers", "8x5001", "--schedule", "optimal(budget_bytes=10**9)"],
+            "--schedule must be written like revolve(slots=4)",
         ),
         (
-            ["--layers", "8x5001", "--schedule", "optimal", "--budget", "1GB"],
+            ["--layers", "8x5001", "--schedule", "optimal(budget_bytes=1000000000)"],
             "optimal serves up to 4,096 layers, got 5,000; revolve, periodic and sqrt serve any\n",
         ),
         (["--micro-batch", 2], "--micro-batch 2 goes with --step train_step, got --step backward\n"),
         (["--dtype", "int8"], "--dtype must be float32 or float64, got 'int8'"),
+        (["--schedule", "periodic(0)"], "checkpoint_frequency must be an integer of"),
+        (["--schedule", "rules.py:x()"], "rules.py: there is no such file in "),
         (
-            ["--schedule", "periodic", "--checkpoint-frequency", 0],
-            "--checkpoint-frequency must be an integer of",
+            ["--schedule", "no_such_module.rules:x()"],
+            "no_such_module.rules: no module no_such_module is",
         ),
         (["--layers", "8,,3"], "--layers '8,,3': '' is not a width such as 128 or a run such as 128x32"),
         (["--batch", 0], "--batch must be an integer of at least 1, got 0"),
