@@ -8,7 +8,7 @@ from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Row
 from harness.experiment.prediction import predict
 from networks.planning.searches import search_named
-from networks.schedules.foreign import line_of, passed_by
+from networks.schedules.foreign import announced, line_of, passed_by
 from networks.schedules.replay import replay
 from networks.schedules.spec import Call, calls_in, parse_schedule
 from networks.wording import cut, in_a_line
@@ -32,7 +32,8 @@ def _problem(cell: Cell, budget_bytes: int | None) -> str:
     """What is wrong with the strangers in a cell's schedule, or with the whole; from the innermost on."""
     assert cell.schedule is not None
     whole, *inner = calls_in(cell.schedule)
-    for call in [*(one for one in reversed(inner) if one.is_strange), whole]:
+    strangers = [call for call in reversed(inner) if call.place or call.name in announced()]
+    for call in (*strangers, whole):
         if problem := _problem_of(replace(cell, schedule=str(call)), call, budget_bytes):
             return problem
     return ""
