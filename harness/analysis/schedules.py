@@ -51,9 +51,10 @@ def _least_work(chain: Chain, budgets: tuple[int, ...]) -> list[dict[str, float]
 def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     """The best of each kind of schedule within each budget: a row a configuration, budget and kind that has one.
 
-    The budgets are those that the table has `optimal` for. Candidates are the table's cells and, so that none is judged
-    by the budgets it happened to be measured with, every schedule of the registry that takes a budget at each of them,
-    by replay; others' code is not run to read a table, and their schedules are judged by what was measured. A
+    The budgets are those that the table has `optimal` for, but for one that somebody's schedule takes. Candidates are
+    the table's cells and, so that none is judged by the budgets it happened to be measured with, every schedule of the
+    registry that takes a budget at each of them, by replay. Others' code is not run to read a table, and their
+    schedules are judged by what was measured. A
     candidate fits where its predicted peak does, which is what a schedule's budget bounds; the best of those does the
     least forward work, and of equals it is one that was measured, and then the one of the least peak. Budgets go from
     low to high, and in each of them kinds from the best on. Only steps by `backward` are compared.
@@ -67,7 +68,7 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     memory = name_variants(memory[memory["step"] == "backward"])
     own = map(budget_bytes_of, memory["schedule"], chains(memory))
     memory = memory.assign(budget_bytes=pd.Series(list(own), index=memory.index, dtype="Int64"))
-    budgets = memory.loc[memory["kind"] == "optimal", [*COMPARED, "budget_bytes"]].drop_duplicates()
+    budgets = memory.loc[memory["kind"] == "optimal", [*COMPARED, "budget_bytes"]].dropna().drop_duplicates()
     if budgets.empty:
         raise ValueError(
             "no budget to compare within: add a schedule such as optimal(budget_bytes=8000000) to the grid"

@@ -24,7 +24,8 @@ def require_sound(
 ) -> None:
     """Raise ValueError, a line for each problem after `where`, if a stranger among the cells' schedules is unfit.
 
-    With `budget_bytes` each is tried as a plan does within so many, where one that cannot serve the chain is none.
+    With `budget_bytes` each is tried as a plan does within so many. One that fails there is no problem: its row of the
+    plan says why.
     """
     strange = (cell for cell in cells if cell.schedule is not None and is_strange(cell.schedule))
     tried = tuple(dict.fromkeys(replace(cell, seed=0, activation="relu") for cell in strange))

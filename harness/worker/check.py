@@ -55,7 +55,8 @@ def _problem_of(cell: Cell, call: Call, budget_bytes: int | None) -> str:
             except ValueError:
                 return ""  # nothing that it can make fits, which its row of the plan tells
         asked = inspect.unwrap(schedule)
-        asked = keep = schedule(cell.chain)
+        keep = schedule(cell.chain)
+        asked = keep if callable(keep) else asked
         trace = predict(replace(cell, schedule=schedule.__name__))
         if cell.micro_batch is None:
             again = replay(cell.chain, keep)

@@ -6,7 +6,7 @@ from typing import Any
 
 from networks.schedules import FACTORIES
 from networks.schedules.signature import Schedule
-from networks.schedules.spec import parse_schedule
+from networks.schedules.spec import is_strange, parse_schedule
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ def _parsed(text: str) -> _Portable:
 
 
 def _is_made_by(text: str, schedule: Schedule | None) -> bool:
-    """Whether `text` makes this schedule, and not only one of its name."""
+    """Whether `text` makes this schedule, and not only one of its name; a stranger's code may be another tomorrow."""
     try:
+        if is_strange(text):
+            return False
         made = parse_schedule(text)
     except ValueError:
         return False

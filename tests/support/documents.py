@@ -52,11 +52,11 @@ def outputs_of_python(text: str, page: str) -> Iterator[tuple[Block, str]]:
 
 
 def output_of_command(command: str) -> str:
-    """What a `python -m harness` command prints, run beside the experiments and results of this checkout."""
+    """What a `python -m harness` command prints, run beside the experiments, results and examples of this checkout."""
     if "\n" in command.strip() or not command.startswith(_COMMAND):
         raise ValueError(f"output is shown beneath one command that begins with {_COMMAND!r}, got {command!r}")
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("experiments", "results"):
+        for name in ("experiments", "results", "examples"):
             Path(folder, name).symlink_to(ROOT / name)
         arguments = [sys.executable, *shlex.split(command)[1:]]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
