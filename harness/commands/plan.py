@@ -160,7 +160,13 @@ def command(
 
     With --model it is a PyTorch model of your own. Its blocks are profiled first, and its file is run: it is your code.
     """
-    given = {"--layers": layers, "--batch": batch, "--dtype": dtype, "--step": step, "--samples": samples}
+    given: dict[str, Any] = {
+        "--layers": layers,
+        "--batch": batch,
+        "--dtype": dtype,
+        "--step": step,
+        "--samples": samples,
+    }
     given |= {"--max-depth": max_depth or None, "--schedule": schedule or None}
     given_of_model = {"--blocks": blocks, "--gradients": gradients, "--save": save, "--device": device}
     if model is not None:

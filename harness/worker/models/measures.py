@@ -143,7 +143,7 @@ def _made(settings: Mapping[str, Any]) -> Model:
     try:
         made = _function(Path(place), name)()
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{told(error, [place])}, as {name}() makes the model") from None
+        raise ValueError(f"{told(error, place)}, as {name}() makes the model") from None
     return _checked(made, f"{place}: {name}()", settings["blocks"])
 
 
