@@ -23,7 +23,7 @@ def random_block_chain(seed: int, *, most_blocks: int = 5) -> BlockChain:
         return int(generator.integers(0, max(1, most), endpoint=True))
 
     def block(name: int) -> Block:
-        size, flag = 10 ** generator.uniform(0, 2), generator.random
+        size, flag = 10 ** generator.uniform(3, 6), generator.random
         output, tape, delta = 1 + number(size), number(3 * size), number(size)
         holds_output = bool(flag() < 0.4)
         gradient = number(size)
@@ -38,23 +38,23 @@ def random_block_chain(seed: int, *, most_blocks: int = 5) -> BlockChain:
             backward_bytes=tape + holds_output * output + delta + gradient + number(size * (flag() < 0.5)),
             gradient_bytes=gradient,
             delta_bytes=delta,
-            graph_bytes=number(3),
-            husk_bytes=number(2),
-            standing_bytes=number(3),
+            graph_bytes=number(2000),
+            husk_bytes=number(1000),
+            standing_bytes=number(1000),
             forward_flops=1 + number(20),
         )
 
     return BlockChain(
         blocks=tuple(block(name) for name in range(1, int(generator.integers(1, most_blocks + 1)) + 1)),
-        loss_forward_bytes=number(20),
-        loss_backward_bytes=number(40),
+        loss_forward_bytes=number(10**5),
+        loss_backward_bytes=number(10**5),
         loss_holds_output=bool(generator.random() < 0.5),
-        loss_bytes=number(10),
-        engine_bytes=number(3),
+        loss_bytes=number(10**4),
+        engine_bytes=number(1000),
         gradients_pile_up=bool(generator.random() < 0.5),
-        before_bytes=number(5),
-        before_run_bytes=number(20),
-        before_backward_bytes=number(40),
+        before_bytes=number(10**4),
+        before_run_bytes=number(10**5),
+        before_backward_bytes=number(10**5),
     )
 
 

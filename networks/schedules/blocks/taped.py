@@ -106,7 +106,7 @@ def _unit(chain: BlockChain) -> tuple[int, int]:
     wrong = [int(np.abs((sizes + unit // 2) // unit * unit - sizes).sum()) for unit in candidates.tolist()]
     best = int(np.argmin(wrong))
     unit = int(candidates[best])
-    return unit, min(math.isqrt(2 * chain.depth) + 1, -(-wrong[best] // unit))
+    return unit, 1 + min(math.isqrt(2 * chain.depth) + 1, -(-wrong[best] // unit))
 
 
 def _most_units(depth: int) -> int:
