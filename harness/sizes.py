@@ -3,6 +3,8 @@
 import re
 from fractions import Fraction
 
+from networks.rounding import ceil_div
+
 UNITS = {
     "": 1,
     "B": 1,
@@ -87,7 +89,7 @@ def retold(message: str, *, typed: str) -> str:
 
     def both(match: re.Match[str]) -> str:
         nbytes = int(match[1].replace(",", ""))
-        hundredths = -(-nbytes * 100 // UNITS[unit])
+        hundredths = ceil_div(nbytes * 100, UNITS[unit])
         return f"{hundredths // 100}.{hundredths % 100:02} {unit} ({nbytes:,} bytes)"
 
     return re.sub(r"\b([0-9][0-9,]*) bytes\b", both, message)

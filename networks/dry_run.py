@@ -18,6 +18,7 @@ from networks.network import Network
 from networks.optimizers import SGD, Optimizer
 from networks.perceptron import MultiLayerPerceptron
 from networks.positions import CountedCache, CountedCosts, Positions
+from networks.rounding import ceil_div
 from networks.schedules import Schedule
 from networks.tracker import FORWARD, CacheTracker, Event, Recorded, event_arrays, events, live_bytes_after
 from networks.wording import cut
@@ -234,7 +235,7 @@ def dry_run(
     rows, itemsize = check_count("batch", batch), network.dtype.itemsize
     if micro_batch is not None and rows > MOST_PARTS * check_count("micro_batch", micro_batch):
         raise ValueError(
-            f"micro_batch must be at least {-(-rows // MOST_PARTS)} for a batch of {rows}, got {micro_batch}"
+            f"micro_batch must be at least {ceil_div(rows, MOST_PARTS)} for a batch of {rows}, got {micro_batch}"
         )
     inputs: Array
     labels: Array

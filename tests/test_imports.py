@@ -72,6 +72,7 @@ def in_room(*prefixes: str) -> list[str]:
 
 MAY_IMPORT: dict[str, set[str]] = {
     "networks.chain": set(),
+    "networks.rounding": set(),
     "networks.wording": set(),
     "networks.checks": {"networks.wording"},
     "networks.block_chain": {"networks.checks"},
@@ -90,20 +91,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "networks.schedules": {
         *("networks.block_chain", "networks.cache", "networks.chain", "networks.checks", "networks.positions"),
-        "networks.wording",
+        *("networks.rounding", "networks.wording"),
     },
     "networks.planning": {
         *("networks", "networks.block_chain", "networks.chain", "networks.checks", "networks.schedules"),
-        *("networks.tracker", "networks.wording"),
+        *("networks.rounding", "networks.tracker", "networks.wording"),
     },
     "networks.torch_models": {"networks.planning", "networks.schedules", "networks.wording"},
     "networks": {
         *("networks.activations", "networks.buffers", "networks.cache", "networks.chain", "networks.checks"),
         *("networks.layer_lists", "networks.layers", "networks.losses", "networks.optimizers", "networks.planning"),
-        *("networks.positions", "networks.schedules", "networks.tracker", "networks.wording", "networks.workspace"),
+        *("networks.positions", "networks.rounding", "networks.schedules", "networks.tracker", "networks.wording"),
+        "networks.workspace",
     },
     "harness.errors": set(),
-    "harness.sizes": set(),
+    "harness.sizes": {"networks.rounding"},
     "harness.files": {"networks.wording"},
     "harness.provenance": set(),
     "harness.experiment": {
@@ -112,7 +114,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "harness.worker": {
         *("harness.provenance", "harness.experiment", "networks", "networks.buffers", "networks.optimizers"),
-        *("networks.planning", "networks.schedules", "networks.wording"),
+        *("networks.planning", "networks.rounding", "networks.schedules", "networks.wording"),
     },
     "harness.worker.models": {
         *("harness.experiment", "harness.worker", "networks.planning", "networks.schedules", "networks.torch_models"),
@@ -131,12 +133,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "harness.plots": {
         *("harness.analysis", "harness.experiment", "networks", "networks.layer_lists", "networks.planning"),
-        "networks.wording",
+        *("networks.rounding", "networks.wording"),
     },
     "harness.commands": {
         *(*GROUND, "harness.experiment", "harness.results", "harness.execute", "harness.analysis", "harness.plots"),
         *("networks", "networks.chain", "networks.checks", "networks.layer_lists", "networks.schedules"),
-        *("networks.planning", "networks.wording"),
+        *("networks.planning", "networks.rounding", "networks.wording"),
     },
     "harness": {
         "harness.commands",

@@ -30,6 +30,7 @@ from networks.layer_lists import format_layers, parse_layers
 from networks.planning.bill import OPTIMIZERS, Bill, bill
 from networks.planning.planner import Plan, max_depths, plan
 from networks.planning.searches import Search
+from networks.rounding import ceil_div
 from networks.schedules.foreign import Source
 from networks.schedules.spec import is_strange
 
@@ -93,7 +94,7 @@ def _rival(batch: int, micro_batch: int | None) -> str:
         return "no train_step of Network(layers) fits, not even with micro_batch=1"
     if micro_batch == batch:
         return "Network(layers).train_step(..) fits"
-    parts = -(-batch // micro_batch)
+    parts = ceil_div(batch, micro_batch)
     return f"Network(layers).train_step(.., micro_batch={micro_batch}) fits, the batch in {parts:,} parts"
 
 

@@ -20,6 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from harness.analysis.variants import KINDS, name_variants
 from harness.experiment.figures import FIGURES
+from networks.rounding import ceil_div
 from networks.wording import visible
 
 KIB = 2**10
@@ -172,7 +173,7 @@ def panels(count: int, *, title: str, columns: int, height: float, **subplots: A
     A place left over in the last row is blank, for a legend.
     """
     columns = min(columns, count)
-    rows = -(-count // columns)
+    rows = ceil_div(count, columns)
     figure = Figure(figsize=(WIDTH_INCHES, rows * height + 0.9), layout="constrained")
     figure.suptitle(title, **LEFT)
     axes = list(figure.subplots(rows, columns, squeeze=False, **subplots).flat)
@@ -287,8 +288,8 @@ def variant_legend(figure: Figure, variants: pd.Series, *, linewidth: float = 0,
 
 def key_above(figure: Figure, handles: Sequence[Artist]) -> None:
     """Name a few things in the title's line, or more of them in as many lines as it takes."""
-    lines = -(-len(handles) // KEYS_IN_A_LINE)
-    figure.legend(handles=handles, loc="outside upper right", ncols=-(-len(handles) // lines))
+    lines = ceil_div(len(handles), KEYS_IN_A_LINE)
+    figure.legend(handles=handles, loc="outside upper right", ncols=ceil_div(len(handles), lines))
 
 
 def log2(axes: Axes, which: str, *, ticks: Iterable[float] | None = None) -> None:

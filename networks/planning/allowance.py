@@ -8,6 +8,7 @@ import numpy as np
 
 from networks.chain import Chain, block_rows
 from networks.dry_run import Trace
+from networks.rounding import ceil_div
 from networks.schedules.replay import Cost
 from networks.tracker import ARE_GRADIENTS, FORWARD, WORKSPACE, event_arrays, event_bytes
 
@@ -103,7 +104,7 @@ def _followed(log: tuple[Chain, bytes], last: np.ndarray) -> tuple[np.ndarray, n
 def _parts_bytes(chains: list[Chain]) -> int:
     """The slices of a layer's blocks, and what a step by parts has beside; the first of its chains is not run."""
     blocks = max(
-        -(-chain.batch // block_rows(chain.batch, width, chain.itemsize))
+        ceil_div(chain.batch, block_rows(chain.batch, width, chain.itemsize))
         for chain in chains[1:] or chains
         for width in {*chain.layers[1:]}
     )

@@ -16,6 +16,7 @@ from networks.checks import check_count, check_dtype, check_layers
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.planning.allowance import PLACE_ALLOWANCE, STEP_ALLOWANCE, allowance_bytes, least_allowance_bytes
 from networks.planning.searches import SEARCHES, Search, made
+from networks.rounding import ceil_div
 from networks.schedules import optimal, store_all
 from networks.schedules.optimal import smallest_budget
 from networks.schedules.portable import HasSchedule, schedule_name
@@ -309,22 +310,22 @@ def _micro_batch(chain: Chain, budget_bytes: int) -> int | None:
     parts as large as it, which smaller ones need as well, until these are the same.
     """
     for parts in (1, 2):
-        if _bytes_by_parts(chain, -(-chain.batch // parts)) <= budget_bytes:
-            return -(-chain.batch // parts)
+        if _bytes_by_parts(chain, ceil_div(chain.batch, parts)) <= budget_bytes:
+            return ceil_div(chain.batch, parts)
 
     def bytes_of_rows(rows: int) -> int:
         return _bytes_by_parts(chain, rows) - _place_bytes(chain, rows)
 
-    rows, bound = -(-chain.batch // 3), chain.batch + 1
+    rows, bound = ceil_div(chain.batch, 3), chain.batch + 1
     while rows and rows < bound:
         bound = rows
         rows = bisect_right(range(1, bound + 1), budget_bytes - _place_bytes(chain, bound), key=bytes_of_rows)
-    return -(-chain.batch // -(-chain.batch // rows)) if rows else None
+    return ceil_div(chain.batch, ceil_div(chain.batch, rows)) if rows else None
 
 
 def _left_out(chain: Chain, rows: int) -> int:
     """Parts of `rows` that need not be run to tell what all take: those between the first and the last are alike."""
-    return max(0, -(-chain.batch // rows) - 4)
+    return max(0, ceil_div(chain.batch, rows) - 4)
 
 
 def _place_bytes(chain: Chain, rows: int) -> int:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from networks.chain import Chain
+from networks.rounding import ceil_div
 
 Bytes = TypeVar("Bytes", int, np.ndarray)
 
@@ -32,7 +33,7 @@ class Memory:
         total = sum(after_bytes)
         divisor = math.gcd(*after_bytes) or 1
         self.exact = total // divisor <= slots
-        self._unit = divisor if self.exact else -(-total // slots)
+        self._unit = divisor if self.exact else ceil_div(total, slots)
         # An exact unit is divided further, as far as the slots go: the peak is minimised to one unit.
         self._parts = max(1, slots * divisor // max(total, 1)) if self.exact else 1
         # Rounded sizes err to both sides: a plan for a little more than the budget may well be within it.

@@ -6,6 +6,7 @@ from math import inf
 from threading import Lock
 
 from networks.chain import Chain
+from networks.rounding import ceil_div
 from networks.schedules.periodic import periodic
 from networks.schedules.replay import replay
 from networks.schedules.revolve import revolve
@@ -94,5 +95,5 @@ def numbered(chain: Chain, factory: Callable[..., Schedule], argument: str) -> C
 
 def searched(depth: int) -> list[int]:
     """The numbers that are searched where `depth` is the largest that makes a difference."""
-    above = {-(-depth // parts) for parts in range(1, SEARCHED + 1)}
+    above = {ceil_div(depth, parts) for parts in range(1, SEARCHED + 1)}
     return sorted(above | set(range(1, min(depth, SEARCHED) + 1)))

@@ -29,6 +29,7 @@ from functools import lru_cache
 import numpy as np
 
 from networks.chain import Chain
+from networks.rounding import ceil_div
 from networks.schedules._floating import FloatingLeastPeak, FloatingProgramme
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentLeastPeak, PersistentProgramme
@@ -196,7 +197,7 @@ def _slots(affordable: int) -> int:
 
 
 def _positions(chain: Chain) -> list[int]:
-    group = -(-chain.depth // POSITIONS)
+    group = ceil_div(chain.depth, POSITIONS)
     starts = range(1, chain.depth, group)
     groups = (range(start, min(start + group, chain.depth)) for start in starts)
     return [0, *(min(members, key=chain.after_bytes.__getitem__) for members in groups)]

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 from harness.experiment.cell import Cell
 from harness.worker import probes
 from harness.worker.steps.base import Gradients, Peer, Product, operands
+from networks.rounding import ceil_div
 
 ACTIVATIONS = {"relu": torch.nn.ReLU, "sigmoid": torch.nn.Sigmoid, "tanh": torch.nn.Tanh}
 MEMORY_BUDGET = 0.5
@@ -86,7 +87,7 @@ def _checkpoint(model: torch.nn.Sequential, frequency: int) -> Forward:
 
 
 def _checkpoint_sequential(model: torch.nn.Sequential, frequency: int) -> Forward:
-    segments = -(-len(model) // frequency)
+    segments = ceil_div(len(model), frequency)
     return lambda x: checkpoint_sequential(model, segments, x, use_reentrant=False)
 
 

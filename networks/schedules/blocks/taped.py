@@ -20,6 +20,7 @@ from functools import lru_cache
 import numpy as np
 
 from networks.block_chain import BlockChain
+from networks.rounding import ceil_div
 from networks.schedules.blocks._programme import LeastPeak, LeastWork, Programme
 from networks.schedules.blocks.replay import BlockCost, replay_blocks
 from networks.schedules.blocks.schedule import BlockSchedule, block_schedule
@@ -106,7 +107,7 @@ def _unit(chain: BlockChain) -> tuple[int, int]:
     wrong = [int(np.abs((sizes + unit // 2) // unit * unit - sizes).sum()) for unit in candidates.tolist()]
     best = int(np.argmin(wrong))
     unit = int(candidates[best])
-    return unit, 1 + min(math.isqrt(2 * chain.depth) + 1, -(-wrong[best] // unit))
+    return unit, 1 + min(math.isqrt(2 * chain.depth) + 1, ceil_div(wrong[best], unit))
 
 
 def _most_units(depth: int) -> int:
