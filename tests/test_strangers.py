@@ -136,6 +136,13 @@ def test_they_are_compared_and_verified_from_the_results_alone(home, tmp_path):
     assert f"{copy}: 8 of 8 cells equal to the byte" in harness(tmp_path, "verify", str(copy), "--jobs", "2")
 
 
+def test_the_flame_graph_of_a_stranger_is_drawn_from_the_results_alone(home, tmp_path):
+    memory = pd.read_csv(home / "results/own/memory.csv").set_index("schedule")
+    cell = memory.loc[f"{FIBONACCI}:fibonacci()", "cell_id"]
+    harness(tmp_path, "flamegraph", cell, "--results", str(home / "results/own"))
+    assert (tmp_path / f"{cell}.html").exists()
+
+
 def test_they_are_traced_and_planned(home):
     for text in (f"study/{FIBONACCI}:fibonacci()", "strange_rules.inner:sparse(part=3)", "sparse()"):
         assert harness(home, "trace", *NETWORK, "--schedule", text).startswith(f"{text}: layers 64,48x7,10")

@@ -267,6 +267,16 @@ def test_a_worker_with_other_code_is_refused(monkeypatch):
         list(execute(JOBS))
 
 
+def test_a_worker_with_another_module_of_schedules_is_refused(monkeypatch):
+    codes = itertools.chain([{"strange_rules": "what submits"}], itertools.repeat({"strange_rules": "what runs"}))
+    monkeypatch.setattr(cluster, "schedules_sha256", lambda names, sources: next(codes))
+    with (
+        connected("local:1", say=print) as execute,
+        pytest.raises(RunAbortedError, match="has other code of strange_rules than the machine that submits"),
+    ):
+        list(execute(JOBS))
+
+
 def test_an_outcome_tells_where_it_was_measured():
     with connected("local:1", run=lambda job: Outcome([[{}]]), say=print) as execute:
         ((_, outcome),) = execute(JOBS)
