@@ -20,7 +20,7 @@ What a rerun repeats, and what not:
 import sys
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -73,6 +73,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Form = tuple[torch.Size, torch.dtype]
 """What a rerun must find again of a tensor."""
 
+_Tape = list[tuple[torch.Tensor, int] | None]
+"""What a rerun has saved, each with how often it had been written then. None is what autograd has taken."""
+
 
 class _AllSaved(BaseException):
     """All that a tape holds is saved, so the rest of the rerun serves nobody; no `except Exception` is to catch it."""
@@ -89,7 +92,7 @@ class _TrainingStep:
         self._facts = facts
         self._keep = keep
         self._borders: dict[int, Versions] = {0: _detached(inputs)}
-        self._tapes: dict[int, list[tuple[torch.Tensor, int] | None]] = {}
+        self._tapes: dict[int, _Tape] = {}
         self._taped_at_first: set[int] = set()
         self._conditions: dict[int, Conditions] = {}
         self._parameters: dict[int, Versions] = {}
@@ -97,6 +100,7 @@ class _TrainingStep:
         self._forms: dict[int, list[_Form]] = {}
         self._requires_grad = {0: [tensor.requires_grad for tensor in inputs]}
         self._autocast = Autocast(inputs)
+        self._save_again = _untraced(_save_again)
         self._now = 0
         self._used = {0: 0}
 
@@ -206,39 +210,27 @@ class _TrainingStep:
                 "gradients would be wrong: update parameters once the backward pass is done"
             )
         self._now += self._facts[number - 1].flops
-        with ExitStack() as stack:
-            stack.enter_context(self._autocast.again())
-            stack.enter_context(self._conditions[number].again())
+        with self._autocast.again(), self._conditions[number].again(), torch.set_grad_enabled(taped):
             if taped:
                 return self._tape_again(number, x, last=last)
-            stack.enter_context(torch.no_grad())
             x = self._blocks[number - 1](x)
             self._check_output(number, x)
             return x
 
     def _tape_again(self, number: int, x: Border, *, last: bool) -> Border:
         saved = self._saved[number]
-        tape: list[tuple[torch.Tensor, int] | None] = []
-
-        def pack(tensor: torch.Tensor) -> None:
-            if len(tape) < len(saved):
-                first, again = saved[len(tape)], (tensor.shape, tensor.dtype)
-                if first != again:
-                    self._refuse_other(number, f"saved {_told(first)}", _told(again))
-            tape.append((tensor.detach(), tensor._version))
-            if last and len(tape) == len(saved):
-                raise _AllSaved
-
+        tape: _Tape = []
         leaves = zip(x, self._requires_grad[number - 1], strict=True)
         x = tuple(tensor.detach().requires_grad_(requires) for tensor, requires in leaves)
         try:
-            with torch.enable_grad(), saved_tensors_hooks(_untraced(pack), partial(self._refuse_backward, number)):
+            pack = partial(self._save_again, self._name(number), saved, tape, last)
+            with saved_tensors_hooks(pack, partial(self._refuse_backward, number)):
                 x = self._blocks[number - 1](x)
             self._check_output(number, x)
         except _AllSaved:
             x = ()
         if len(tape) != len(saved):
-            self._refuse_other(number, f"saved {len(saved)} tensors", str(len(tape)))
+            _refuse_other(self._name(number), f"saved {len(saved)} tensors", str(len(tape)))
         self._tapes[number] = tape
         self._used[2 * number - 1] = self._now
         return tuple(tensor.detach() for tensor in x)
@@ -246,14 +238,7 @@ class _TrainingStep:
     def _check_output(self, number: int, x: Border) -> None:
         first, again = self._forms[number], [(tensor.shape, tensor.dtype) for tensor in x]
         if first != again:
-            self._refuse_other(number, f"returned {_told(*first)}", _told(*again))
-
-    def _refuse_other(self, number: int, first: str, again: str) -> NoReturn:
-        raise RuntimeError(
-            f"block {self._name(number)} {first} when it was first run and {again} when it was run again: it must do "
-            "the same each time; a compiled block may have been compiled anew or have reached "
-            "torch._dynamo.config.recompile_limit in between"
-        )
+            _refuse_other(self._name(number), f"returned {_told(*first)}", _told(*again))
 
     def _refuse_backward(self, number: int, place: int | None = None) -> NoReturn:
         raise RuntimeError(
@@ -276,6 +261,23 @@ def _untraced(function: _Function) -> _Function:
 def _drop(saved: list[_Form], tensor: torch.Tensor) -> int:
     saved.append((tensor.shape, tensor.dtype))
     return len(saved) - 1
+
+
+def _save_again(name: str, saved: list[_Form], tape: _Tape, last: bool, tensor: torch.Tensor) -> None:
+    if len(tape) < len(saved):
+        first, again = saved[len(tape)], (tensor.shape, tensor.dtype)
+        if first != again:
+            _refuse_other(name, f"saved {_told(first)}", _told(again))
+    tape.append((tensor.detach(), tensor._version))
+    if last and len(tape) == len(saved):
+        raise _AllSaved
+
+
+def _refuse_other(name: str, first: str, again: str) -> NoReturn:
+    raise RuntimeError(
+        f"block {name} {first} when it was first run and {again} when it was run again: it must do the same each time; "
+        "a compiled block may have been compiled anew or have reached torch._dynamo.config.recompile_limit in between"
+    )
 
 
 def _reached(step: weakref.ref[_TrainingStep], number: int, gradient: torch.Tensor) -> None:

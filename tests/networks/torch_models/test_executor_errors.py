@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn
 
+from networks.torch_models.conditions import parameters_of
 from tests.support.torch_chains import (
     SCHEDULES,
     Calling,
@@ -88,6 +89,15 @@ def test_a_parameter_changed_between_two_backward_passes():
     bias_alone(model)
     with pytest.raises(RuntimeError, match=r"a parameter of block stage 2 was changed between"):
         torch.autograd.grad(loss, model.stages[0][0].weight)
+
+
+def test_the_parameters_of_a_block_are_the_leaves_it_read():
+    model = linears(2)
+    x = model.stages[0](X)
+    since = torch.autograd._get_sequence_nr()
+    y = model.stages[1](x)
+    assert {*parameters_of((y, y.detach()), since=since)} == {*model.stages[1].parameters()}
+    assert {*parameters_of((y,), since=0)} == {*model.stages[:2].parameters()}
 
 
 def test_an_input_written_over_between_the_passes():

@@ -15,6 +15,29 @@ from tests.support.torch_chains import SCHEDULES, Calling, Chained, nothing
 DEPTH = 6
 
 
+class Powers(nn.Module):
+    """Saves its input and its square; `squares` are those of each run."""
+
+    def __init__(self):
+        super().__init__()
+        self.squares, self.at_delta = [], lambda: None
+
+    def forward(self, x):
+        square = x * x
+        self.squares.append(StorageWeakRef(square.untyped_storage()))
+        if len(self.squares) == 1:
+            square.register_hook(lambda delta: self.at_delta())
+        return square.sin()
+
+
+def test_each_tensor_of_a_tape_goes_when_its_operation_is_done():
+    stage, seen = Powers(), []
+    (output,) = Chained(stage, Calling(lambda self, x: x.sum()))(X.clone().requires_grad_(), keep=nothing(2))
+    stage.at_delta = lambda: seen.append(all(square.expired() for square in stage.squares))
+    output.backward()
+    assert seen == [True]
+
+
 class Watched(nn.Module):
     """A block whose output and whose one saved tensor are its own: `inside` and `outputs` have those of each run."""
 

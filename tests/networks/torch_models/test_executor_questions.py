@@ -13,6 +13,22 @@ from tests.support.torch_chains import SCHEDULES, by_chance, chain_of
 DEPTH = 9
 
 
+def test_a_loss_on_the_inside_of_a_block_asks_about_nothing_above_it():
+    """The delta at the block's output never comes, so no hook there drops what is held above."""
+    questions, inside = [], []
+    weight = torch.full((2, 2), 0.5, requires_grad=True)
+
+    def step(border):
+        inside.append(torch.tanh(border[0] @ weight))
+        return (inside[-1].sin(),)
+
+    keep = recorded(lambda cached, start, stop: {*cached, 2, 4, 6} & {*range(stop)}, questions)
+    execute([step] * 4, [Facts(str(number)) for number in range(4)], keep, (torch.ones(1, 2),))
+    inside[1].sum().backward()
+    assert [([*cached], stop) for cached, _, stop in questions] == [([(0, 0)], 8), ([(0, 4), (2, 3)], 3), ([(0, 5)], 1)]
+    assert weight.grad is not None
+
+
 def asked_by_replay(chain, keep):
     questions = []
     replay_blocks(chain, recorded(keep, questions))

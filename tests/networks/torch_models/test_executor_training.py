@@ -10,6 +10,7 @@ from torch import nn
 
 from tests.support.torch_chains import (
     SCHEDULES,
+    Calling,
     Chained,
     assert_same_bits,
     assert_trains_as_plain,
@@ -57,6 +58,15 @@ def autocast_around_all(model, inputs, keep):
         return backward(model, inputs, keep)
 
 
+def autocast_anew(model, inputs, keep):
+    """The backward pass runs under an autocast of its own."""
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = mean_square(model(*inputs, keep=keep))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss.backward()
+    return loss.detach()
+
+
 def autocast_backward(model, inputs, keep):
     loss = mean_square(model(*inputs, keep=keep))
     with torch.autocast("cpu", torch.bfloat16):
@@ -98,8 +108,8 @@ def backward_twice(model, inputs, keep):
 
 
 UPDATES = (
-    *(accumulated, clipped, autocast, autocast_around_all, autocast_backward, forward_twice, forward_twice_crossed),
-    *(twice_in_one_graph, one_after_the_other, backward_twice),
+    *(accumulated, clipped, autocast, autocast_around_all, autocast_anew, autocast_backward),
+    *(forward_twice, forward_twice_crossed, twice_in_one_graph, one_after_the_other, backward_twice),
 )
 
 
@@ -107,6 +117,22 @@ UPDATES = (
 @pytest.mark.parametrize("update", UPDATES, ids=lambda update: update.__name__)
 def test_what_loops_do_trains_as_plain_autograd(update, schedule):
     assert_trains_as_plain(normed, MOST[schedule], update=update)
+
+
+def test_no_casts_are_cached_in_a_first_run_or_a_rerun():
+    """A cache would hold lower copies of all weights to the end of the context, and no schedule knows of them."""
+    seen = []
+
+    def look(self, x):
+        seen.append((torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()))
+        return x.sin()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        model = Chained(nn.Linear(4, 4), Calling(look), nn.Linear(4, 2))
+        loss = mean_square(model(torch.ones(2, 4), keep=nothing(3)))
+        assert torch.is_autocast_cache_enabled()
+    loss.backward()
+    assert seen == [(True, False)] * 2
 
 
 @pytest.mark.parametrize("schedule", MOST)
