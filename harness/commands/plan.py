@@ -191,7 +191,7 @@ def command(
         one = "one" if budget is None else "only one"
         raise ValueError(f"{one} of --budget and --budget-total must be given")
     also, sources = _searches(schedule or [], budget or budget_total, layers, batch=batch, dtype=dtype, step=step)
-    with as_typed(STEP_OPTIONS, size=budget or budget_total):
+    with as_typed((*STEP_OPTIONS, "optimizer"), size=budget or budget_total):
         widths, dtype = parse_layers(layers), check_dtype(dtype).name
         deepest = _max_depths(widths, budget, batch=batch, dtype=dtype, step=step, also=also) if max_depth else {}
         if deepest:

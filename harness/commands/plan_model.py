@@ -15,7 +15,7 @@ from harness.commands.names import as_typed
 from harness.execute.models import OwnModel
 from harness.files import write_atomically
 from harness.sizes import format_bytes, parse_bytes
-from networks.planning.bill import Bill
+from networks.planning.bill import Bill, check_optimizer
 from networks.planning.block_rows import BlockRow
 from networks.planning.own_models import BlockPlan, check_gradients
 
@@ -27,7 +27,7 @@ COLUMNS: dict[str, Callable[[Record], str]] = {
     "predicted peak": lambda record: format_bytes(record["predicted_peak_bytes"]),
     "work": lambda record: f"{record['work_ratio']:.3f}",
     "time": lambda record: f"{record['predicted_time_ratio']:.3f}",
-    "measured peak": lambda record: format_bytes(record["memray_peak_bytes"]) if "memray_peak_bytes" in record else "",
+    "measured peak": lambda record: format_bytes(record["peak_bytes"]) if "peak_bytes" in record else "",
     "measured time": lambda record: f"{record['time_ratio']:.3f}" if "time_ratio" in record else "",
 }
 """What the table shows of a record. A column that is empty in all of them is left out."""
@@ -45,12 +45,14 @@ def run(
     as_json: bool,
 ) -> None:
     """Profile a model, plan it, and print what came of it; `save` the plan."""
-    check_gradients(gradients)
     if (budget is None) == (budget_total is None):
         raise ValueError(f"{'one' if budget is None else 'only one'} of --budget and --budget-total must be given")
-    profile = own.profile()
-    bill = profile.bill(gradients=gradients, optimizer=optimizer)
-    with as_typed((), size=budget or budget_total):
+    parse_bytes(budget or budget_total or "", name="--budget" if budget else "--budget-total")
+    with as_typed(("gradients", "optimizer"), size=budget or budget_total):
+        check_gradients(gradients)
+        check_optimizer(optimizer)
+        profile = own.profile()
+        bill = profile.bill(gradients=gradients, optimizer=optimizer)
         plan = profile.plan(budget_bytes=_budget_of_a_step(budget, budget_total, bill), gradients=gradients)
     answer = _answer(own, plan, bill, measure=measure)
     if save is not None:
@@ -137,7 +139,7 @@ def _measure(own: OwnModel, plan: BlockPlan, records: list[Record]) -> None:
         if record["best"]:
             variants[number] = {"plan": plan.to_json()}
     for number, variant in variants.items():
-        records[number]["memray_peak_bytes"] = own.peak_bytes(variant, gradients=plan.gradients)
+        records[number]["peak_bytes"] = own.peak_bytes(variant, gradients=plan.gradients)
     rows = own.seconds(list(variants.values()), gradients=plan.gradients)
     seconds = {
         (row["repeat"], number): row["step_seconds"] for row in rows for number in [list(variants)[row["variant"]]]

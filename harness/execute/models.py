@@ -32,9 +32,7 @@ class OwnModel:
         """
         path, colon, function = text.rpartition(":")
         if not colon or not path.endswith(".py") or not function.isidentifier():
-            raise ValueError(
-                f"a model is named by its file and the function that makes it, my_model.py:make, got {text!r}"
-            )
+            raise ValueError(f"a model is named by its file and what makes it, such as my_model.py:make, got {text!r}")
         if not Path(path).is_file():
             raise ValueError(f"{path}: there is no such file")
         return cls({"model": f"{Path(path).absolute()}:{function}", "blocks": blocks, "device": device})

@@ -138,11 +138,11 @@ MEASURES: Mapping[str, Measure] = {
         Measure(name="profile", worker="models.measures:profile", variables=_FOR_MEMORY, counts_bytes=True),
         Measure(
             name="models_memory",
-            worker="models.measures:measure_models_memory",
+            worker="models.measures:memory",
             variables=_FOR_MEMORY,
             counts_bytes=True,
         ),
-        Measure(name="models_time", worker="models.measures:measure_models_time", variables=_FOR_TIME),
+        Measure(name="models_time", worker="models.measures:time", variables=_FOR_TIME),
         Measure(name="environment", worker="environment:describe_environment", variables=_FOR_TIME),
     )
 }

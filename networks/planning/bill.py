@@ -36,13 +36,18 @@ class Bill:
         return self.parameters_bytes + self.optimizer_state_bytes + self.data_bytes
 
 
+def check_optimizer(optimizer: str) -> None:
+    """Raise ValueError unless it is one of `OPTIMIZERS`."""
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer must be {one_of(optimizer, OPTIMIZERS)}")
+
+
 def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
     """Add up what training `chain` holds, with `samples` rows of data and their labels; None is one batch.
 
     More than a batch are visited in mini-batches: the order of a pass and a copy of one batch count as data, too.
     """
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"--optimizer must be {one_of(optimizer, OPTIMIZERS)}")
+    check_optimizer(optimizer)
     samples = chain.batch if samples is None else check_count("--samples", samples)
     if samples < chain.batch:
         raise ValueError(f"--samples must be at least the batch of {chain.batch} rows, got {samples}")

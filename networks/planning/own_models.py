@@ -13,7 +13,7 @@ from typing import Any
 
 from networks.block_chain import Block, BlockChain
 from networks.checks import check_count
-from networks.planning.bill import OPTIMIZERS, Bill
+from networks.planning.bill import OPTIMIZERS, Bill, check_optimizer
 from networks.planning.block_rows import BlockRow, checkpoint_rows, cost_of, filling, rows_within
 from networks.planning.plain_data import from_json, made_from, to_json
 from networks.schedules.blocks import BLOCK_FACTORIES, BlockSchedule, block_schedule
@@ -156,8 +156,7 @@ class BlockProfile:
     def bill(self, *, gradients: str = "kept", optimizer: str = "adam") -> Bill:
         """What a training holds beside the peak of its steps. Scratch of the optimiser is not in it."""
         check_gradients(gradients)
-        if optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be {one_of(optimizer, OPTIMIZERS)}")
+        check_optimizer(optimizer)
         return Bill(
             optimizer=optimizer,
             parameters_bytes=self.parameters_bytes,

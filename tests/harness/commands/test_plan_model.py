@@ -1,0 +1,152 @@
+"""Own models on the command line: `profile` and `plan --model`, what they print, keep within, and refuse."""
+
+import json
+import re
+from importlib.util import find_spec
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.commands.command_line import app
+from networks.planning.own_models import BlockPlan, BlockProfile
+
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch")
+
+MODEL = """
+import torch
+from torch import nn
+
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 64)
+
+    def forward(self, x):
+        return torch.tanh(self.linear(x))
+
+
+def make():
+    y = torch.randint(0, 64, (4096,))
+    model = nn.Sequential(*(Layer() for _ in range(8)))
+    return model, torch.randn(4096, 64), lambda outputs: nn.functional.cross_entropy(outputs, y)
+
+
+def evaluating():
+    model, x, loss = make()
+    return model.eval(), x, loss
+
+
+def raising():
+    raise KeyError("no such thing")
+
+
+def nothing():
+    return None
+
+
+number = 7
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("elsewhere") / "my_model.py"
+    path.write_text(MODEL)
+    return path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def refused(*arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    (line,) = result.output.splitlines()
+    return line
+
+
+@needs_torch
+def test_a_profile_is_printed_a_row_a_block_and_saved(model, tmp_path):
+    path = tmp_path / "profile.json"
+    result = invoke("profile", f"{model}:make", "--save", path)
+    assert result.exit_code == 0, result.output
+    assert "8 blocks" in result.output
+    assert len(re.findall(r"^ \d +1\.00 MiB", result.output, re.MULTILINE)) == 8
+    profile = BlockProfile.from_json(path.read_text())
+    assert [block.output_bytes for block in profile.blocks] == [2**20] * 8
+    assert json.loads(invoke("profile", f"{model}:make", "--json").output)["fingerprint"] == profile.fingerprint
+
+
+@needs_torch
+def test_a_plans_measured_peak_is_within_its_budget(model, tmp_path):
+    path = tmp_path / "plan.json"
+    asked = ("plan", "--model", f"{model}:make", "--budget", "6MiB", "--measure", "--json", "--save", path)
+    result = invoke(*asked)
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.output)
+    (best,) = (row for row in answer["rows"] if row["best"])
+    assert best["peak_bytes"] <= answer["budget_bytes"] == 6 * 2**20
+    assert best["peak_bytes"] == pytest.approx(best["predicted_peak_bytes"], rel=0.005)
+    plain = answer["rows"][0]
+    assert plain["peak_bytes"] == pytest.approx(plain["predicted_peak_bytes"], rel=0.01)  # it runs without the executor
+    assert plain["peak_bytes"] > answer["budget_bytes"]
+    assert best["time_ratio"] > 0
+    assert BlockPlan.from_json(path.read_text()).best.schedule == answer["schedule"]
+
+
+@needs_torch
+def test_a_plan_is_printed_for_people(model):
+    result = invoke("plan", "--model", f"{model}:make", "--budget", "6MiB", "--gradients", "freed")
+    assert result.exit_code == 0, result.output
+    for words in ("my_model.py:make: 8 blocks", "gradients freed", "best", "the smallest budget", "the whole bill"):
+        assert words in result.output
+
+
+@needs_torch
+def test_a_budget_that_nothing_meets_names_the_one_that_is_met(model):
+    line = refused("plan", "--model", f"{model}:make", "--budget", "1MiB")
+    assert re.match(r"no plan meets a budget of 1.00 MiB \(1,048,576 bytes\): the smallest .* is \d\.\d\d MiB", line)
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("made", r"my_model.py: AttributeError: it has no function made; did you mean make\?"),
+        ("number", r"my_model.py: AttributeError: it has no function number"),
+        ("raising", r"my_model.py:27: KeyError: 'no such thing', as raising\(\) makes the model"),
+        ("nothing", r"nothing\(\) must return a model, a sample and a loss.*it returned NoneType"),
+        ("evaluating", r"the model is in eval mode.*call model.train\(\) first"),
+    ],
+)
+def test_what_is_wrong_with_a_models_file_is_one_line(model, function, message):
+    assert re.search(message, refused("profile", f"{model}:{function}"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("profile", "nowhere.py:make"), "nowhere.py: there is no such file"),
+        (("profile", "my_model"), "a model is named by its file and what makes it, such as my_model.py:make, got"),
+        (("profile", "my_model.py:"), "a model is named by its file and what makes it"),
+        (("plan", "--model", "m.py:make", "--layers", "8,4,2", "--budget", "1MB"), "--layers does not go with --model"),
+        (("plan", "--model", "m.py:make", "--step", "backward", "--budget", "1MB"), "--step does not go with --model"),
+        (("plan", "--model", "m.py:make", "--max-depth", "--budget", "1MB"), "--max-depth does not go with --model"),
+        (("plan", "--layers", "8,4,2", "--batch", "2", "--blocks", "x"), "--blocks does not go with --layers"),
+        (("plan", "--budget", "1MB"), "--layers and --batch must be given, or --model"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments, message):
+    assert message in refused(*arguments)
+
+
+def test_the_options_of_a_model_are_checked_before_it_is_profiled(model):
+    asked = ("plan", "--model", f"{model}:make")
+    assert refused(*asked) == "one of --budget and --budget-total must be given"
+    assert refused(*asked, "--budget", "1MB", "--budget-total", "2MB").startswith("only one of")
+    assert refused(*asked, "--budget", "1MB", "--gradients", "lost").startswith(
+        "--gradients must be one of kept, freed"
+    )
+    assert refused(*asked, "--budget", "1 apple").startswith("--budget must be")

@@ -1,0 +1,102 @@
+"""A profile predicts what its meter counts: by memray on the CPU in slow tests, and here by the bytes of tensors."""
+
+from itertools import pairwise
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn
+from torch.nn import functional
+
+from harness.worker.models.own_step import freeing
+from harness.worker.models.profile import profile_model
+from networks.planning.own_models import BlockProfile
+from networks.torch_models import planned
+from tests.support.tensor_meter import TensorMeter
+
+WIDTH, BATCH = 32, 2048
+
+
+class Layer(nn.Module):
+    def __init__(self, inputs=WIDTH, outputs=WIDTH):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs)
+
+    def forward(self, x):
+        return functional.dropout(torch.relu(self.norm(self.linear(x))), 0.1)
+
+
+class Embedded(nn.Module):
+    """What runs before the blocks has parameters and a tape, and so has what runs after them."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(100, WIDTH)
+        self.layers = nn.ModuleList(Layer() for _ in range(6))
+        self.head = nn.Linear(WIDTH, 200)
+
+    def forward(self, tokens):
+        x = torch.tanh(self.embedding(tokens))
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+def sequential():
+    widths = [WIDTH, 2 * WIDTH, *[WIDTH] * 6]
+    layers = [Layer(*pair) for pair in pairwise(widths)]
+    return nn.Sequential(*layers, nn.Linear(WIDTH, 10)), torch.randn(BATCH, WIDTH), None, 10
+
+
+def embedded():
+    return Embedded(), torch.randint(0, 100, (BATCH,)), "layers", 200
+
+
+@pytest.mark.parametrize("gradients", ["kept", "freed"])
+@pytest.mark.parametrize("make", [sequential, embedded])
+def test_plans_take_what_they_predict(make, gradients):
+    torch.manual_seed(0)
+    model, x, cut, classes = make()
+    y = torch.randint(0, classes, (BATCH,))
+    meter = TensorMeter()
+
+    def loss(outputs):
+        return functional.cross_entropy(outputs, y)
+
+    profile = BlockProfile.from_row(profile_model(model, (x,), loss, cut, meter))
+    plain = profile.plan(budget_bytes=10**9, gradients=gradients)
+    smallest = plain.smallest_budget_bytes
+    for share in (0, 0.2, 0.4, 0.6, 0.8, 1):
+        budget = smallest + int(share * max(0, plain.predicted_peak_bytes - smallest)) + 1
+        plan = profile.plan(budget_bytes=budget, gradients=gradients)
+        under = planned(model, plan)
+
+        def step(under=under):
+            model.zero_grad(set_to_none=True)
+            loss(under(x)).backward()
+
+        step()
+        if gradients == "freed":
+            with freeing(model):
+                counted = meter.peak_bytes(step)
+        else:
+            model.zero_grad(set_to_none=True)
+            counted = meter.peak_bytes(step)
+        model.zero_grad(set_to_none=True)
+        assert counted <= budget
+        assert counted == pytest.approx(plan.predicted_peak_bytes, rel=0.005)
+
+
+def test_a_profile_tells_what_blocks_draw_and_write():
+    model, x, cut, _ = embedded()
+    row = profile_model(model, (x,), lambda outputs: outputs.square().mean(), cut, TensorMeter())
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    for number, block in enumerate(row["blocks"]):
+        assert block["random"]
+        assert block["buffers"] == [f"layers.{number}.norm.{each}" for each in statistics]
+        assert block["forward_flops"] == 2 * BATCH * WIDTH * WIDTH
+        assert block["output_bytes"] == 4 * BATCH * WIDTH
+        assert block["gradient_bytes"] == 4 * (WIDTH * WIDTH + 3 * WIDTH)
+    assert row["parameters_bytes"] == sum(parameter.nbytes for parameter in model.parameters())
+    assert (row["cut"], row["threads"]) == ("layers", 1)
