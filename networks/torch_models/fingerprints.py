@@ -16,10 +16,12 @@ def fingerprint(*descriptions: str) -> str:
 
 
 def described_tensor(tensor: torch.Tensor) -> str:
+    """Shape, type, device and strides of a tensor, in a line."""
     return f"{tuple(tensor.shape)} {tensor.dtype} {tensor.device.type} {tuple(tensor.stride())}"
 
 
 def described_values(values: Iterable[Any]) -> str:
+    """Each value in a line: tensors by shape and type, others as they are."""
     return ", ".join(map(_described_value, values))
 
 

@@ -42,6 +42,7 @@ class Part:
     fetches: tuple[Fetch, ...]
 
     def run(self, call: Call, border: Border) -> Border:
+        """Run the part on a border, with what else it reads of this call."""
         return self.forward(*border, *[fetch(call) for fetch in self.fetches])
 
 

@@ -116,6 +116,7 @@ def _apart(cuts: Sequence[Cut]) -> list[Cut]:
 
 
 def is_tensor(node: Node) -> bool:
+    """Whether a node of the graph gives one tensor."""
     return isinstance(node.meta.get("val"), torch.Tensor)
 
 

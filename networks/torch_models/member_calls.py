@@ -36,9 +36,11 @@ class Returned:
     taken: tuple[int, ...]
 
     def as_it_is(self) -> Any:
+        """What the call returned, unchanged."""
         return result_of(list(self.leaves), self.tree)
 
     def filled(self, border: Border) -> Any:
+        """What the call returned, with the tensors of `border` in place of its own."""
         leaves = list(self.leaves)
         for position, tensor in zip(self.taken, border, strict=True):
             leaves[position] = tensor

@@ -47,5 +47,6 @@ def opened(container: torch.nn.Module, prefix: str = "") -> dict[str, torch.nn.M
 
 
 def ways_to_give(model: torch.nn.Module) -> str:
+    """How the blocks of this model may be given, for a message."""
     paths = ", ".join(f"{path!r} ({len(module._modules)})" for path, module in list(lists_in(model).items())[:5])
     return f"a path, here {paths}, or a list of callables" if paths else "a list of callables"

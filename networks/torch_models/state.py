@@ -22,11 +22,13 @@ class Generators:
 
     @classmethod
     def now(cls) -> "Generators":
+        """The states as they are now."""
         cuda = tuple(torch.cuda.get_rng_state_all()) if torch.cuda.is_initialized() else ()
         numpy = np.random.get_state()  # noqa: NPY002 - a model may draw from it
         return cls(torch.get_rng_state(), cuda, random.getstate(), numpy)
 
     def restore(self) -> None:
+        """Set every generator back."""
         torch.set_rng_state(self.cpu)
         if self.cuda:
             torch.cuda.set_rng_state_all(list(self.cuda))
@@ -67,6 +69,7 @@ class ModelState:
         return next(changed, "")
 
     def restore(self) -> None:
+        """Set everything back that is covered."""
         for attributes, before in (*self._attributes, *self._buffers):
             attributes.clear()
             attributes.update(before)

@@ -15,6 +15,7 @@ def flat_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[
 
 
 def arguments_of(leaves: list[Any], tree: Any) -> tuple[Any, dict[str, Any]]:
+    """The arguments by place and by name that a tree of these leaves is."""
     if tree is None:
         return leaves, {}
     args, kwargs = pytree.tree_unflatten(leaves, tree)
@@ -28,4 +29,5 @@ def flat_result(result: Any) -> tuple[list[Any], Any]:
 
 
 def result_of(leaves: list[Any], tree: Any) -> Any:
+    """The value that a tree of these leaves is."""
     return leaves[0] if tree is None else pytree.tree_unflatten(leaves, tree)

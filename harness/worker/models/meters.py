@@ -36,6 +36,7 @@ class CpuMeter:
     """Counts by memray, which sees every allocation of this process."""
 
     def phases(self, step: Callable[[Mark], None]) -> list[Phase]:
+        """See `Meter`."""
         names: list[str] = []
         step(names.append)
         marks = probes.Marks()
@@ -47,6 +48,7 @@ class CpuMeter:
         return [Phase(name, *stretch) for name, stretch in zip(names, stretches, strict=True)]
 
     def peak_bytes(self, step: Callable[[], object]) -> int:
+        """See `Meter`."""
         return probes.peak_memory(step)["memray_peak_bytes"]
 
 
@@ -56,6 +58,7 @@ class CudaMeter:
     _WARM_UP_STEPS = 2
 
     def phases(self, step: Callable[[Mark], None]) -> list[Phase]:
+        """See `Meter`."""
         for _ in range(self._WARM_UP_STEPS):
             step(lambda name: None)
         found: list[Phase] = []
@@ -70,6 +73,7 @@ class CudaMeter:
         return found
 
     def peak_bytes(self, step: Callable[[], object]) -> int:
+        """See `Meter`."""
         start = self._begin()
         step()
         return self._counted()[1] - start

@@ -17,6 +17,7 @@ class Source(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, mark: Mark, like: Border, *below: torch.Tensor) -> Border:
+        """Clone the tensors of `like`; those of `below` are what their graph goes on to."""
         ctx.mark, ctx.below = mark, described(below)
         ctx.set_materialize_grads(False)
         made = _cloned(like)
@@ -25,6 +26,7 @@ class Source(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *deltas: torch.Tensor | None) -> Any:
+        """Leave the mark "source" and make ones as the deltas at `below`."""
         ctx.mark("source")
         return None, None, *_deltas(ctx.below)
 
