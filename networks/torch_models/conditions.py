@@ -16,6 +16,8 @@ class Conditions:
     A rerun changes clones of the buffers. So buffers change once a step, as they do without reruns.
     """
 
+    __slots__ = ("_buffers", "_generators", "_places")  # there is one for each block
+
     def __init__(self, *, random: bool, buffers: Sequence[tuple[torch.nn.Module, str]]):
         self._generators = _generator_states() if random else None
         self._places = buffers
@@ -51,6 +53,8 @@ def _set_generators(states: list[torch.Tensor]) -> None:
 
 class Versions:
     """Tensors, and how often each had been written when this was made."""
+
+    __slots__ = ("_versions", "tensors")
 
     def __init__(self, tensors: Sequence[torch.Tensor]):
         self.tensors = tuple(tensors)

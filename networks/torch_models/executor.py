@@ -22,8 +22,9 @@ import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NoReturn, TypeVar
+from functools import cache, partial
+from types import MethodType
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -77,14 +78,25 @@ _Tape = list[tuple[torch.Tensor, int] | None]
 """What a rerun has saved, each with how often it had been written then. None is what autograd has taken."""
 
 
+class _FirstRun(NamedTuple):
+    """What each rerun of a block must find again."""
+
+    requires_grad: list[bool]
+    """Of each tensor that it was given."""
+    conditions: Conditions
+    parameters: Versions
+    saved: list[_Form]
+    returned: list[_Form]
+
+
 class _AllSaved(BaseException):
     """All that a tape holds is saved, so the rest of the rerun serves nobody; no `except Exception` is to catch it."""
 
 
 class _TrainingStep:
-    """One forward pass and what its backward pass needs.
+    """One forward pass and what its backward pass needs. The graph owns it, and it holds no part of the graph.
 
-    Autograd owns it by what it has saved, and it holds no part of the graph. So it goes when autograd lets go of that.
+    x[0] goes when autograd has let go of all that it saved, because a loss, and the graph with it, may live on.
     """
 
     def __init__(self, blocks: Sequence[Step], facts: Sequence[Facts], keep: Keep, inputs: Border):
@@ -94,13 +106,8 @@ class _TrainingStep:
         self._borders: dict[int, Versions] = {0: _detached(inputs)}
         self._tapes: dict[int, _Tape] = {}
         self._taped_at_first: set[int] = set()
-        self._conditions: dict[int, Conditions] = {}
-        self._parameters: dict[int, Versions] = {}
-        self._saved: dict[int, list[_Form]] = {}
-        self._forms: dict[int, list[_Form]] = {}
-        self._requires_grad = {0: [tensor.requires_grad for tensor in inputs]}
+        self._first_runs: dict[int, _FirstRun] = {}
         self._autocast = Autocast(inputs)
-        self._save_again = _untraced(_save_again)
         self._now = 0
         self._used = {0: 0}
 
@@ -111,30 +118,34 @@ class _TrainingStep:
         if not untaped:
             return in_order(self._blocks, x)
         self._taped_at_first = set(range(1, depth)).difference(untaped)
-        drop, unpack, reached = _untraced(_drop), _untraced(self._unpack), _untraced(_reached)
+        drop, borders = _untraced(_drop), self._borders
+        unpack = MethodType(_untraced(_TrainingStep._unpack), self)
+        reached = MethodType(_untraced(_TrainingStep._reached), self)
+        self._until_let_go = weakref.ref(unpack, lambda _: borders.clear())
         with self._autocast.as_in_reruns():
             for number in range(1, untaped[-1] + 1):
-                saved = self._saved[number] = []
+                saved: list[_Form] = []
                 taped = number in self._taped_at_first
                 with nullcontext() if taped else saved_tensors_hooks(partial(drop, saved), partial(unpack, number)):
-                    x = self._first_run(number, x)
-                for tensor in x:
-                    if tensor.grad_fn is not None:
-                        tensor.register_hook(partial(reached, weakref.ref(self), number))
+                    x = self._first_run(number, x, saved)
+                _call_with_deltas(x, partial(reached, number))
                 if number < untaped[-1] and 2 * number in kept:
                     self._hold(number, x)
             self._now += sum(facts.flops for facts in self._facts[untaped[-1] :])
-            return in_order(self._blocks[untaped[-1] :], x)  # none of these is ever run again
+            for run in self._blocks[untaped[-1] :]:  # none of these is ever run again
+                x = run(x)
+            return x
 
-    def _first_run(self, number: int, x: Border) -> Border:
+    def _first_run(self, number: int, x: Border, saved: list[_Form]) -> Border:
         run, facts = self._blocks[number - 1], self._facts[number - 1]
         self._now += facts.flops
-        self._conditions[number] = Conditions(random=facts.random, buffers=facts.buffers)
+        requires_grad = [tensor.requires_grad for tensor in x]
+        conditions = Conditions(random=facts.random, buffers=facts.buffers)
         since = torch.autograd._get_sequence_nr()
         x = run(x)
-        self._parameters[number] = Versions(parameters_of(x, since=since))
-        self._forms[number] = [(tensor.shape, tensor.dtype) for tensor in x]
-        self._requires_grad[number] = [tensor.requires_grad for tensor in x]
+        parameters = Versions(parameters_of(x, since=since))
+        forms = [(tensor.shape, tensor.dtype) for tensor in x]
+        self._first_runs[number] = _FirstRun(requires_grad, conditions, parameters, saved, forms)
         self._used[2 * number - 1] = self._now
         return x
 
@@ -142,7 +153,10 @@ class _TrainingStep:
         self._borders[number] = _detached(x)
         self._used[2 * number] = self._now
 
-    def reach(self, number: int) -> None:
+    def _reached(self, number: int, gradient: torch.Tensor) -> None:
+        self._drop_above(number)
+
+    def _drop_above(self, number: int) -> None:
         """The backward pass has come down to block `number`: what serves the blocks above is done with."""
         for held in [held for held in self._borders if held >= max(1, number)]:
             del self._borders[held]
@@ -166,9 +180,9 @@ class _TrainingStep:
 
     def _rerun(self, number: int) -> None:
         """Run what the schedule says so that the tape of block `number` is there."""
-        if number not in self._forms:
+        if number not in self._first_runs:
             self._refuse_backward(number)
-        self.reach(number)
+        self._drop_above(number)
         self._tapes.pop(number, None)  # it was used up, by a backward pass before this one
         start = max(held for held in self._borders if held < number)
         kept = frozenset(self._keep(self._cached(number), 2 * start, 2 * number - 1))
@@ -204,13 +218,13 @@ class _TrainingStep:
             del self._tapes[taped]
 
     def _run_again(self, number: int, x: Border, *, taped: bool, last: bool) -> Border:
-        if not self._parameters[number].are_those_of_now:
+        if not self._first_runs[number].parameters.are_those_of_now:
             raise RuntimeError(
                 f"a parameter of block {self._name(number)} was changed between the forward and the backward pass, so "
                 "gradients would be wrong: update parameters once the backward pass is done"
             )
         self._now += self._facts[number - 1].flops
-        with self._autocast.again(), self._conditions[number].again(), torch.set_grad_enabled(taped):
+        with self._autocast.again(), self._first_runs[number].conditions.again(), torch.set_grad_enabled(taped):
             if taped:
                 return self._tape_again(number, x, last=last)
             x = self._blocks[number - 1](x)
@@ -218,12 +232,12 @@ class _TrainingStep:
             return x
 
     def _tape_again(self, number: int, x: Border, *, last: bool) -> Border:
-        saved = self._saved[number]
+        saved = self._first_runs[number].saved
         tape: _Tape = []
-        leaves = zip(x, self._requires_grad[number - 1], strict=True)
+        leaves = zip(x, self._first_runs[number].requires_grad, strict=True)
         x = tuple(tensor.detach().requires_grad_(requires) for tensor, requires in leaves)
         try:
-            pack = partial(self._save_again, self._name(number), saved, tape, last)
+            pack = partial(_untraced(_save_again), self._name(number), saved, tape, last)
             with saved_tensors_hooks(pack, partial(self._refuse_backward, number)):
                 x = self._blocks[number - 1](x)
             self._check_output(number, x)
@@ -236,7 +250,7 @@ class _TrainingStep:
         return tuple(tensor.detach() for tensor in x)
 
     def _check_output(self, number: int, x: Border) -> None:
-        first, again = self._forms[number], [(tensor.shape, tensor.dtype) for tensor in x]
+        first, again = self._first_runs[number].returned, [(tensor.shape, tensor.dtype) for tensor in x]
         if first != again:
             _refuse_other(self._name(number), f"returned {_told(*first)}", _told(*again))
 
@@ -255,7 +269,12 @@ def _untraced(function: _Function) -> _Function:
 
     Its compiler takes seconds to import. Where nobody has imported it, nothing is compiled.
     """
-    return torch.compiler.disable(function) if "torch._dynamo" in sys.modules else function
+    return _disabled(function) if "torch._dynamo" in sys.modules else function
+
+
+@cache
+def _disabled(function: Callable[..., Any]) -> Any:
+    return torch.compiler.disable(function)
 
 
 def _drop(saved: list[_Form], tensor: torch.Tensor) -> int:
@@ -280,10 +299,10 @@ def _refuse_other(name: str, first: str, again: str) -> NoReturn:
     )
 
 
-def _reached(step: weakref.ref[_TrainingStep], number: int, gradient: torch.Tensor) -> None:
-    """A hook in the graph, which does not own the step: nothing is left to drop once autograd has let go of it."""
-    if (alive := step()) is not None:
-        alive.reach(number)
+def _call_with_deltas(x: Border, hook: Callable[[torch.Tensor], None]) -> None:
+    for tensor in x:
+        if tensor.grad_fn is not None:  # on a leaf, such as a parameter, it would stay for ever
+            tensor.register_hook(hook)
 
 
 def _detached(x: Border) -> Versions:

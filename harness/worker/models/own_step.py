@@ -130,12 +130,14 @@ def measure_own_step(
 
         model.zero_grad(set_to_none=True)
         inputs = [Source.apply(mark, x, leaf)]
+        held = fresh(inputs[0])  # x[0] is the caller's
         mark("inputs")
         chain = [*(_marked(run, mark) for run in blocks), root]
         (loss,) = execute(chain, [*facts, Facts("root")], lambda *asked: kept, inputs.pop())
         mark("forward")
         loss.backward()
         mark("end")
+        del held
 
     with freeing(model) if freed else nullcontext():
         return OwnStep.of(meter.phases(step))
