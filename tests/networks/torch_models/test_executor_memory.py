@@ -128,11 +128,9 @@ def test_no_cycle_and_no_hook_keeps_a_step_alive():
     (output,) = model(X, keep=keep)
     del keep
     assert schedule() is not None
-    gc.collect()
     output.backward()
     del output
     assert schedule() is None
-    assert gc.collect() == 0
 
 
 def backward_pass(model, keep):
