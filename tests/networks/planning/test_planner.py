@@ -224,7 +224,7 @@ def test_the_smallest_budget_is_that_of_lowering_it_by_the_row_that_lowers_it_mo
     rows = [_costed(chain, "optimal", schedule, MOST_BYTES)]
     while rows:
         least = min(rows, key=lambda row: row.smallest_budget_bytes)
-        rows = [row for row in _rows(chain, least.smallest_budget_bytes - 1) if row.fits]
+        rows = [row for row in _rows(chain, least.smallest_budget_bytes - 1, {}) if row.fits]
     told = _least(chain)
     assert (told.smallest_budget_bytes, told.forward_flops) == (least.smallest_budget_bytes, least.forward_flops)
     assert told.name == least.name
