@@ -136,7 +136,8 @@ def test_the_lowest_versions_that_are_tested_are_those_that_are_allowed():
 
 def test_every_test_that_may_be_skipped_for_want_of_a_package_is_run_where_it_is_installed():
     """What a test imports that .venv has not is seen by the word that skips it."""
-    done = subprocess.run([MAKE, "--no-print-directory", "-n", "frameworks"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = [MAKE, "--no-print-directory", "-n", "frameworks"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     run = done.stdout.splitlines()[-1].split()
     known = {"benchmarks", "docs", "harness", "networks", "tests", *sys.stdlib_module_names}
     distributions, installed = packages_distributions(), locked("requirements.lock").keys()
