@@ -61,8 +61,14 @@ class BlockProfile:
 
     Attributes:
         blocks: in the order in which they run.
-        before_bytes, before_run_bytes, before_backward_bytes, loss_forward_bytes, loss_backward_bytes,
-        loss_holds_output, loss_bytes, engine_bytes: as in `BlockChain`.
+        before_bytes: as in `BlockChain`.
+        before_run_bytes: as in `BlockChain`.
+        before_backward_bytes: as in `BlockChain`.
+        loss_forward_bytes: as in `BlockChain`.
+        loss_backward_bytes: as in `BlockChain`.
+        loss_holds_output: as in `BlockChain`.
+        loss_bytes: as in `BlockChain`.
+        engine_bytes: as in `BlockChain`.
         freed_loss_bytes: as `loss_bytes`, with each gradient freed as it comes.
         fingerprint: names the model's code and shapes.
         cut: how the model was cut into blocks: a path, "auto", "callables", or None for a Sequential's children.
