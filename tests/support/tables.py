@@ -19,7 +19,12 @@ from harness.results.rows import key_columns, rows_of
 from networks import Trace
 from tests.support.cells import answer
 
+DEPTHS = [f"64,128x{depth - 1},10" for depth in (8, 16, 32, 64, 128)]
+"""Five networks of one width."""
+
 TYPES = {"checkpoint_frequency": "Int64", "recompute": "str", "schedule": "str", "micro_batch": "Int64"}
+
+Tables = dict[str, pd.DataFrame]
 
 
 def grid(
