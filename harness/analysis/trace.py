@@ -1,22 +1,27 @@
-"""What happens in a training step, told as sweeps over the layers: a dry run's trace, read for people."""
+"""What happens in a training step, told as sweeps over the layers or blocks, for people to read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from networks.dry_run import Trace
+from networks.layer_lists import format_layers
 from networks.tracker import Event
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Layers done one after the other in one direction.
+    """Layers, or blocks, done one after the other in one direction.
 
     Attributes:
         backward: whether these are backward steps; or else layers are run forward.
-        layers: the layers in the order they are done.
-        kept, dropped: those whose afters the schedule keeps, and gives up unused, in this sweep.
-        held: those whose afters it holds when the sweep ends.
+        layers: their numbers in the order they are done.
+        kept: the layers whose outputs the schedule keeps in this sweep.
+        dropped: the layers whose outputs it gives up unused as the sweep begins.
+        held: the layers whose outputs it holds when the sweep ends.
         live_bytes: for each of `layers` the most bytes live until the next one begins.
+        kept_tapes: the blocks that run with their tapes; layers have none.
+        dropped_tapes: the blocks whose tapes are given up unused as the sweep begins.
+        held_tapes: the blocks whose tapes are held when the sweep ends.
     """
 
     backward: bool
@@ -25,6 +30,60 @@ class Sweep:
     dropped: tuple[int, ...]
     held: frozenset[int]
     live_bytes: tuple[int, ...]
+    kept_tapes: tuple[int, ...] = ()
+    dropped_tapes: tuple[int, ...] = ()
+    held_tapes: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class StepTold:
+    """One training step by one schedule, as it is printed and drawn.
+
+    Attributes:
+        name: of the schedule.
+        of: what was run, in a few words.
+        part: what is run one after the other: "layer" or "block".
+        output: what a schedule keeps of it: "after" or "output".
+        reference: the name of the step that keeps everything.
+        depth: how many parts there are.
+        sweeps: the sweeps in their order.
+        forward_flops: the work of all forward runs.
+        peak_bytes: the most bytes live at once.
+        peak_bytes_by_kind: what the peak is made of.
+    """
+
+    name: str
+    of: str
+    part: str
+    output: str
+    reference: str
+    depth: int
+    sweeps: tuple[Sweep, ...]
+    forward_flops: int
+    peak_bytes: int
+    peak_bytes_by_kind: Mapping[str, int]
+
+    @property
+    def forward_steps(self) -> int:
+        """How many times a part is run forward."""
+        return sum(len(sweep.layers) for sweep in self.sweeps if not sweep.backward)
+
+
+def told(trace: Trace, name: str) -> StepTold:
+    """The step of a dry run by the schedule `name`."""
+    chain = trace.chain
+    return StepTold(
+        name=name,
+        of=f"layers {format_layers(chain.layers)}, batch {chain.batch:,}, {8 * chain.itemsize}-bit floats",
+        part="layer",
+        output="after",
+        reference="store-all",
+        depth=chain.depth,
+        sweeps=tuple(sweeps(trace)),
+        forward_flops=trace.forward_flops,
+        peak_bytes=trace.peak_bytes,
+        peak_bytes_by_kind={kind.replace("_", " "): nbytes for kind, nbytes in trace.peak_bytes_by_kind.items()},
+    )
 
 
 def sweeps(trace: Trace) -> Iterator[Sweep]:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -78,6 +78,13 @@ def _meant(name: str, paths: list[Path]) -> str:
 def option_name(name: str) -> str:
     """How the command line spells an argument."""
     return "--" + name.removesuffix("_bytes").replace("_", "-")
+
+
+def refuse(given: Mapping[str, object], beside: str) -> None:
+    """Raise ValueError for the first option that was given; none of them goes with `beside`."""
+    for option, value in given.items():
+        if value is not None:
+            raise ValueError(f"{option} does not go with {beside}")
 
 
 def as_options(message: str, names: Iterable[str]) -> str:

@@ -1,8 +1,11 @@
 """Options that name a PyTorch model of the user's own."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from networks.planning.own_models import BlockProfile
 
 ModelFile = Annotated[
     str, typer.Argument(metavar="FILE.py:FUNCTION", help="The file of a model and what makes it: my_model.py:make.")
@@ -18,3 +21,19 @@ BlocksOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="Of a model: cpu, the default, or cuda, which was not measured here.")
 ]
+GradientsOption = Annotated[
+    str | None,
+    typer.Option("--gradients", help="Of a model: kept to the end of the step, the default, or freed as they come."),
+]
+
+
+def read_profile(path: Path) -> BlockProfile:
+    """The profile in a file. Raises ValueError, in a line, for any other file."""
+    if path.suffix == ".py" or ".py:" in path.name:
+        raise ValueError(f"{path}: give a profile, which python -m harness profile {path} --save profile.json writes")
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    try:
+        return BlockProfile.from_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

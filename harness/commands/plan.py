@@ -18,8 +18,8 @@ from rich.text import Text
 
 from harness.commands import plan_model
 from harness.commands.console import page
-from harness.commands.names import STEP_OPTIONS, as_typed, path_given
-from harness.commands.own_model import BlocksOption, DeviceOption
+from harness.commands.names import STEP_OPTIONS, as_typed, path_given, refuse
+from harness.commands.own_model import BlocksOption, DeviceOption, GradientsOption
 from harness.commands.plan_measured import Record, measure_best, predict_times, records
 from harness.commands.schedule_text import ScheduleTexts, searches_for, step_cell
 from harness.execute.models import OwnModel
@@ -122,9 +122,7 @@ def command(
         str | None, typer.Option(metavar="FILE.py:FUNCTION", help="A PyTorch model of your own, instead of --layers.")
     ] = None,
     blocks: BlocksOption = None,
-    gradients: Annotated[
-        str | None, typer.Option(help="Of a model: kept to the end of the step, or freed as they come.")
-    ] = None,
+    gradients: GradientsOption = None,
     save: Annotated[
         Path | None,
         typer.Option(metavar="FILE", parser=path_given, help="Of a model: where to write the plan, as JSON."),
@@ -171,7 +169,7 @@ def command(
     given |= {"--max-depth": max_depth or None, "--schedule": schedule or None}
     given_of_model = {"--blocks": blocks, "--gradients": gradients, "--save": save, "--device": device}
     if model is not None:
-        _refuse(given, "--model")
+        refuse(given, "--model")
         plan_model.run(
             OwnModel.in_file(model, blocks, device or "cpu"),
             budget=budget,
@@ -183,7 +181,7 @@ def command(
             as_json=as_json,
         )
         return
-    _refuse(given_of_model, "--layers")
+    refuse(given_of_model, "--layers")
     if layers is None or batch is None:
         raise ValueError("--layers and --batch must be given, or --model")
     dtype, step = dtype or "float32", step or "backward"
@@ -217,12 +215,6 @@ def command(
         return
     for part in text(answer):
         page().print(part)
-
-
-def _refuse(given: Mapping[str, Any], beside: str) -> None:
-    for option, value in given.items():
-        if value is not None:
-            raise ValueError(f"{option} does not go with {beside}")
 
 
 def _searches(

@@ -3,23 +3,27 @@
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from harness.analysis.trace import Sweep, sweeps
+from harness.analysis.block_trace import told_blocks
+from harness.analysis.trace import StepTold, Sweep, told
 from harness.commands.console import page
-from harness.commands.names import path_given
-from harness.commands.schedule_text import ScheduleText, made_for, step_cell
+from harness.commands.names import as_typed, path_given, refuse
+from harness.commands.own_model import GradientsOption, read_profile
+from harness.commands.schedule_text import WRITTEN, made_for, step_cell
+from harness.experiment.cell import Cell
 from harness.sizes import format_apart, format_bytes
-from networks.dry_run import STEPS, Trace, dry_run
-from networks.layer_lists import format_layers
+from networks.dry_run import STEPS, dry_run
+from networks.planning.own_models import check_gradients
+from networks.schedules.blocks import block_schedule
 
-RUN, HELD, BACKWARD, IDLE = "━●◂·"
-STYLES = {RUN: "blue", HELD: "bold green", BACKWARD: "dark_orange", IDLE: "bright_black"}
+RUN, HELD, TAPE, BACKWARD, IDLE = "━●■◂·"
+STYLES = {RUN: "blue", HELD: "bold green", TAPE: "bold magenta", BACKWARD: "dark_orange", IDLE: "bright_black"}
 
 MAP_COLUMNS = 64
 """Most characters of a sweep's map of the layers; a deeper network has several layers to a character."""
@@ -28,45 +32,46 @@ LISTED = 4
 """Most layers, or runs of layers, that are listed one by one."""
 
 
-def text(trace: Trace, name: str, store_all: Trace, *, map_columns: int) -> Iterator[Text | Table]:
-    """What is printed: a line for each sweep, and what the step comes to beside store-all's."""
-    chain = trace.chain
-    yield Text(f"{name}: layers {format_layers(chain.layers)}, batch {chain.batch:,}, {8 * chain.itemsize}-bit floats")
-    columns = min(map_columns, chain.depth)
+def text(step: StepTold, reference: StepTold, *, map_columns: int) -> Iterator[Text | Table]:
+    """What is printed: a line for each sweep, and what the step comes to beside `reference`, which keeps everything."""
+    yield Text(f"{step.name}: {step.of}")
+    columns = min(map_columns, step.depth)
+    taped = step.part == "block"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("layers")
-    table.add_column("keeps")
-    table.add_column("drops")
-    table.add_column(f"1{chain.depth:>{columns - 1}}" if columns > 1 else "1", no_wrap=True)
+    for heading in (f"{step.part}s", "keeps", *(["tapes"] if taped else []), "drops"):
+        table.add_column(heading)
+    table.add_column(f"1{step.depth:>{columns - 1}}" if columns > 1 else "1", no_wrap=True)
     table.add_column("steps", justify="right")
     table.add_column("live", justify="right")
     forward_steps = 0
-    for sweep in sweeps(trace):
+    for sweep in step.sweeps:
         forward_steps += 0 if sweep.backward else len(sweep.layers)
         peak = max(sweep.live_bytes)
         table.add_row(
             f"{'back' if sweep.backward else 'run'} {_span(sweep.layers[0], sweep.layers[-1])}",
             listed(sweep.kept),
-            listed(sweep.dropped),
-            _map(sweep, chain.depth, columns),
+            *([listed(sweep.kept_tapes)] if taped else []),
+            listed((*sweep.dropped, *sweep.dropped_tapes)),
+            _map(sweep, step.depth, columns),
             f"{forward_steps:,}",
-            Text(format_bytes(peak, like=trace.peak_bytes), style="bold" if peak == trace.peak_bytes else ""),
+            Text(format_bytes(peak, like=step.peak_bytes), style="bold" if peak == step.peak_bytes else ""),
         )
     yield table
-    yield Text.assemble(*(part for mark, word in _KEY for part in ((mark, STYLES[mark]), f" {word}  ")))
-    extra_work = trace.forward_flops / store_all.forward_flops - 1
+    key = [part for part in _KEY if taped or part[0] != TAPE]
+    yield Text.assemble(*(part for mark, word in key for part in ((mark, STYLES[mark]), f" {word}  ")))
+    extra_work = step.forward_flops / max(1, reference.forward_flops) - 1
     yield Text(
-        f"forward steps {trace.forward_steps:,} (store-all {store_all.forward_steps:,}), "
+        f"forward steps {step.forward_steps:,} ({step.reference} {reference.forward_steps:,}), "
         f"{extra_work:.1%} more forward work"
     )
-    own, everything = format_apart(trace.peak_bytes, store_all.peak_bytes)
-    yield Text(f"peak {trace.peak_bytes:,} bytes, {own} (store-all {everything})")
-    by_kind = sorted(trace.peak_bytes_by_kind.items(), key=lambda item: -item[1])
-    parts = (f"{kind.replace('_', ' ')} {format_bytes(nbytes, like=trace.peak_bytes)}" for kind, nbytes in by_kind)
+    own, everything = format_apart(step.peak_bytes, reference.peak_bytes)
+    yield Text(f"peak {step.peak_bytes:,} bytes, {own} ({step.reference} {everything})")
+    by_kind = sorted(step.peak_bytes_by_kind.items(), key=lambda item: -item[1])
+    parts = (f"{kind} {format_bytes(nbytes, like=step.peak_bytes)}" for kind, nbytes in by_kind)
     yield Text(f"of which {', '.join(parts)}")
 
 
-_KEY = ((RUN, "run forward"), (HELD, "held when the sweep ends"), (BACKWARD, "backward"))
+_KEY = ((RUN, "run forward"), (HELD, "held when the sweep ends"), (TAPE, "tape held then"), (BACKWARD, "backward"))
 
 
 def listed(layers: Iterable[int]) -> str:
@@ -84,24 +89,36 @@ def _span(first: int, last: int) -> str:
 
 
 def _map(sweep: Sweep, depth: int, columns: int) -> Text:
-    """One character for each layer, or for several of them: held, done in this sweep, or neither."""
-    done = set(sweep.layers)
-    moving = BACKWARD if sweep.backward else RUN
+    """One character for each layer, or for several of them: tape held, output held, done in this sweep, or neither."""
+    marks = (
+        (TAPE, sweep.held_tapes),
+        (HELD, sweep.held),
+        (BACKWARD if sweep.backward else RUN, frozenset(sweep.layers)),
+    )
     row = Text()
     for column in range(columns):
         layers = range(1 + column * depth // columns, 1 + (column + 1) * depth // columns)
-        mark = HELD if not sweep.held.isdisjoint(layers) else IDLE if done.isdisjoint(layers) else moving
+        mark = next((mark for mark, of in marks if not of.isdisjoint(layers)), IDLE)
         row.append(mark, STYLES[mark])
     return row
 
 
 def command(
-    layers: Annotated[str, typer.Option(metavar="WIDTHS", help="Such as 64,128x10,10.")],
-    batch: Annotated[int, typer.Option(metavar="ROWS", help="Rows of the input.")],
-    schedule: ScheduleText = "store_all()",
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    step: Annotated[str, typer.Option(help=f"{' or '.join(STEPS)}.")] = "backward",
+    layers: Annotated[str | None, typer.Option(metavar="WIDTHS", help="Such as 64,128x10,10.")] = None,
+    batch: Annotated[int | None, typer.Option(metavar="ROWS", help="Rows of the input.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PROFILE", parser=path_given, help="A PyTorch model of your own: what profile --save wrote."
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(metavar="CALL", help=f"{WRITTEN}; the default keeps everything.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, the default, or float64.")] = None,
+    step: Annotated[str | None, typer.Option(help=f"{' or '.join(STEPS)}; backward is the default.")] = None,
     micro_batch: Annotated[int | None, typer.Option(metavar="ROWS", help="Of a train_step: rows of a part.")] = None,
+    gradients: GradientsOption = None,
     output: Annotated[Path, typer.Option(metavar="FILE", parser=path_given, help="The picture, .png or .svg.")] = Path(
         "trace.png"
     ),
@@ -109,25 +126,52 @@ def command(
     """Print and draw what a schedule does in a training step.
 
     Each line is one sweep over the layers: which are run or stepped back, what is kept and dropped, what is held when
-    it ends, the forward steps so far and the most bytes live in it. The picture shows layer against time, kept afters
+    it ends, the forward steps so far and the most bytes live in it. The picture shows layer against time, what is held
     as bars, and live bytes beneath. It is a dry run: nothing is computed.
+
+    With --model the layers are the blocks of a PyTorch model of your own, and a schedule may hold their tapes.
     """
     if output.suffix not in (".png", ".svg"):
         raise ValueError(f"--output must end in .png or .svg, got {str(output)!r}")
-    cell = step_cell(layers, batch=batch, dtype=dtype, step=step, micro_batch=micro_batch)
-    chosen = made_for(schedule, cell)
-    traced = dry_run(cell.widths, batch=batch, schedule=chosen, dtype=dtype, step=step, micro_batch=micro_batch)
-    store_all = dry_run(cell.widths, batch=batch, dtype=dtype, step=step)
-
-    name = chosen.__name__ + ("" if step == "backward" else f", {step}")
-    name += "" if micro_batch is None else f", micro_batch={micro_batch}"
+    of_network = {"--layers": layers, "--batch": batch, "--dtype": dtype, "--step": step, "--micro-batch": micro_batch}
+    if model is not None:
+        refuse(of_network, "--model")
+        shown, reference = _told_model(model, schedule or "plain()", gradients or "kept")
+    else:
+        refuse({"--gradients": gradients}, "--layers")
+        if layers is None or batch is None:
+            raise ValueError("--layers and --batch must be given, or --model")
+        cell = step_cell(
+            layers, batch=batch, dtype=dtype or "float32", step=step or "backward", micro_batch=micro_batch
+        )
+        shown, reference = _told_network(cell, schedule or "store_all()")
 
     console = page()
-    for part in text(traced, name, store_all, map_columns=min(MAP_COLUMNS, console.width // 2)):
+    for part in text(shown, reference, map_columns=min(MAP_COLUMNS, console.width // 2)):
         console.print(part)
 
     from harness.commands import figures as drawing  # imports pandas and seaborn: seconds that the text need not wait
     from harness.plots.trace import draw_trace
 
-    drawing.save(draw_trace(traced, name, store_all), output)
+    drawing.save(draw_trace(shown, reference), output)
     console.print(f"picture: {output}")
+
+
+def _told_network(cell: Cell, schedule: str) -> tuple[StepTold, StepTold]:
+    """The step of a network by `schedule`, and by store-all."""
+    chosen = made_for(schedule, cell)
+    options: dict[str, Any] = {"batch": cell.batch, "dtype": cell.dtype, "step": cell.step}
+    traced = dry_run(cell.widths, schedule=chosen, micro_batch=cell.micro_batch, **options)
+    name = chosen.__name__ + ("" if cell.step == "backward" else f", {cell.step}")
+    name += "" if cell.micro_batch is None else f", micro_batch={cell.micro_batch}"
+    return told(traced, name), told(dry_run(cell.widths, **options), "store_all()")
+
+
+def _told_model(path: Path, schedule: str, gradients: str) -> tuple[StepTold, StepTold]:
+    """The step of a profiled model by `schedule`, and by plain autograd."""
+    profile = read_profile(path)
+    with as_typed(("schedule", "gradients")):
+        check_gradients(gradients)
+        chain = profile.chain(gradients)
+        of = f"{len(profile.blocks)} blocks, inputs {profile.inputs}, gradients {gradients}"
+        return told_blocks(chain, block_schedule(schedule), of), told_blocks(chain, block_schedule("plain()"), of)

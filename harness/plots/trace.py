@@ -1,4 +1,4 @@
-"""The picture of a schedule: layer against time, the afters it holds as bars, live bytes beneath."""
+"""The picture of a schedule: layer or block against time, what it holds as bars, live bytes beneath."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness.analysis.trace import Sweep, sweeps
+from harness.analysis.trace import StepTold, Sweep
 from harness.plots.style import (
     BLUE,
     GREY,
@@ -23,59 +23,60 @@ from harness.plots.style import (
     our_look,
     write_caption,
 )
-from networks.dry_run import Trace
-from networks.layer_lists import format_layers
 
-GREEN = sns.color_palette("colorblind")[2]
+GREEN, PURPLE = (sns.color_palette("colorblind")[at] for at in (2, 4))
 POINTS_PER_INCH = 72
 HEIGHTS = 4.2, 1.7
 """Inches of the layers' panel and of the bytes'."""
 
 
-def draw_trace(trace: Trace, name: str, store_all: Trace) -> Figure:
-    """Draw one training step by the schedule `name`, beside the peak that the `store_all` step has."""
-    done = list(sweeps(trace))
-    depth, operations = trace.chain.depth, sum(len(sweep.layers) for sweep in done)
+def draw_trace(step: StepTold, reference: StepTold) -> Figure:
+    """Draw one training step beside the peak of `reference`, the step that keeps everything."""
+    depth, operations = step.depth, sum(len(sweep.layers) for sweep in step.sweeps)
     layer_points = POINTS_PER_INCH * HEIGHTS[0] / (1.06 * depth)
+    bar = {"linewidth": np.clip(0.5 * layer_points, 1.0, 4.5), "alpha": 0.6}
+    bars, tapes = list(_bars(step.sweeps)), list(_tape_bars(step.sweeps))
     look = {
-        "after held": {"color": GREEN, "linewidth": np.clip(0.5 * layer_points, 1.0, 4.5), "alpha": 0.6},
+        f"{step.output} held": {"color": GREEN, **bar},
+        **({"tape held": {"color": PURPLE, **bar}} if tapes else {}),
         "run forward": {"color": BLUE, "linewidth": 1.4},
         "backward": {"color": ORANGE, "linewidth": 1.4},
     }
     with our_look():
         figure = Figure(figsize=(WIDTH_INCHES, sum(HEIGHTS) + 0.9), layout="constrained")
-        figure.suptitle(name, **LEFT)
+        figure.suptitle(step.name, **LEFT)
         layers, live = figure.subplots(2, 1, sharex=True, height_ratios=HEIGHTS)
 
-        layers.add_collection(LineCollection(list(_bars(done)), **look["after held"], capstyle="butt"))
-        paths = list(_paths(done))
-        waiting = np.concatenate([path for sweep, path in zip(done, paths, strict=True) if sweep.backward])
+        layers.add_collection(LineCollection(bars, **look[f"{step.output} held"], capstyle="butt"))
+        if tapes:
+            layers.add_collection(LineCollection(tapes, **look["tape held"], capstyle="butt"))
+        paths = list(_paths(step.sweeps))
+        waiting = np.concatenate([path for sweep, path in zip(step.sweeps, paths, strict=True) if sweep.backward])
         layers.plot(*waiting.T, color=ORANGE, linewidth=0.7, alpha=0.6)
         for label, backward in (("run forward", False), ("backward", True)):
-            these = [path for sweep, path in zip(done, paths, strict=True) if sweep.backward == backward]
+            these = [path for sweep, path in zip(step.sweeps, paths, strict=True) if sweep.backward == backward]
             layers.add_collection(LineCollection(these, **look[label], capstyle="round"))
-        layers.set(xlim=(0, operations), ylim=(-0.03 * depth, 1.03 * depth), ylabel="layer")
+        layers.set(xlim=(0, operations), ylim=(-0.03 * depth, 1.03 * depth), ylabel=step.part)
         layers.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
 
-        live_bytes = np.array([nbytes for sweep in done for nbytes in sweep.live_bytes])
+        live_bytes = np.array([nbytes for sweep in step.sweeps for nbytes in sweep.live_bytes])
         live.stairs(live_bytes / MIB, fill=True, color=PALE)
         live.stairs(live_bytes / MIB, color=INK, linewidth=0.9)
-        live.axhline(store_all.peak_bytes / MIB, color=GREY, linestyle="--", linewidth=1)
+        live.axhline(reference.peak_bytes / MIB, color=GREY, linestyle="--", linewidth=1)
         live.set(ylim=(0, None), ylabel="live (MiB)", xlabel="operation")
         live.xaxis.set_major_locator(MaxNLocator(integer=True))
         key_above(figure, [Line2D([], [], label=label, **style) for label, style in look.items()])
-        write_caption(figure, _caption(trace, store_all))
+        write_caption(figure, _caption(step, reference))
         figure.draw_without_rendering()  # ticks are made at the first draw: let them have this look
     return figure
 
 
-def _caption(trace: Trace, store_all: Trace) -> str:
-    chain = trace.chain
+def _caption(step: StepTold, reference: StepTold) -> str:
     return (
-        f"[{format_layers(chain.layers)}], batch {chain.batch}: {trace.forward_steps} forward steps (store-all "
-        f"{store_all.forward_steps}), peak {trace.peak_bytes / MIB:.2f} MiB (store-all, dashed: "
-        f"{store_all.peak_bytes / MIB:.2f} MiB). An operation is one layer run forward or stepped back. Thin: the "
-        "delta waits while afters are computed again."
+        f"{step.of}: {step.forward_steps} forward steps ({step.reference} {reference.forward_steps}), peak "
+        f"{step.peak_bytes / MIB:.2f} MiB ({step.reference}, dashed: {reference.peak_bytes / MIB:.2f} MiB). An "
+        f"operation is one {step.part} run forward or stepped back. Thin: the delta waits while {step.output}s are "
+        "computed again."
     )
 
 
@@ -104,3 +105,19 @@ def _bars(done: Sequence[Sweep]) -> Iterator[list[tuple[int, int]]]:
                 yield [(since.pop(layer - 1), layer - 1), (time, layer - 1)]
             elif layer in kept:
                 since[layer] = time
+
+
+def _tape_bars(done: Sequence[Sweep]) -> Iterator[list[tuple[int, float]]]:
+    """Each tape held as two points (time, block): when it is made, and when its backward pass or a drop ends it."""
+    since: dict[int, int] = {}
+    time = 0
+    for sweep in done:
+        kept = set(sweep.kept_tapes)
+        for block in sweep.dropped_tapes:
+            yield [(since.pop(block), block - 0.5), (time, block - 0.5)]
+        for block in sweep.layers:
+            time += 1
+            if sweep.backward and block in since:
+                yield [(since.pop(block), block - 0.5), (time, block - 0.5)]
+            elif block in kept:
+                since[block] = time

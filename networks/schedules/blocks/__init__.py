@@ -9,7 +9,7 @@ When the backward pass comes to a block l whose tape is not held, it is asked ke
 x[i] held below; blocks i+1..l-1 run, with their tapes where these are to be held, and then block l with its tape.
 """
 
-from networks.schedules.blocks.replay import BlockCost, Moment, moments, replay_blocks
+from networks.schedules.blocks.replay import BlockCost, Moment, cost_of_moments, moments, replay_blocks
 from networks.schedules.blocks.schedule import BLOCK_FACTORIES, BlockSchedule, block_schedule, lifted
 from networks.schedules.blocks.taped import taped
 from networks.schedules.blocks.torch_checkpoint import plain, torch_checkpoint
@@ -22,6 +22,7 @@ __all__ = [
     "BlockSchedule",
     "Moment",
     "block_schedule",
+    "cost_of_moments",
     "lifted",
     "moments",
     "plain",

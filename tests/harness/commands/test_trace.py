@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from harness.analysis.trace import sweeps
+from harness.analysis.trace import StepTold, sweeps, told
 from harness.commands.command_line import app
 from harness.commands.trace import listed, text
 from harness.plots.trace import draw_trace
@@ -30,8 +30,8 @@ def revolved() -> Trace:
     return dry_run(UNIFORM, batch=100, schedule=revolve(slots=3))
 
 
-def store_all(trace: Trace) -> Trace:
-    return dry_run(trace.chain.layers, batch=trace.chain.batch)
+def store_all(trace: Trace) -> StepTold:
+    return told(dry_run(trace.chain.layers, batch=trace.chain.batch), "store_all()")
 
 
 def giving_up(chain: Chain) -> Keep:
@@ -47,11 +47,11 @@ def giving_up(chain: Chain) -> Keep:
 
 
 def test_a_step_is_told_as_sweeps():
-    told = [
+    found = [
         ("back" if sweep.backward else "run", sweep.layers, sweep.kept, sorted(sweep.held))
         for sweep in sweeps(revolved())
     ]
-    assert told == [
+    assert found == [
         ("run", (1, 2, 3, 4, 5, 6, 7, 8, 9, 10), (4, 7), [4, 7]),
         ("back", (10,), (), [4, 7]),
         ("run", (8,), (), [4, 7]),
@@ -64,11 +64,11 @@ def test_a_step_is_told_as_sweeps():
 
 
 def test_an_after_that_is_given_up_is_told():
-    told = [
+    found = [
         (sweep.layers, sweep.dropped, sorted(sweep.held))
         for sweep in sweeps(dry_run([8] * 6, batch=9, schedule=giving_up))
     ]
-    assert told == [
+    assert found == [
         ((1, 2, 3, 4, 5), (), [1, 3]),
         ((5, 4), (), [1]),
         ((2,), (1,), []),
@@ -81,15 +81,15 @@ def test_an_after_that_is_given_up_is_told():
 @given(layer_lists(), st.integers(0, 2**32))
 def test_sweeps_tell_every_operation_once(layers: tuple[int, ...], seed: int):
     step = dry_run(layers, batch=40, schedule=whimsical(seed))
-    told = list(sweeps(step))
+    found = list(sweeps(step))
     actions = {False: "forward", True: "parameter_deltas"}
-    done = [(actions[sweep.backward], layer) for sweep in told for layer in sweep.layers]
+    done = [(actions[sweep.backward], layer) for sweep in found for layer in sweep.layers]
     assert done == [(event.action, event.layer) for event in step.timeline if event.action in actions.values()]
-    assert [sweep.backward for sweep in told] == [turn % 2 == 1 for turn in range(len(told))]
-    assert max(nbytes for sweep in told for nbytes in sweep.live_bytes) == step.peak_bytes
-    for before, sweep in itertools.pairwise(told):
+    assert [sweep.backward for sweep in found] == [turn % 2 == 1 for turn in range(len(found))]
+    assert max(nbytes for sweep in found for nbytes in sweep.live_bytes) == step.peak_bytes
+    for before, sweep in itertools.pairwise(found):
         assert (before.held | set(sweep.kept)) - set(sweep.dropped) >= sweep.held
-    assert not told[-1].held
+    assert not found[-1].held
 
 
 # Text
@@ -97,7 +97,7 @@ def test_sweeps_tell_every_operation_once(layers: tuple[int, ...], seed: int):
 
 def printed(trace: Trace, *, map_columns: int = 64) -> list[str]:
     console = Console(file=io.StringIO(), width=140)
-    for part in text(trace, "some schedule", store_all(trace), map_columns=map_columns):
+    for part in text(told(trace, "some schedule"), store_all(trace), map_columns=map_columns):
         console.print(part)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
@@ -165,7 +165,7 @@ def test_layers_are_listed_shortly(layers: Collection[int], expected: str):
 )
 def test_the_picture_shows_each_after_as_long_as_it_is_held(schedule: Schedule, layers: list[int], bars: list):
     trace = dry_run(layers, batch=100, schedule=schedule)
-    axes, live = draw_trace(trace, "some schedule", store_all(trace)).axes
+    axes, live = draw_trace(told(trace, "some schedule"), store_all(trace)).axes
     drawn, *_ = (artist for artist in axes.get_children() if isinstance(artist, LineCollection))
     segments = [(int(y), int(start), int(stop)) for (start, y), (stop, _) in drawn.get_segments()]
     assert sorted(segments) == sorted(bars)
@@ -175,7 +175,7 @@ def test_the_picture_shows_each_after_as_long_as_it_is_held(schedule: Schedule, 
 def test_the_picture_shows_every_layer_done_and_all_live_bytes():
     """Up one layer for a forward step, down one for a backward step; beneath, the step's peak and store-all's."""
     trace = revolved()
-    axes, live = draw_trace(trace, "some schedule", store_all(trace)).axes
+    axes, live = draw_trace(told(trace, "some schedule"), store_all(trace)).axes
     _, forward, backward = (artist for artist in axes.get_children() if isinstance(artist, LineCollection))
     assert [path[:, 1].tolist() for path in forward.get_segments()] == [
         list(range(11)), [7, 8], [4, 5, 6], [0, 1, 2, 3],

@@ -10,48 +10,7 @@ import pytest
 from networks.planning.own_models import BlockPlan, BlockProfile, ProfiledBlock
 from networks.schedules.blocks import plain, replay_blocks
 from tests.support.blocks import naive_replay
-
-MIB = 2**20
-
-
-def block(name: str, *, output: int = MIB, tape: int = 4 * MIB, gradient: int = MIB // 4, **others) -> ProfiledBlock:
-    numbers = {
-        "output_bytes": output,
-        "tape_bytes": tape,
-        "run_bytes": 2 * output,
-        "taped_run_bytes": 2 * output + tape,
-        "backward_bytes": tape + 3 * output + gradient,
-        "freed_backward_bytes": tape + 3 * output + gradient // 2,
-        "gradient_bytes": gradient,
-        "delta_bytes": output,
-        "forward_flops": 10**9,
-        "seconds": 0.5,
-    }
-    return ProfiledBlock(name=name, **{**numbers, **others})
-
-
-def profile(*blocks: ProfiledBlock, **others) -> BlockProfile:
-    numbers = {
-        "before_bytes": 0,
-        "before_run_bytes": 0,
-        "before_backward_bytes": 0,
-        "engine_bytes": 500,
-        "loss_forward_bytes": 100,
-        "loss_backward_bytes": MIB,
-        "loss_holds_output": True,
-        "loss_bytes": 10,
-        "freed_loss_bytes": 5,
-        "fingerprint": "f00",
-        "cut": "layers",
-        "inputs": "float32 (8, 3)",
-        "parameters_bytes": 5 * MIB,
-        "trained_bytes": 4 * MIB,
-        "data_bytes": 96,
-        "threads": 1,
-        "torch": "2.13.0",
-    }
-    return BlockProfile(blocks=blocks, **{**numbers, **others})
-
+from tests.support.profiles import MIB, block, profile
 
 TWELVE = profile(
     *(block(f"layers.{number}", tape=(3 + number % 4) * MIB, seconds=0.1 * (1 + number % 3)) for number in range(12))
