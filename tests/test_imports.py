@@ -128,12 +128,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "networks.wording",
     },
     "harness.analysis": {
-        *("harness.sizes", "networks", "networks.chain", "networks.layer_lists", "networks.planning"),
-        *("networks.schedules", "networks.tracker"),
+        *("harness.sizes", "networks", "networks.block_chain", "networks.chain", "networks.layer_lists"),
+        *("networks.planning", "networks.schedules", "networks.tracker"),
     },
     "harness.plots": {
-        *("harness.analysis", "harness.experiment", "networks", "networks.layer_lists", "networks.planning"),
-        *("networks.rounding", "networks.wording"),
+        *("harness.analysis", "harness.experiment", "networks.planning", "networks.rounding", "networks.wording"),
     },
     "harness.commands": {
         *(*GROUND, "harness.experiment", "harness.results", "harness.execute", "harness.analysis", "harness.plots"),
