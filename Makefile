@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments peers plots test frameworks lowest bench optimality chaos fuzz smoke verify lint types docs clean
+.PHONY: help experiments peers plots report test frameworks lowest bench optimality chaos fuzz smoke verify lint types docs clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -48,7 +48,8 @@ experiments: $(READY) ## measure every experiment and draw its figures; goes on 
 	$(call WILL_REPLACE,$(EXPERIMENTS))
 	@failed=0; for file in $(EXPERIMENTS); do \
 		$(HARNESS) run --jobs $(JOBS) --results "$(RESULTS)" $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
-	done; printf '%s\n' $(EXPERIMENTS:experiments/%.toml="$(RESULTS)"/%) | $(DRAW) && exit $$failed
+	done; printf '%s\n' $(EXPERIMENTS:experiments/%.toml="$(RESULTS)"/%) | $(DRAW) && \
+	$(HARNESS) report --output "$(RESULTS)/report.html" "$(RESULTS)" && exit $$failed
 
 peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own step, in an environment of their own
 	$(call WILL_REPLACE,$(PEERS))
@@ -61,10 +62,13 @@ peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own st
 plots: $(READY) ## draw every figure again from the CSVs in results/
 	@for file in "$(RESULTS)"/*/environment.json; do dirname "$$file"; done | $(DRAW)
 
+report: $(READY) ## write all results as one page for a browser, results/report.html
+	$(HARNESS) report --output "$(RESULTS)/report.html" "$(RESULTS)"
+
 test: $(READY) ## run the tests
 	$(VENV)/bin/python $(PYTEST)/test.xml
 
-frameworks: $(PEERS_READY) ## run the tests that need PyTorch, JAX, scikit-learn or frictionless, in that environment
+frameworks: $(PEERS_READY) ## run the tests that need PyTorch, JAX, scikit-learn, frictionless or a browser, in that environment
 	$(PEERS_VENV)/bin/python $(PYTEST)/frameworks.xml $(NEED_MORE)
 
 lowest: $(LOWEST_READY) ## run the tests with the lowest versions that pyproject.toml allows
@@ -122,7 +126,7 @@ $(PEERS_READY): requirements.lock pyproject.toml
 	rm -rf $(PEERS_VENV)
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation --editable '.[peers,datapackage]'
+	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation --editable '.[peers,datapackage,browser]'
 	@touch $@
 
 $(LOWEST_READY): requirements-lowest.lock

@@ -81,8 +81,8 @@ CELL_FAILED, BAD_INPUT = 1, 2
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "harness": (
-        *("matplotlib", "memray", "pandas", "pandera", "pydantic", "rich", "sklearn", "scipy", "seaborn"),
-        *("threadpoolctl", "typer"),
+        *("altair", "matplotlib", "memray", "pandas", "pandera", "pydantic", "rich", "sklearn", "scipy", "seaborn"),
+        *("threadpoolctl", "typer", "vl_convert"),
     ),
     "dask": ("dask", "distributed"),
 }

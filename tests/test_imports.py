@@ -134,8 +134,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "harness.plots": {
         *("harness.analysis", "harness.experiment", "networks.planning", "networks.rounding", "networks.wording"),
     },
+    "harness.report": {
+        *("harness.analysis", "harness.experiment", "harness.results", "harness.sizes"),
+        *("networks.schedules", "networks.tracker"),
+    },
     "harness.commands": {
         *(*GROUND, "harness.experiment", "harness.results", "harness.execute", "harness.analysis", "harness.plots"),
+        "harness.report",
         *("networks", "networks.chain", "networks.checks", "networks.layer_lists", "networks.schedules"),
         *("networks.planning", "networks.rounding", "networks.wording"),
     },

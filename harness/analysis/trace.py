@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from networks.chain import Chain
 from networks.dry_run import Trace
 from networks.layer_lists import format_layers
 from networks.tracker import Event
@@ -122,3 +124,91 @@ def _turns(trace: Trace) -> Iterator[tuple[bool, list[tuple[Event, int]]]]:
             backward, events = not backward, []
         events.append((event, live_bytes))
     yield backward, events
+
+
+STATES = ("kept", "working", "recomputed", "delta", "parameter deltas", "workspace")
+"""What a buffer of a step is: an after that the schedule keeps, one that it does not, the same computed once more, a
+delta, a layer's parameter deltas, or scratch. Each after and each delta has its layer's number, scratch has 0."""
+
+
+class Span(NamedTuple):
+    """A buffer in one state, from the event `start` until just before the event `stop`.
+
+    Attributes:
+        layer: the layer that it belongs to, from 1; 0 for scratch.
+        state: its place in `STATES`.
+        start: the first event after which it is so.
+        stop: the first event after which it is no longer so.
+    """
+
+    layer: int
+    state: int
+    start: int
+    stop: int
+
+
+KEPT, WORKING, RECOMPUTED, DELTA, PARAMETER_DELTAS, WORKSPACE = range(len(STATES))
+
+
+def spans(trace: Trace) -> list[Span]:
+    """Every buffer of a step as the states it passes through, in the order in which they end.
+
+    The bytes of the spans that hold an event add up to what is live after it.
+
+    Raises:
+        ValueError: the step is run in parts, which have buffers of other sizes.
+    """
+    done: list[Span] = []
+    since: dict[tuple[str, int], tuple[int, int]] = {}
+    run: set[int] = set()
+
+    def end(buffer: tuple[str, int], now: int) -> None:
+        state, start = since.pop(buffer)
+        if start < now:
+            done.append(Span(buffer[1], state, start, now))
+
+    def turn(layer: int, state: int, now: int) -> None:
+        end(("after", layer), now)
+        since["after", layer] = state, now
+
+    timeline = trace.timeline
+    for now, (_, action, layer, nbytes) in enumerate(timeline):
+        match action:
+            case "forward":
+                if nbytes == 0:
+                    end(("after", layer - 1), now)
+                since["after", layer] = RECOMPUTED if layer in run else WORKING, now
+                run.add(layer)
+            case "keep":
+                turn(layer, KEPT, now)
+            case "drop":
+                turn(layer, WORKING, now)
+            case "release":
+                end(("after", layer), now)
+            case "overwrite":
+                end(("after", layer), now)
+                since["delta", layer] = DELTA, now
+            case "delta":
+                since["delta", layer] = DELTA, now
+            case "release_delta":
+                end(("delta", layer), now)
+            case "parameter_deltas":
+                since["parameter deltas", layer] = PARAMETER_DELTAS, now
+            case "apply":
+                end(("parameter deltas", layer), now)
+            case "workspace" if nbytes > 0:
+                since["workspace", 0] = WORKSPACE, now
+            case "workspace":
+                end(("workspace", 0), now)
+            case "part" | "outputs":
+                raise ValueError("a step that is run in parts has no spans: its parts have buffers of other sizes")
+    for buffer in list(since):
+        end(buffer, len(timeline))
+    return done
+
+
+def span_bytes(chain: Chain, layer: int, state: int) -> int:
+    """The bytes of a buffer of `layer` in this state."""
+    if state == WORKSPACE:
+        return chain.workspace_bytes
+    return chain.parameter_delta_bytes[layer] if state == PARAMETER_DELTAS else chain.after_bytes[layer]

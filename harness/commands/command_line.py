@@ -24,6 +24,7 @@ PROGRAM = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m harness"
 COMMANDS: Mapping[str, str] = {
     "run": "Measure an experiment and write its CSVs.",
     "plot": "Draw an experiment's figures from its CSVs.",
+    "report": "Write results as one page for a browser, which needs no network.",
     "show": "Show an experiment's cells, what each would cost, and what has become of those that were run.",
     "list": "List the experiments of a folder, or all schedules.",
     "compare": "Compare two results folders of one experiment, cell by cell.",

@@ -1,0 +1,320 @@
+"""The other charts of the page: tables in, Vega-Lite out, each with what it shows in words."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from harness.analysis import frameworks
+from harness.analysis.memory import residual_bound, residuals, savings
+from harness.analysis.rows import each_row
+from harness.analysis.schedules import GROWING, growth
+from harness.analysis.variants import name_variants
+from harness.report.looks import HEIGHT, MIB, choose, colour, distinct, shape, specification
+from harness.report.packing import records
+from networks.tracker import KINDS
+
+Tables = Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A chart.
+
+    Attributes:
+        name: its own in the page.
+        title: its heading.
+        words: what it shows, for who does not see it.
+        caption: how to read it.
+        spec: its Vega-Lite.
+        key: what its colours and its shapes stand for, in their order.
+    """
+
+    name: str
+    title: str
+    words: str
+    caption: str
+    spec: dict[str, Any]
+    key: dict[str, list[str]]
+
+
+def charts(sets: Mapping[str, Tables]) -> list[Drawn]:
+    """Every chart that the tables of the experiments suffice for, by experiment."""
+    return [drawn for draw in _CHARTS for drawn in [draw(sets)] if drawn]
+
+
+def _gathered(sets: Mapping[str, Tables], make: Callable[[Tables], pd.DataFrame], *needed: str) -> pd.DataFrame:
+    """What `make` says of each experiment that has the tables, with the experiment's name."""
+    tables = [make(of).assign(experiment=name) for name, of in sets.items() if set(needed) <= of.keys()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _network(table: pd.DataFrame) -> pd.Series:
+    return table["layers"] + ", batch " + table["batch"].astype(str)
+
+
+def _where(sets: Mapping[str, Tables]) -> Drawn | None:
+    """Where checkpointing saves: experiments that have several widths and batches."""
+    table = _gathered(sets, lambda of: savings(name_variants(of["memory"])), "memory")
+    if table.empty:
+        return None
+    shapes = table.groupby("experiment")[["width", "batch"]].transform("nunique")
+    table = table[(shapes > 1).all(axis=1) & (table["variant"].astype(str) != "store-all")]
+    if table.empty:
+        return None
+    table = table.assign(variant=table["variant"].astype(str), share=table["saved_share"].astype("float64"))
+    worst, *_, best = each_row(table.sort_values("share"))
+    base = alt.Chart(alt.InlineData(records(table[["variant", "width", "batch", "share"]]))).encode(
+        x=alt.X("width:O", title="width of the hidden layers", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("batch:O", sort="descending", title="batch"),
+    )
+    variants = distinct(table["variant"])
+    picked = choose("saved_variant", "variant", "variant", variants)
+    cells = base.mark_rect(tooltip={"content": "data"}).encode(
+        color=alt.Color("share:Q", legend=None, scale=alt.Scale(scheme="blues", domain=[0, 1])),
+    )
+    words = base.mark_text().encode(
+        text=alt.Text("share:Q", format=".0%"),
+        color=alt.when("datum.share > 0.55").then(alt.value("white")).otherwise(alt.value("black")),
+    )
+    chart = alt.layer(cells, words).add_params(picked).transform_filter(picked)
+    return Drawn(
+        "where-it-saves",
+        "Where it saves",
+        f"Heat map of batch against width. {best['variant']} saves most, {best['share']:.0%}, at width "
+        f"{best['width']} and batch {best['batch']}; {worst['variant']} saves {worst['share']:.0%} at width "
+        f"{worst['width']} and batch {worst['batch']}.",
+        "The share of store-all's measured peak that a variant saves.",
+        specification(chart.properties(width="container", height=HEIGHT)),
+        {},
+    )
+
+
+def _peaks(sets: Mapping[str, Tables]) -> Drawn | None:
+    """What fills the peak of each variant, by kind of buffer."""
+    table = _gathered(sets, lambda of: name_variants(of["memory"]), "memory")
+    if table.empty:
+        return None
+    table = table.assign(network=table["experiment"] + ": " + _network(table), variant=table["variant"].astype(str))
+    long = pd.concat(
+        table[["network", "variant"]].assign(
+            kind=kind.replace("_", " "), order=order, mib=table[f"tracker_{kind}_bytes"].astype("float64") / MIB
+        )
+        for order, kind in enumerate(KINDS)
+    )
+    kinds = [kind.replace("_", " ") for kind in KINDS]
+    picked = choose("filled_network", "network", "network", distinct(table["network"]))
+    chart = (
+        alt.Chart(alt.InlineData(records(long[long["mib"] > 0])))
+        .mark_bar(tooltip={"content": "data"}, stroke="white", strokeWidth=0.6)
+        .encode(
+            x=alt.X("mib:Q", title="peak by kind (MiB)"),
+            y=alt.Y("variant:N", title=None, sort=None, axis=alt.Axis(labelLimit=150)),
+            color=colour("kind", kinds),
+            order="order:Q",
+        )
+        .add_params(picked)
+        .transform_filter(picked)
+    )
+    shares = {kind: float(long.loc[long["kind"] == kind, "mib"].sum() / long["mib"].sum()) for kind in kinds}
+    most = max(shares, key=lambda kind: shares[kind])
+    return Drawn(
+        "fills-the-peak",
+        "What fills the peak",
+        f"Stacked bars, one for each variant of a network. Over all cells, {most} fill most: {shares[most]:.0%} of all "
+        "peaks.",
+        "The tracker's peak of the step, by kind of buffer. The order in a bar is that of the legend.",
+        specification(chart.properties(width="container", height=alt.Step(18))),
+        {"colour": kinds},
+    )
+
+
+def _resident(sets: Mapping[str, Tables]) -> Drawn | None:
+    """Requested peaks beside resident ones."""
+
+    def peaks(of: Tables) -> pd.DataFrame:
+        memory = of["memory"] if "memory" in of else of["peers_memory"]
+        resident = of["resident"]
+        return frameworks.resident_peaks(memory, resident)
+
+    able = {name: of for name, of in sets.items() if of.keys() & {"memory", "peers_memory"}}
+    table = _gathered(able, peaks, "resident")
+    if table.empty:
+        return None
+    table = table.assign(
+        network=table["experiment"] + ": " + _network(table),
+        requested_mib=table["requested_bytes"].astype("float64") / MIB,
+        resident_mib=table["resident_bytes"].astype("float64") / MIB,
+    )
+    allocators = distinct(table["allocator"])
+    columns = ["network", "name", "allocator", "requested_mib", "resident_mib", "kept_bytes"]
+    base = alt.Chart(alt.InlineData(records(table[columns])))
+    picked = choose("resident_network", "network", "network", distinct(table["network"]))
+    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=150))
+    requested = base.mark_tick(thickness=3, color="grey", tooltip={"content": "data"}).encode(
+        x=alt.X("requested_mib:Q", title="peak (MiB)"), y=y
+    )
+    points = base.mark_point(filled=True, size=70, tooltip={"content": "data"}).encode(
+        x="resident_mib:Q",
+        y=y,
+        color=colour("allocator", allocators),
+        shape=shape("allocator", allocators),
+    )
+    kept = table["kept_bytes"].astype("float64").groupby(table["allocator"]).max() / MIB
+    chart = alt.layer(requested, points).add_params(picked).transform_filter(picked)
+    return Drawn(
+        "resident",
+        "Requested and resident",
+        "Ticks are requested peaks, points resident ones. Most that stays resident beyond the request, by allocator: "
+        + ", ".join(f"{name} {mib:.1f} MiB" for name, mib in kept.items())
+        + ".",
+        "Tick: the peak that the step requests, by memray. Point: how far resident memory rose, the median of repeats.",
+        specification(chart.properties(width="container", height=alt.Step(18))),
+        {"colour": allocators, "shape": allocators},
+    )
+
+
+def _frameworks(sets: Mapping[str, Tables]) -> Drawn | None:
+    """Memory against time of every framework's step."""
+
+    def steps(of: Tables) -> pd.DataFrame:
+        return frameworks.savings(of["peers_memory"]).merge(frameworks.step_times(of["peers_time"]), on="cell_id")
+
+    table = _gathered(sets, steps, "peers_memory", "peers_time")
+    if table.empty:
+        return None
+    table = table.assign(network=_network(table), peak_mib=table["memray_peak_bytes"].astype("float64") / MIB)
+    names, kinds = distinct(table["framework"]), distinct(table["kind"])
+    columns = ["network", "name", "framework", "kind", "peak_mib", "step_seconds", "over_floor", "saved_share"]
+    picked = choose("frameworks_network", "network", "network", distinct(table["network"]))
+    chart = (
+        alt.Chart(alt.InlineData(records(table[columns])))
+        .mark_point(filled=True, size=90, tooltip={"content": "data"})
+        .encode(
+            x=alt.X("step_seconds:Q", title="time of the step (s)", scale=alt.Scale(zero=False, padding=12)),
+            y=alt.Y("peak_mib:Q", title="peak (MiB)"),
+            color=colour("framework", names),
+            shape=shape("kind", kinds),
+        )
+        .add_params(picked)
+        .transform_filter(picked)
+    )
+    least = table.loc[table["peak_mib"].groupby(table["network"]).idxmin()]
+    return Drawn(
+        "frameworks",
+        "Frameworks",
+        "Points of peak against time. The least peak of each network: "
+        + "; ".join(f"{row['network']}: {row['name']}, {row['peak_mib']:.1f} MiB" for row in least.to_dict("records"))
+        + ".",
+        "The same step in each framework: memray's peak against the median time of the step.",
+        specification(chart.properties(width="container", height=HEIGHT)),
+        {"colour": names, "shape": kinds},
+    )
+
+
+def _predicted(sets: Mapping[str, Tables]) -> Drawn | None:
+    """Measured peaks less predicted ones, against the bound."""
+
+    def rest(of: Tables) -> pd.DataFrame:
+        memory = of["memory"] if "memory" in of else of["peers_memory"]
+        return residuals(memory.dropna(subset="residual_bytes"))
+
+    table = _gathered({name: of for name, of in sets.items() if of.keys() & {"memory", "peers_memory"}}, rest)
+    if table.empty:
+        return None
+    table = table.assign(
+        predicted_mib=table["predicted_peak_bytes"].astype("float64") / MIB,
+        residual_kib=table["residual_bytes"].astype("float64") / 2**10,
+    )
+    names = distinct(table["experiment"])
+    columns = ["experiment", "layers", "batch", "predicted_mib", "residual_kib"]
+    ends = table["predicted_mib"].agg(["min", "max"]).to_numpy()
+    middle = 32 * 2**10 / 0.005 / MIB
+    at = pd.Series(sorted({*ends, middle}))
+    bound = pd.DataFrame({"predicted_mib": at, "residual_kib": residual_bound(at.to_numpy() * MIB) / 2**10})
+    x = alt.X("predicted_mib:Q", title="predicted peak (MiB)", scale=alt.Scale(type="log", padding=12))
+    points = (
+        alt.Chart(alt.InlineData(records(table[columns])))
+        .mark_point(filled=True, size=50, opacity=0.75, tooltip={"content": "data"})
+        .encode(
+            x=x,
+            y=alt.Y("residual_kib:Q", title="measured less predicted (KiB)", scale=alt.Scale(type="symlog")),
+            color=colour("experiment", names),
+            shape=shape("experiment", names),
+        )
+    )
+    line = (
+        alt.Chart(alt.InlineData(records(bound)))
+        .mark_line(strokeDash=[5, 3], color="grey")
+        .encode(x=x, y="residual_kib:Q")
+    )
+    worst = table["residual_kib"].abs().max()
+    return Drawn(
+        "predicted",
+        "Predicted against measured",
+        f"{int(table['within_bound'].sum())} of {len(table)} measured peaks lie within the bound of their prediction; "
+        f"the largest difference is {worst:.1f} KiB.",
+        "What memray measured less what a dry run predicted. Dashed: the bound, 0.5 % of the prediction but no less "
+        "than 32 KiB.",
+        specification(alt.layer(line, points).properties(width="container", height=HEIGHT)),
+        {"colour": names, "shape": names},
+    )
+
+
+GROWING_COLUMNS = {
+    "peak (MiB)": ("predicted_peak_bytes", MIB),
+    "activations held": ("peak_cached_layers", 1),
+    "forward work / store-all's": ("forward_work_ratio", 1),
+}
+
+
+def _growth(sets: Mapping[str, Tables]) -> Drawn | None:
+    """How peaks, held activations and work grow with depth."""
+    able = [of["memory"] for name, of in sets.items() if "memory" in of and name == "growth"]
+    if not able:
+        return None
+    table = growth(able[0])
+    table = table.assign(kind=table["kind"].astype(str))
+    long = pd.concat(
+        table[["kind", "depth"]].assign(quantity=quantity, value=table[column].astype("float64") / unit)
+        for quantity, (column, unit) in GROWING_COLUMNS.items()
+    )
+    kinds = list(GROWING)
+    picked = choose("grown", "quantity", "quantity", list(GROWING_COLUMNS))
+    chart = (
+        alt.Chart(alt.InlineData(records(long)))
+        .mark_line(point={"size": 60, "filled": True}, tooltip={"content": "data"})
+        .encode(
+            x=alt.X("depth:Q", title="depth (layers)", scale=alt.Scale(type="log", base=2)),
+            y=alt.Y("value:Q", title=None, scale=alt.Scale(type="log", base=2)),
+            color=colour("kind", kinds),
+            shape=shape("kind", kinds),
+            strokeDash=alt.StrokeDash("kind:N", sort=kinds, legend=None),
+        )
+        .add_params(picked)
+        .transform_filter(picked)
+    )
+    deepest = table[table["depth"] == table["depth"].max()].set_index("kind")["predicted_peak_bytes"] / MIB
+    return Drawn(
+        "growth",
+        "Growth with depth",
+        f"Lines against depth. At {table['depth'].max()} layers the peak is "
+        + ", ".join(f"{mib:.0f} MiB with {kind}" for kind, mib in deepest.items())
+        + ".",
+        "By dry run, from 4 layers to 1,000. revolve has log2 of the depth as slots, optimal the bytes that revolve "
+        "takes. Both axes are logarithmic.",
+        specification(chart.properties(width="container", height=HEIGHT)),
+        {"colour": kinds, "shape": kinds},
+    )
+
+
+_CHARTS: tuple[Callable[[Mapping[str, Tables]], Drawn | None], ...] = (
+    _where,
+    _peaks,
+    _resident,
+    _frameworks,
+    _predicted,
+    _growth,
+)
