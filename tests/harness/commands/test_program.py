@@ -103,7 +103,7 @@ def test_what_no_extra_has_is_not_blamed_on_one():
 
 def test_extras_are_those_of_the_project():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    imported = {"scikit-learn": "sklearn"}
+    imported = {"scikit-learn": "sklearn", "vl-convert-python": "vl_convert"}
     for extra, packages in EXTRAS.items():
         names = [requirement.partition(">=")[0].partition("[")[0] for requirement in extras[extra]]
         assert sorted(packages) == sorted(imported.get(name, name) for name in names)
