@@ -1,36 +1,33 @@
-"""The rows of a plan as records, with predicted times and with what is measured of the best."""
+"""The rows of a plan as plain data, with predicted times and with what is measured of the best."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from harness.execute.machine_lock import at_work
 from harness.execute.process import run_in_subprocess
 from harness.experiment.cell import Cell, own_cell
-from harness.experiment.job import Job, Outcome
+from harness.experiment.job import Job, Outcome, Row
 from harness.experiment.measures import MEASURES
 from networks.chain import Chain
 from networks.dry_run import Trace
-from networks.planning.planner import Plan, Row
+from networks.planning.planner import Plan, PlanRow
 from networks.schedules.foreign import Source
 
 STORE_ALL = "store_all"
 TIME_SETTINGS = {"repeats": 15, "order_seed": 0}
 
-Record = dict[str, Any]
 
-
-def records(found: Plan) -> dict[str, Record]:
-    """What is known without measuring of each row, by name."""
-    return {row.name: _record(row, found.best, _traces(found)[STORE_ALL]) for row in found.rows}
+def rows_by_name(found: Plan) -> dict[str, Row]:
+    """What is known without measuring of each row of a plan, by the row's name."""
+    return {row.name: _row(row, found.best, _traces(found)[STORE_ALL]) for row in found.rows}
 
 
 def _traces(found: Plan) -> dict[str, Trace]:
     return {row.name: row.trace for row in found.rows if row.trace is not None}
 
 
-def _record(row: Row, best: Row, store_all: Trace) -> Record:
+def _row(row: PlanRow, best: PlanRow, store_all: Trace) -> Row:
     if row.trace is None or row.schedule is None:
         return {"name": row.name, "fits": False, "best": False, "reason": row.reason}
     return {
@@ -55,7 +52,7 @@ def _cell(chain: Chain, schedule: str | None, *, dtype: str, sources: Iterable[S
     return cell if schedule is None else cell.scheduled(schedule, sources)
 
 
-def predict_times(found: Plan, to: dict[str, Record], *, dtype: str) -> list[str]:
+def predict_times(found: Plan, to: dict[str, Row], *, dtype: str) -> list[str]:
     """Add `predicted_time_ratio`: time over store-all's, by the layers' matrix products as they are timed here.
 
     Returns what went wrong, in lines for people.
@@ -81,7 +78,7 @@ def _measured(job: Job) -> Outcome:
         return run_in_subprocess(job)
 
 
-def measure_best(found: Plan, to: dict[str, Record], *, dtype: str, sources: Sequence[Source] = ()) -> list[str]:
+def measure_best(found: Plan, to: dict[str, Row], *, dtype: str, sources: Sequence[Source] = ()) -> list[str]:
     """Add `memray_peak_bytes` and `time_ratio` with its interval to the best row and to store-all's.
 
     `sources` have the files of the best schedule.

@@ -1,90 +1,66 @@
 """The plan of a user's own PyTorch model: a budget of bytes in, a schedule of its blocks out, measured if asked."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from harness.commands.console import page
 from harness.commands.names import as_typed
+from harness.commands.plan_parts import Budget, Columns, bill_line, in_full, table
 from harness.execute.models import OwnModel
+from harness.experiment.job import Row
 from harness.files import write_atomically
-from harness.sizes import format_bytes, parse_bytes
+from harness.sizes import format_bytes
 from networks.planning.bill import Bill, check_optimizer
 from networks.planning.block_rows import BlockRow
 from networks.planning.own_models import BlockPlan, check_gradients
 
-Record = dict[str, Any]
-
-COLUMNS: dict[str, Callable[[Record], str]] = {
-    "schedule": lambda record: record["schedule"],
-    "fits": lambda record: "best" if record["best"] else "yes" if record["fits"] else "no",
-    "predicted peak": lambda record: format_bytes(record["predicted_peak_bytes"]),
-    "work": lambda record: f"{record['work_ratio']:.3f}",
-    "time": lambda record: f"{record['predicted_time_ratio']:.3f}",
-    "measured peak": lambda record: format_bytes(record["peak_bytes"]) if "peak_bytes" in record else "",
-    "measured time": lambda record: f"{record['time_ratio']:.3f}" if "time_ratio" in record else "",
+COLUMNS: Columns = {
+    "schedule": lambda row: row["schedule"],
+    "fits": lambda row: "best" if row["best"] else "yes" if row["fits"] else "no",
+    "predicted peak": lambda row: format_bytes(row["predicted_peak_bytes"]),
+    "work": lambda row: f"{row['work_ratio']:.3f}",
+    "time": lambda row: f"{row['predicted_time_ratio']:.3f}",
+    "measured peak": lambda row: format_bytes(row["peak_bytes"]) if "peak_bytes" in row else "",
+    "measured time": lambda row: f"{row['time_ratio']:.3f}" if "time_ratio" in row else "",
 }
-"""What the table shows of a record. A column that is empty in all of them is left out."""
 
 
-def run(
-    own: OwnModel,
-    *,
-    budget: str | None,
-    budget_total: str | None,
-    gradients: str,
-    optimizer: str,
-    measure: bool,
-    save: Path | None,
-    as_json: bool,
-) -> None:
-    """Profile a model, plan it, and print what came of it; `save` the plan."""
-    if (budget is None) == (budget_total is None):
-        raise ValueError(f"{'one' if budget is None else 'only one'} of --budget and --budget-total must be given")
-    parse_bytes(budget or budget_total or "", name="--budget" if budget else "--budget-total")
-    with as_typed(("gradients", "optimizer"), size=budget or budget_total):
+def answer(
+    own: OwnModel, budget: Budget, *, gradients: str, optimizer: str, measure: bool, save: Path | None
+) -> dict[str, Any]:
+    """Profile a model and plan it, say what was found as plain data, and `save` the plan.
+
+    Raises ValueError where nothing fits.
+    """
+    with as_typed(("gradients", "optimizer"), size=budget.typed):
         check_gradients(gradients)
         check_optimizer(optimizer)
         profile = own.profile()
         bill = profile.bill(gradients=gradients, optimizer=optimizer)
-        plan = profile.plan(budget_bytes=_budget_of_a_step(budget, budget_total, bill), gradients=gradients)
-    answer = _answer(own, plan, bill, measure=measure)
+        plan = profile.plan(budget_bytes=_budget_of_a_step(budget, bill), gradients=gradients)
+    rows = [_row(plan, row) for row in plan.rows]
+    if measure:
+        _measure(own, plan, rows)
     if save is not None:
         write_atomically(save, plan.to_json().encode())
-    if as_json:
-        print(json.dumps(answer, indent=2))
-        return
-    for part in text(answer):
-        page().print(part)
-    if save is not None:
-        page().print(f"plan: {save}")
+    return _as_data(own, plan, bill, rows)
 
 
-def _budget_of_a_step(budget: str | None, budget_total: str | None, bill: Bill) -> int:
-    if budget is not None:
-        return parse_bytes(budget, name="--budget")
-    assert budget_total is not None  # one of the two is given
-    left = parse_bytes(budget_total, name="--budget-total") - bill.held_bytes
-    if left < max(1, bill.update_bytes):
+def _budget_of_a_step(budget: Budget, bill: Bill) -> int:
+    left = budget.of_a_step(bill)
+    if budget.total and left < bill.update_bytes:
         raise ValueError(
-            f"--budget-total {budget_total} leaves {left} bytes for a step: parameters take {bill.parameters_bytes} "
-            f"bytes, the optimiser's state {bill.optimizer_state_bytes} bytes, the data {bill.data_bytes} bytes, and "
-            f"gradients {bill.update_bytes} bytes as the optimiser updates"
+            f"{budget} leaves {left} bytes for a step, but gradients take {bill.update_bytes} bytes as the optimiser "
+            "updates, whatever the plan"
         )
     return left
 
 
-def _answer(own: OwnModel, plan: BlockPlan, bill: Bill, *, measure: bool) -> Record:
-    """The plan as plain data, and what was measured of it."""
-    records = [_record(plan, row) for row in plan.rows]
-    if measure:
-        _measure(own, plan, records)
+def _as_data(own: OwnModel, plan: BlockPlan, bill: Bill, rows: list[Row]) -> dict[str, Any]:
     return {
         "model": own.name,
         "blocks": len(plan.profile.blocks),
@@ -96,14 +72,14 @@ def _answer(own: OwnModel, plan: BlockPlan, bill: Bill, *, measure: bool) -> Rec
         "smallest_budget_bytes": plan.smallest_budget_bytes,
         "schedule": plan.best.schedule,
         "work_ratio": plan.work,
-        "rows": records,
+        "rows": rows,
         "bill": _billed(bill, plan.predicted_peak_bytes + plan.allowance_bytes),
         "advice": plan.advice,
         "notes": list(plan.profile.notes),
     }
 
 
-def _record(plan: BlockPlan, row: BlockRow) -> Record:
+def _row(plan: BlockPlan, row: BlockRow) -> Row:
     return {
         "name": row.name,
         "schedule": row.schedule,
@@ -115,7 +91,7 @@ def _record(plan: BlockPlan, row: BlockRow) -> Record:
     }
 
 
-def _billed(bill: Bill, step_bytes: int) -> Record:
+def _billed(bill: Bill, step_bytes: int) -> dict[str, Any]:
     return {
         "optimizer": bill.optimizer,
         "parameters_bytes": bill.parameters_bytes,
@@ -127,61 +103,42 @@ def _billed(bill: Bill, step_bytes: int) -> Record:
     }
 
 
-def _measure(own: OwnModel, plan: BlockPlan, records: list[Record]) -> None:
+def _measure(own: OwnModel, plan: BlockPlan, rows: list[Row]) -> None:
     """Add peaks and times of plain autograd, of the best of `torch.utils.checkpoint`, and of the plan."""
     variants: dict[int, Any] = {}
-    for number, record in enumerate(records):
-        match record["name"]:
+    for number, row in enumerate(rows):
+        match row["name"]:
             case "plain":
                 variants[number] = "plain"
             case "torch checkpoint":
-                variants[number] = {"torch_checkpoint": int(record["schedule"].partition("(")[2].rstrip(")"))}
-        if record["best"]:
+                variants[number] = {"torch_checkpoint": int(row["schedule"].partition("(")[2].rstrip(")"))}
+        if row["best"]:
             variants[number] = {"plan": plan.to_json()}
     for number, variant in variants.items():
-        records[number]["peak_bytes"] = own.peak_bytes(variant, gradients=plan.gradients)
-    rows = own.seconds(list(variants.values()), gradients=plan.gradients)
+        rows[number]["peak_bytes"] = own.peak_bytes(variant, gradients=plan.gradients)
     seconds = {
-        (row["repeat"], number): row["step_seconds"] for row in rows for number in [list(variants)[row["variant"]]]
+        (timed["repeat"], list(variants)[timed["variant"]]): timed["step_seconds"]
+        for timed in own.seconds(list(variants.values()), gradients=plan.gradients)
     }
     plain = next(number for number, variant in variants.items() if variant == "plain")
     for number in variants:
         ratios = [seconds[repeat, number] / seconds[repeat, plain] for repeat, other in seconds if other == number]
-        records[number]["time_ratio"] = median(ratios)
+        rows[number]["time_ratio"] = median(ratios)
 
 
 def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
     """What is printed for people."""
     yield Text(
         f"{answer['model']}: {answer['blocks']} blocks, inputs {answer['inputs']}; a training step within "
-        f"{_in_full(answer['budget_bytes'])}, gradients {answer['gradients']}"
+        f"{in_full(answer['budget_bytes'])}, gradients {answer['gradients']}"
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = {name: cell for name, cell in COLUMNS.items() if any(map(cell, answer["rows"]))}
-    for name in shown:
-        table.add_column(name, justify="left" if name == "schedule" else "right", overflow="fold")
-    for record in answer["rows"]:
-        table.add_row(*(cell(record) for cell in shown.values()), style="bold" if record["best"] else "")
-    yield table
+    yield table(COLUMNS, answer["rows"])
     yield Text(
         "work: forward operations over plain autograd's; time: over plain autograd's, predicted from the profile"
     )
     yield Text(
         f"predicted peak {answer['predicted_peak_bytes']:,} bytes, and an allowance of {answer['allowance_bytes']:,}; "
-        f"the smallest budget that can be met: {_in_full(answer['smallest_budget_bytes'])}"
+        f"the smallest budget that can be met: {in_full(answer['smallest_budget_bytes'])}"
     )
-    yield Text(_bill(answer["bill"]))
+    yield Text(bill_line(answer["bill"]))
     yield from (Text(line) for line in (answer["advice"], *answer["notes"]) if line)
-
-
-def _bill(bill: Mapping[str, Any]) -> str:
-    size = {name: format_bytes(nbytes) for name, nbytes in bill.items() if name.endswith("_bytes")}
-    return (
-        f"the whole bill: parameters {size['parameters_bytes']}, state of {bill['optimizer']} "
-        f"{size['optimizer_state_bytes']}, data {size['data_bytes']}, and the larger of step {size['step_bytes']} and "
-        f"update {size['update_bytes']}; in all {_in_full(bill['total_bytes'])}"
-    )
-
-
-def _in_full(nbytes: int) -> str:
-    return f"{format_bytes(nbytes)} ({nbytes:,} bytes)"

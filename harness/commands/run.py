@@ -20,11 +20,15 @@ from harness.execute.run import Execute, Run
 from harness.execute.strangers import require_sound_experiment
 from harness.experiment.file import Experiment
 from harness.experiment.frameworks import FRAMEWORKS
-from harness.experiment.job import Job, Outcome
+from harness.experiment.job import Outcome
 from harness.experiment.limits import Limits
 from harness.provenance import are_installed
 from harness.results.store import Store
 from harness.sizes import format_bytes, parse_bytes
+
+Jobs = Annotated[
+    int, typer.Option(min=1, metavar="N", help="How many cells to measure at once; times are taken alone.")
+]
 
 NAMED = 4
 """How many of many are told by name."""
@@ -33,9 +37,7 @@ NAMED = 4
 def command(
     experiment: ExperimentFile,
     results: ResultsFolder = Path("results"),
-    jobs: Annotated[
-        int, typer.Option(min=1, metavar="N", help="How many cells to measure at once; times are taken alone.")
-    ] = 1,
+    jobs: Jobs = 1,
     dask: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Measure on this Dask scheduler's workers; local:N starts N here."),
@@ -72,22 +74,13 @@ def command(
         loaded = Experiment.load(path)
         require_sound_experiment(loaded, path)
         limits = _limits(loaded, timeout=timeout, memory_limit=memory_limit)
-        absent = [
-            framework
-            for framework in loaded.frameworks
-            if not dask and not are_installed(FRAMEWORKS[framework].packages)
-        ]
-        if absent:
-            raise ValueError(
-                f"{experiment}: {', '.join(absent)} is not installed here; make peers makes an environment with it, "
-                "for .venv-peers/bin/python -m harness run"
-            )
+        if not dask:
+            _require_frameworks(loaded, experiment)
         measure = partial(run_if_it_fits, limits=limits, force=force)
         store = Store(results / loaded.name)
         with _held(store, loaded, replace=replace), _executor(loaded, measure, jobs=jobs, dask=dask) as execute:
             current = Run(loaded, store, execute=execute, limits=limits, mixed=allow_mixed)
-            for reason, again in current.again.items():
-                _tell_again(reason, again)
+            _tell_again(current)
             counts = _execute(current)
             paths = current.publish()
     except (Interrupted, OSError) as error:
@@ -100,6 +93,16 @@ def command(
         console.print(f"  {path}")
     if counts["failed"]:
         raise typer.Exit(CELL_FAILED)
+
+
+def _require_frameworks(experiment: Experiment, path: Path) -> None:
+    """Raise ValueError if a framework of the experiment at `path` is not installed here."""
+    absent = [name for name in experiment.frameworks if not are_installed(FRAMEWORKS[name].packages)]
+    if absent:
+        raise ValueError(
+            f"{path}: {', '.join(absent)} is not installed here; make peers makes an environment with it, "
+            "for .venv-peers/bin/python -m harness run"
+        )
 
 
 @contextmanager
@@ -148,14 +151,15 @@ def _executor(
         yield execute
 
 
-def _tell_again(reason: str, jobs: list[Job]) -> None:
-    """Say why cells are measured again, and which: the first of them by name."""
-    cells = sum(len(job.cells) for job in jobs)
-    errors.print(f"{cells} {'cell is' if cells == 1 else 'cells are'} measured again: {reason}")
-    for job in jobs[:NAMED]:
-        errors.print(f"  {job_label(job)}")
-    if len(jobs) > NAMED:
-        errors.print(f"  .. and {sum(len(job.cells) for job in jobs[NAMED:])} more")
+def _tell_again(current: Run) -> None:
+    """Say why cells are measured again, and which: for each reason the first of them by name."""
+    for reason, jobs in current.again.items():
+        cells = sum(len(job.cells) for job in jobs)
+        errors.print(f"{cells} {'cell is' if cells == 1 else 'cells are'} measured again: {reason}")
+        for job in jobs[:NAMED]:
+            errors.print(f"  {job_label(job)}")
+        if len(jobs) > NAMED:
+            errors.print(f"  .. and {sum(len(job.cells) for job in jobs[NAMED:])} more")
 
 
 def _execute(current: Run) -> Counter[str]:

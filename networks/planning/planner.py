@@ -49,7 +49,7 @@ def fills_most(bytes_by_kind: Mapping[str, int]) -> tuple[str, float]:
 
 
 @dataclass(frozen=True)
-class Row(HasSchedule):
+class PlanRow(HasSchedule):
     """What one schedule costs.
 
     Where the schedule cannot serve the budget, `trace` and the figures are None, and `refusal` is its error.
@@ -106,7 +106,7 @@ class Plan(HasSchedule):
     forward_steps: int
     forward_flops: int
     smallest_budget_bytes: int
-    rows: tuple[Row, ...]
+    rows: tuple[PlanRow, ...]
     advice: str
     micro_batch: int | None
 
@@ -115,7 +115,7 @@ class Plan(HasSchedule):
         return f"<Plan {schedule_name(self.schedule)}: {peak}, {self.forward_steps} forward steps>"
 
     @property
-    def best(self) -> Row:
+    def best(self) -> PlanRow:
         """The row of `schedule`."""
         return next(row for row in self.rows if row.schedule is self.schedule)
 
@@ -204,34 +204,34 @@ def _chain(layers: Iterable[int], batch: int, dtype: str, step: str) -> Chain:
     return Chain(check_layers(layers), check_count("batch", batch), itemsize, deltas_pile_up=step == "backward")
 
 
-def _rows(chain: Chain, budget_bytes: int, also: Mapping[str, Search]) -> Iterator[Row]:
+def _rows(chain: Chain, budget_bytes: int, also: Mapping[str, Search]) -> Iterator[PlanRow]:
     return (_row(chain, name, search, budget_bytes) for name, search in {**SEARCHES, **also}.items())
 
 
-def _traced(row: Row) -> Trace:
+def _traced(row: PlanRow) -> Trace:
     """The trace of a row that has one, as every row that fits has."""
     assert row.trace is not None
     return row.trace
 
 
-def _smallest_budget_bytes(row: Row) -> int:
+def _smallest_budget_bytes(row: PlanRow) -> int:
     return _traced(row).peak_bytes + row.allowance_bytes
 
 
-def _cost(row: Row) -> tuple[int, int]:
+def _cost(row: PlanRow) -> tuple[int, int]:
     trace = _traced(row)
     return trace.forward_flops, trace.peak_bytes
 
 
-def _of_two(row: Row, least: Row) -> Row:
+def _of_two(row: PlanRow, least: PlanRow) -> PlanRow:
     return min(row, least, key=_cost) if row.fits else least
 
 
-def _row(chain: Chain, name: str, search: Search, budget_bytes: int) -> Row:
+def _row(chain: Chain, name: str, search: Search, budget_bytes: int) -> PlanRow:
     """The row of the schedule that `search` finds for the budget; where none fits, of the last one it finds."""
     found = _search(chain, search, budget_bytes)
     if found.schedule is None:
-        return Row(name, None, None, 0, fits=False, refusal=found.refusal)
+        return PlanRow(name, None, None, 0, fits=False, refusal=found.refusal)
     return _costed(chain, name, found.schedule, budget_bytes)
 
 
@@ -267,9 +267,9 @@ def _search(chain: Chain, search: Search, budget_bytes: int) -> _Found:
         room = (cost.peak_bytes - 1) // step * step
 
 
-def _costed(chain: Chain, name: str, schedule: Schedule, budget_bytes: int) -> Row:
+def _costed(chain: Chain, name: str, schedule: Schedule, budget_bytes: int) -> PlanRow:
     trace, allowance = _figures(chain, schedule)
-    return Row(name, schedule, trace, allowance, fits=trace.peak_bytes + allowance <= budget_bytes)
+    return PlanRow(name, schedule, trace, allowance, fits=trace.peak_bytes + allowance <= budget_bytes)
 
 
 @lru_cache(maxsize=64)  # rows of one schedule are asked for within several budgets
@@ -281,7 +281,7 @@ def _figures(chain: Chain, schedule: Schedule) -> tuple[Trace, int]:
 
 
 @lru_cache(maxsize=4)  # plans of one chain for several budgets share it
-def _least(chain: Chain) -> Row:
+def _least(chain: Chain) -> PlanRow:
     """The row of the smallest budget: from that of the least peak, lowered until nothing fits in a byte less.
 
     A schedule of a slightly higher peak may need a smaller allowance, for fewer events or objects.
@@ -292,7 +292,7 @@ def _least(chain: Chain) -> Row:
     return least
 
 
-def _first_fitting(chain: Chain, budget_bytes: int) -> Row | None:
+def _first_fitting(chain: Chain, budget_bytes: int) -> PlanRow | None:
     """The row of the first search that fits the budget; they are in the order of the time they take, the last most."""
     for name, search in SEARCHES.items():
         found = _search(chain, search, budget_bytes)
@@ -345,7 +345,7 @@ def _bytes_by_parts(chain: Chain, rows: int) -> int:
     return trace.peak_bytes + allowance_bytes(trace) + outputs_bytes + _place_bytes(chain, rows)
 
 
-def _filling(row: Row) -> str:
+def _filling(row: PlanRow) -> str:
     trace = _traced(row)
     kind, share = fills_most(trace.peak_bytes_by_kind)
     remedy = REMEDIES[kind]
@@ -354,7 +354,7 @@ def _filling(row: Row) -> str:
     return f"{share:.0%} of that are {kind.replace('_', ' ')}; {remedy}"
 
 
-def _too_small(least: Row, budget_bytes: int) -> str:
+def _too_small(least: PlanRow, budget_bytes: int) -> str:
     return (
         f"no schedule meets a budget of {budget_bytes} bytes: the smallest that can be met is "
         f"{least.smallest_budget_bytes} bytes, {least.predicted_peak_bytes} of them predicted; {_filling(least)}"
@@ -368,7 +368,7 @@ def _rival(batch: int, micro_batch: int | None) -> str:
     return f"; train_step{options} fits, and recomputes nothing"
 
 
-def _advice(chain: Chain, least: Row) -> str:
+def _advice(chain: Chain, least: PlanRow) -> str:
     everything = replay(chain, store_all()(chain)).peak_bytes
     saving = 1 - _traced(least).peak_bytes / everything
     if saving >= SAVES_LITTLE:

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from harness.commands import plan as planning
 from harness.commands import plan_measured
+from harness.commands import plan_network as planning
 from harness.commands.command_line import app
-from harness.commands.plan_measured import predict_times, records
+from harness.commands.plan_measured import predict_times, rows_by_name
 from harness.execute.process import run_in_subprocess
 from harness.experiment.job import Job, Outcome
 from networks import Network, Plan, dry_run
 from networks.chain import Chain
 from networks.optimizers import SGD, Adam
 from networks.planning.bill import bill
-from networks.planning.planner import Row
+from networks.planning.planner import PlanRow
 from networks.schedules import FACTORIES, revolve, store_all
 from tests.support.cells import store_all_cell
 
@@ -149,10 +149,10 @@ def test_predicted_time_is_the_products_of_the_layers_that_are_run(monkeypatch):
     monkeypatch.setattr(plan_measured, "run_in_subprocess", answered)
     schedules = {"store_all": store_all(), "revolve": revolve(slots=1)}
     traces = {name: dry_run([5, 5, 5, 5], batch=2, schedule=schedule) for name, schedule in schedules.items()}
-    rows = [Row(name, schedule, traces[name], 0, fits=True) for name, schedule in schedules.items()]
-    rows.append(Row("greedy", None, None, 0, fits=False, refusal=ValueError("none")))
+    rows = [PlanRow(name, schedule, traces[name], 0, fits=True) for name, schedule in schedules.items()]
+    rows.append(PlanRow("greedy", None, None, 0, fits=False, refusal=ValueError("none")))
     found = Plan(rows[0].schedule, 0, 0, 3, 0, 0, tuple(rows), "", None)
-    filled = records(found)
+    filled = rows_by_name(found)
     assert predict_times(found, filled, dtype="float32") == []
     assert filled["store_all"]["predicted_time_ratio"] == 1
     assert filled["revolve"]["predicted_time_ratio"] == pytest.approx(18 / 17)

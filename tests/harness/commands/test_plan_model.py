@@ -85,7 +85,7 @@ def test_a_plans_measured_peak_is_within_its_budget(model, tmp_path):
     asked = ("plan", "--model", f"{model}:make", "--budget", "6MiB", "--measure", "--json", "--save", path)
     result = invoke(*asked)
     assert result.exit_code == 0, result.output
-    answer = json.loads(result.output)
+    answer = json.loads(result.stdout)
     (best,) = (row for row in answer["rows"] if row["best"])
     assert best["peak_bytes"] <= answer["budget_bytes"] == 6 * 2**20
     assert best["peak_bytes"] == pytest.approx(best["predicted_peak_bytes"], rel=0.005)

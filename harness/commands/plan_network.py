@@ -1,0 +1,216 @@
+"""The plan of dense layers: a budget of bytes in, a schedule out, and what it and its rivals cost."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from threading import Timer
+from typing import Any
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from harness.commands.names import STEP_OPTIONS, as_typed
+from harness.commands.plan_measured import measure_best, predict_times, rows_by_name
+from harness.commands.plan_parts import Budget, Columns, bill_line, in_full, table
+from harness.commands.schedule_text import searches_for, step_cell
+from harness.experiment.job import Row
+from harness.sizes import format_bytes
+from networks.chain import Chain
+from networks.checks import check_count, check_dtype
+from networks.layer_lists import format_layers, parse_layers
+from networks.planning.bill import Bill, bill
+from networks.planning.planner import Plan, max_depths, plan
+from networks.planning.searches import Search
+from networks.rounding import ceil_div
+from networks.schedules.foreign import Source
+from networks.schedules.spec import is_strange
+
+DEPTH_LIMIT = 1024
+PATIENCE_SECONDS = 2
+
+
+def _filled(key: str, write: Callable[[Any], str]) -> Callable[[Row], str]:
+    return lambda row: write(row[key]) if key in row else ""
+
+
+COLUMNS: Columns = {
+    "schedule": lambda row: row["schedule"] if "schedule" in row else row["name"],
+    "fits": lambda row: "best" if row["best"] else "yes" if row["fits"] else "no",
+    "predicted peak": _filled("predicted_peak_bytes", format_bytes),
+    "allowance": _filled("allowance_bytes", format_bytes),
+    "mostly": _filled("dominant_kind", lambda kind: kind.replace("_", " ")),
+    "forward steps": _filled("forward_steps", "{:,}".format),
+    "work": _filled("work_ratio", "{:.3f}".format),
+    "time": _filled("predicted_time_ratio", "{:.3f}".format),
+    "measured peak": _filled("memray_peak_bytes", format_bytes),
+    "measured time": lambda row: (
+        "{time_ratio:.3f} [{time_ratio_low:.3f}, {time_ratio_high:.3f}]".format(**row) if "time_ratio" in row else ""
+    ),
+}
+
+
+def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
+    """What is printed for people."""
+    yield Text(
+        f"layers {answer['layers']}, batch {answer['batch']:,}, {answer['dtype']}: "
+        f"a training step ({answer['step']}) within {in_full(answer['budget_bytes'])}"
+    )
+    yield table(COLUMNS, answer["rows"], words=("schedule", "mostly"))
+    yield Text("work: forward operations over store-all's")
+    if any("predicted_time_ratio" in row for row in answer["rows"]):
+        yield Text("time: over store-all's, predicted from how long the layers' matrix products take on this machine")
+    yield from (Text(f"{row['name']}: {row['reason']}") for row in answer["rows"] if "reason" in row)
+    named = answer["schedule"]
+    yield Text(f"best: {named if is_strange(named) else f'NetworkWithCheckpointing(layers, schedule={named})'}")
+    yield Text(f"without recomputation: {_rival(answer['batch'], answer['micro_batch'])}")
+    yield Text(f"the smallest budget that can be met: {in_full(answer['smallest_budget_bytes'])}")
+    yield Text(bill_line(answer["bill"]))
+    if "max_depths" in answer:
+        depths = ", ".join(f"{name} {_depth(depth)}" for name, depth in answer["max_depths"].items())
+        yield Text(f"hidden layers of {answer['max_depth_width']} that fit: {depths}")
+    yield from (Text(line) for line in (answer["advice"], *answer["notes"]) if line)
+
+
+def _rival(batch: int, micro_batch: int | None) -> str:
+    if micro_batch is None:
+        return "no train_step of Network(layers) fits, not even with micro_batch=1"
+    if micro_batch == batch:
+        return "Network(layers).train_step(..) fits"
+    parts = ceil_div(batch, micro_batch)
+    return f"Network(layers).train_step(.., micro_batch={micro_batch}) fits, the batch in {parts:,} parts"
+
+
+def _depth(depth: int) -> str:
+    return f"{depth:,} or more" if depth == DEPTH_LIMIT else f"{depth:,}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The training that a plan is asked for, as it was typed; the bill alone needs the last two.
+
+    Attributes:
+        layers: widths as text, such as 64,512x3,10.
+        batch: rows of the input.
+        dtype: float32 or float64, in any of NumPy's spellings.
+        step: backward or train_step.
+        optimizer: its name in `OPTIMIZERS`.
+        samples: rows of data; None is one batch.
+    """
+
+    layers: str
+    batch: int
+    dtype: str
+    step: str
+    optimizer: str
+    samples: int | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a step is beside its layers."""
+        return {"batch": self.batch, "dtype": self.dtype, "step": self.step}
+
+    def chain(self, widths: tuple[int, ...]) -> Chain:
+        """Check the step, and return the chain that it trains with these widths."""
+        batch, itemsize = check_count("batch", self.batch), check_dtype(self.dtype).itemsize
+        return Chain(widths, batch, itemsize, deltas_pile_up=self.step != "train_step")
+
+
+def answer(asked: Asked, budget: Budget, *, schedules: Sequence[str], max_depth: bool, measure: bool) -> dict[str, Any]:
+    """Plan a training step, and say what was found as plain data. Raises ValueError where nothing fits.
+
+    `schedules` have a row each beside ours. With `max_depth` the deepest network is planned.
+    """
+    also: dict[str, Search] = {}
+    sources: tuple[Source, ...] = ()
+    if schedules:
+        also, sources = searches_for(schedules, step_cell(asked.layers, **asked.options), budget.nbytes)
+    with as_typed((*STEP_OPTIONS, "optimizer"), size=budget.typed):
+        widths, dtype = parse_layers(asked.layers), check_dtype(asked.dtype).name
+        deepest = _max_depths(widths, budget, also=also, **asked.options) if max_depth else {}
+        if deepest:
+            depth = max(1, *deepest["max_depths"].values())  # what does not fit says why
+            widths = (widths[0], *[widths[1]] * depth, widths[-1])
+        chain = asked.chain(widths)
+        held = bill(chain, samples=asked.samples, optimizer=asked.optimizer)
+        found = _planned(chain, held, budget, dtype=dtype, step=asked.step, also=also)
+    rows = rows_by_name(found)
+    notes = predict_times(found, rows, dtype=dtype)
+    if measure:
+        notes += measure_best(found, rows, dtype=dtype, sources=sources)
+    return {
+        "layers": format_layers(widths),
+        **asked.options,
+        "dtype": dtype,
+        "budget_bytes": budget.of_a_step(held),
+        "smallest_budget_bytes": found.smallest_budget_bytes,
+        "schedule": found.schedule.__name__,
+        "micro_batch": found.micro_batch,
+        "rows": list(rows.values()),
+        "bill": _whole_bill(chain, held, found),
+        "advice": found.advice,
+        "notes": notes,
+        **deepest,
+    }
+
+
+def _planned(chain: Chain, held: Bill, budget: Budget, **options: Any) -> Plan:
+    """The plan within what `budget` leaves for a step; an error says so where a total budget leaves it."""
+    budget_bytes = budget.of_a_step(held)
+    left = f"{budget} leaves {budget_bytes} bytes"
+    try:
+        with _patience("planning: deep chains take up to minutes"):
+            found = plan(chain.layers, batch=chain.batch, budget_bytes=budget_bytes, **options)
+    except ValueError as error:
+        raise ValueError(f"{left} for a step: {error}" if budget.total else str(error)) from None
+    update_bytes = _whole_bill(chain, held, found)["update_bytes"]
+    if budget.total and update_bytes > budget_bytes:
+        raise ValueError(
+            f"{left}, but after a step {held.optimizer} takes {update_bytes} bytes to update the parameters, whatever "
+            "the schedule: fewer or narrower layers lower that"
+        )
+    return found
+
+
+def _whole_bill(chain: Chain, held: Bill, found: Plan) -> dict[str, Any]:
+    """What is held between steps, and what a step and an update take beside it."""
+    step_bytes = found.predicted_peak_bytes + found.allowance_bytes
+    update_bytes = held.update_bytes + found.allowance_bytes if chain.deltas_pile_up else 0
+    return {
+        **asdict(held),
+        "step_bytes": step_bytes,
+        "update_bytes": update_bytes,
+        "total_bytes": held.held_bytes + max(step_bytes, update_bytes),
+    }
+
+
+def _max_depths(widths: Sequence[int], budget: Budget, **options: Any) -> dict[str, Any]:
+    """How many hidden layers, of the one width that `widths` has, fit into `budget`, for each schedule."""
+    if budget.total or len(set(widths[1:-1])) != 1:
+        raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
+    options |= {"budget_bytes": budget.nbytes, "limit": DEPTH_LIMIT}
+    with _patience("searching the depths that fit") as tell:
+        depths = max_depths(
+            *(widths[0], widths[1], widths[-1]),
+            **options,
+            on_probe=lambda name, depth: tell(f"{name}, {depth:,} hidden layers"),
+        )
+    return {"max_depth_width": widths[1], "max_depths": depths}
+
+
+@contextmanager
+def _patience(line: str) -> Iterator[Callable[[str], None]]:
+    """Say on stderr what is going on: on a terminal at once, with what is told meanwhile; else if it takes long."""
+    console = Console(stderr=True, highlight=False, markup=False)
+    if console.is_terminal:
+        with Status(Text(line), console=console) as status:
+            yield lambda told: status.update(Text(f"{line}: {told}"))
+        return
+    timer = Timer(PATIENCE_SECONDS, print, args=[line], kwargs={"file": sys.stderr})
+    timer.start()
+    try:
+        yield lambda told: None
+    finally:
+        timer.cancel()

@@ -1,0 +1,82 @@
+"""What plans of layers and of models share: the budget as it was typed, and how a plan is printed for people."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from harness.experiment.job import Row
+from harness.sizes import format_bytes, parse_bytes
+from networks.planning.bill import Bill
+
+Columns = Mapping[str, Callable[[Row], str]]
+"""What a table shows of a row, by the column's title. A column that is empty in all rows is left out."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A budget as it was typed: of a step's peak, or, if it is a `total`, of the whole bill."""
+
+    typed: str
+    total: bool
+
+    @classmethod
+    def given(cls, budget: str | None, budget_total: str | None) -> "Budget":
+        """The one of the two options that was given. Raises ValueError for none, for both, and for no size."""
+        if (budget is None) == (budget_total is None):
+            one = "one" if budget is None else "only one"
+            raise ValueError(f"{one} of --budget and --budget-total must be given")
+        found = cls(budget or budget_total or "", total=budget is None)
+        assert found.nbytes
+        return found
+
+    def __str__(self) -> str:
+        return f"{self._option} {self.typed}"
+
+    @property
+    def _option(self) -> str:
+        return "--budget-total" if self.total else "--budget"
+
+    @property
+    def nbytes(self) -> int:
+        return parse_bytes(self.typed, name=self._option)
+
+    def of_a_step(self, bill: Bill) -> int:
+        """The bytes that are left for a step. Raises ValueError where none are."""
+        if not self.total:
+            return self.nbytes
+        left = self.nbytes - bill.held_bytes
+        if left < 1:
+            raise ValueError(
+                f"{self} leaves nothing for a step: parameters take {bill.parameters_bytes} bytes, the optimiser's "
+                f"state {bill.optimizer_state_bytes} bytes and the data {bill.data_bytes} bytes"
+            )
+        return left
+
+
+def table(columns: Columns, rows: Sequence[Row], *, words: Sequence[str] = ("schedule",)) -> Table:
+    """The rows as a table, the best bold. Columns of `words` are aligned to the left, those of numbers to the right."""
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = {name: cell for name, cell in columns.items() if any(map(cell, rows))}
+    for name in shown:
+        drawn.add_column(name, justify="left" if name in words else "right", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(cell(row) for cell in shown.values()), style="bold" if row["best"] else "")
+    return drawn
+
+
+def bill_line(bill: Mapping[str, Any]) -> str:
+    """All that a training holds, in a line."""
+    size = {name: format_bytes(nbytes) for name, nbytes in bill.items() if name.endswith("_bytes")}
+    return (
+        f"the whole bill: parameters {size['parameters_bytes']}, state of {bill['optimizer']} "
+        f"{size['optimizer_state_bytes']}, data {size['data_bytes']}, and the larger of step {size['step_bytes']} and "
+        f"update {size['update_bytes']}; in all {in_full(bill['total_bytes'])}"
+    )
+
+
+def in_full(nbytes: int) -> str:
+    """Bytes in a unit for people, and each one."""
+    return f"{format_bytes(nbytes)} ({nbytes:,} bytes)"
