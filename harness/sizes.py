@@ -3,6 +3,7 @@
 import re
 from fractions import Fraction
 
+from networks.chain import LARGEST
 from networks.rounding import ceil_div
 
 UNITS = {
@@ -12,9 +13,6 @@ UNITS = {
     **{f"{prefix}B": 10 ** (3 * power) for power, prefix in enumerate("kMGT", start=1)},
 }
 
-MOST_BYTES = 2**63 - 1
-"""The largest size: tables, and the kernel's limits, hold 64 bits."""
-
 _SIZE = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e\+?[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
 _MOST_CHARACTERS = 40
 """A number of more characters is not read: its digits, or its exponent, may take for ever."""
@@ -23,7 +21,7 @@ _UNITS_BY_LOWER_CASE = {unit.lower(): unit for unit in UNITS}
 
 
 def parse_bytes(text: str, *, name: str = "a size") -> int:
-    """Read a number of bytes, from 1 to `MOST_BYTES`, rounded down to a whole one.
+    """Read a number of bytes, from 1 to `LARGEST`, rounded down to a whole one.
 
     `KiB` is 1024 and `kB` 1000 of them. `K`, `M`, `G` and `T` alone are refused, because they mean either. `name` is
     what an error calls the size, such as `--budget`.
@@ -31,12 +29,12 @@ def parse_bytes(text: str, *, name: str = "a size") -> int:
     number, unit = _read(text, name)
     exponent = int(number.lower().partition("e")[2] or 0)
     if exponent > _MOST_EXPONENT:
-        raise ValueError(f"{name} must be at most {MOST_BYTES} bytes, got {text!r}")
+        raise ValueError(f"{name} must be at most {LARGEST} bytes, got {text!r}")
     nbytes = int(Fraction(number) * UNITS[unit])
     if nbytes < 1:
         raise ValueError(f"{name} must be at least 1 byte, got {text!r}")
-    if nbytes > MOST_BYTES:
-        raise ValueError(f"{name} must be at most {MOST_BYTES} bytes, got {text!r}")
+    if nbytes > LARGEST:
+        raise ValueError(f"{name} must be at most {LARGEST} bytes, got {text!r}")
     return nbytes
 
 

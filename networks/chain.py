@@ -35,11 +35,11 @@ UPDATE_ITEMS = 8192
 MAPPED_BYTES = 128 * 1024
 """A buffer of at least this many bytes may be a mapping of its own: it is what glibc's malloc, too, begins with."""
 
-MOST_BYTES = MOST_FLOPS = 2**63
-"""Bytes that are live at once are fewer, and so are operations of a step, so that 64 bits hold them."""
+LARGEST = 2**63 - 1
+"""The largest integer that arrays, tables and files hold. No step has more bytes live at once, or more operations."""
 
-MOST_BYTES_OF_VALUES = MOST_BYTES // 8
-"""The afters and parameter deltas of a step take fewer bytes. Its peak is at most all of them, the outputs, a delta,
+MOST_BYTES_OF_VALUES = LARGEST // 8
+"""The afters and parameter deltas of a step take no more bytes. Its peak is at most all of them, the outputs, a delta,
 what parts of a batch have added up and the workspace, which together are less than eight times as much."""
 
 
@@ -77,13 +77,11 @@ class Chain:
 
     def __post_init__(self) -> None:
         too_large = f"a batch of {self.whole_batch} is too large for these layers: a step passes"
-        if sum(self.after_bytes) + sum(self.parameter_delta_bytes) >= MOST_BYTES_OF_VALUES:
+        if sum(self.after_bytes) + sum(self.parameter_delta_bytes) > MOST_BYTES_OF_VALUES:
             raise ValueError(f"{too_large} {MOST_BYTES_OF_VALUES} bytes")
         # Whatever the schedule, a layer is run at most once for itself and once for each layer above it.
-        if self.depth * self.flops >= MOST_FLOPS:
-            raise ValueError(
-                f"{too_large} {MOST_FLOPS} floating-point operations where each layer is run for each above"
-            )
+        if self.depth * self.flops > LARGEST:
+            raise ValueError(f"{too_large} {LARGEST} floating-point operations where each layer is run for each above")
 
     @property
     def depth(self) -> int:

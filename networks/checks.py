@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from networks.chain import LARGEST
 from networks.wording import shown
 
 DTYPES = ("float32", "float64")
@@ -146,9 +147,6 @@ def _one_output(classes: int) -> str:
 
 MOST_LAYERS = 1_000_000
 """Most layers that a text may name, so that a slip of the finger does not fill the memory."""
-
-LARGEST = 2**63 - 1
-"""The largest integer that arrays, tables and experiment files hold."""
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> int:

@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "networks.chain": set(),
     "networks.rounding": set(),
     "networks.wording": set(),
-    "networks.checks": {"networks.wording"},
+    "networks.checks": {"networks.chain", "networks.wording"},
     "networks.block_chain": {"networks.checks"},
     "networks.layer_lists": {"networks.checks", "networks.wording"},
     "networks.buffers": {"networks.chain"},
@@ -105,11 +105,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "networks.workspace",
     },
     "harness.errors": set(),
-    "harness.sizes": {"networks.rounding"},
+    "harness.sizes": {"networks.chain", "networks.rounding"},
     "harness.files": {"networks.wording"},
     "harness.provenance": set(),
     "harness.experiment": {
-        *("harness.files", "harness.sizes", "networks", "networks.chain", "networks.checks", "networks.layer_lists"),
+        *("harness.files", "harness.sizes", "networks", "networks.chain", "networks.layer_lists"),
         *("harness.provenance", "networks.schedules", "networks.wording"),
     },
     "harness.worker": {

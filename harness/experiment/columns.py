@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.experiment.frameworks import FRAMEWORKS, OWN
+from networks.chain import LARGEST
 from networks.wording import shown
 
 CLOCK_TICK = 1e-9
@@ -174,4 +175,4 @@ def peers_table(
 
 def within_64_bits(value: int) -> bool:
     """Whether every program can read an integer of a table."""
-    return -(2**63) <= value < 2**63
+    return -LARGEST - 1 <= value <= LARGEST

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, PlainValidator
 
 from harness.experiment.limits import SECONDS, are_seconds
 from harness.sizes import parse_bytes
-from networks.checks import LARGEST
+from networks.chain import LARGEST
 from networks.wording import one_of, shown
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import is_utf16, open_regular
-from networks.checks import LARGEST
+from networks.chain import LARGEST
 from networks.wording import cut
 
 MOST_BYTES, MOST_DOTS = 2**17, 1000

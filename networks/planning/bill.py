@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-from networks.chain import BLOCK_BYTES, MOST_BYTES, Chain
+from networks.chain import BLOCK_BYTES, LARGEST, Chain
 from networks.checks import check_count
 from networks.wording import one_of
 
@@ -63,6 +63,6 @@ def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
         data_bytes=samples * row_bytes + visiting_bytes,
         update_bytes=updating_bytes if chain.deltas_pile_up else 0,
     )
-    if held.held_bytes >= MOST_BYTES:
-        raise ValueError(f"--samples must leave the whole bill below {MOST_BYTES} bytes, got {samples}")
+    if held.held_bytes > LARGEST:
+        raise ValueError(f"--samples must leave a whole bill of at most {LARGEST} bytes, got {samples}")
     return held

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from networks.chain import MOST_BYTES, Chain
+from networks.chain import LARGEST, Chain
 from networks.checks import check_count, check_dtype, check_layers
 from networks.dry_run import STEPS, Trace, dry_run
 from networks.planning.allowance import PLACE_ALLOWANCE, STEP_ALLOWANCE, allowance_bytes, least_allowance_bytes
@@ -286,7 +286,7 @@ def _least(chain: Chain) -> PlanRow:
 
     A schedule of a slightly higher peak may need a smaller allowance, for fewer events or objects.
     """
-    least = _costed(chain, "optimal", made(optimal, budget_bytes=smallest_budget(chain)), MOST_BYTES)
+    least = _costed(chain, "optimal", made(optimal, budget_bytes=smallest_budget(chain)), LARGEST)
     while (lower := _first_fitting(chain, _smallest_budget_bytes(least) - 1)) is not None:
         least = lower
     return least

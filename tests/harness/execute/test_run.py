@@ -1,86 +1,16 @@
-"""A run: what it measures again, what it takes up, and what it never mixes."""
+"""A run: what it measures again, and what it takes up."""
 
-import csv
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
 
-from harness import provenance
 from harness.errors import RunAbortedError
-from harness.execute.run import UNRECORDED, Run
-from harness.experiment.file import Experiment
-from harness.experiment.job import Outcome
+from harness.execute.run import UNRECORDED
 from harness.experiment.limits import NO_LIMITS, Limits
 from harness.experiment.prediction import predict
-from harness.results.schemas import parse_table
-from harness.results.store import Store
-from tests.support.cells import REPEATS, answer
-
-TEXT = """
-title = "t"
-measure = ["memory", "time"]
-[grid]
-layers = ["8,4x3,3", "8,4x4,3"]
-batch = [5]
-checkpoint_frequency = [2]
-"""
-
-
-class Workers:
-    """Stands in for worker processes: answers at once, and keeps the jobs it was given."""
-
-    def __init__(self):
-        self.jobs = []
-        self.machine = {"cpu": "one"}
-        self.machine_id = "a1"
-        self.broken = set()
-        self.fault = "killed"
-
-    def __call__(self, jobs):
-        for name, job in jobs.items():
-            yield name, self.run(job)
-
-    @property
-    def place(self):
-        return {"machine": self.machine, "machine_id": self.machine_id}
-
-    def run(self, job):
-        if job.measure == "environment":
-            error = "the worker exited with 1 without an answer: No module named 'numpy'"
-            return Outcome([[self.place]]) if self.machine else Outcome(None, error)
-        self.jobs.append(job)
-        if job.measure in self.broken:
-            return Outcome(None, "the worker was killed by signal 9 (Killed)", "its last words", self.fault)
-        return Outcome(answer(job), place=self.place)
-
-
-@pytest.fixture
-def workers():
-    return Workers()
-
-
-@pytest.fixture
-def start(tmp_path, workers):
-    """Start a run of an experiment file's text; its results are always under the same folder."""
-
-    def start(text=TEXT, **options):
-        path = tmp_path / "experiment.toml"
-        path.write_text(text)
-        return Run(Experiment.load(path), Store(tmp_path / "results"), execute=workers, **options)
-
-    return start
-
-
-def again(run):
-    """How many cells are measured again, by the reason why."""
-    return {reason: sum(len(job.cells) for job in jobs) for reason, jobs in run.again.items()}
-
-
-def table(paths, name):
-    (path,) = (path for path in paths if path.name == name)
-    return list(csv.DictReader(path.read_text().splitlines()))
+from tests.support.cells import REPEATS
+from tests.support.runs import TEXT, again, table
 
 
 def test_a_run_measures_every_job_and_publishes_the_tables_in_grid_order(start, workers):
@@ -166,72 +96,6 @@ def test_what_was_published_and_is_measured_again_with_other_settings_is_said(st
     assert again(run) == {UNRECORDED: 4}
 
 
-@pytest.mark.parametrize("change", ["machine", "code", "machine id"])
-def test_another_machine_or_another_code_makes_a_complete_new_set(start, workers, monkeypatch, change):
-    code = provenance.code_sha256()
-    run = start()
-    list(run.execute())
-    run.publish()
-    workers.jobs.clear()
-    if change == "machine":
-        workers.machine = {"cpu": "another"}
-    elif change == "code":
-        monkeypatch.setattr(provenance, "code_sha256", lambda: "another")
-    else:
-        workers.machine_id = "another"
-    run = start()
-    ((reason, cells),) = again(run).items()
-    assert cells == run.cells
-    assert reason.startswith(
-        {
-            "machine": "machine.cpu: one -> another",
-            "code": f"the measured code has changed (was {code[:8]}, is another)",
-            "machine id": "another machine",
-        }[change]
-    )
-    assert not any(one.resumed for one in run.execute())
-    assert len(workers.jobs) == 6
-    environment = json.loads(run.publish()[-1].read_text())
-    assert environment["machine"] == workers.machine
-    assert environment["code"]["sha256"] == provenance.code_sha256()
-
-
-def test_a_machine_that_joins_later_is_refused_unless_it_may_mix(start, workers):
-    for mixed in (False, True):
-        workers.machine = {"cpu": "one"}
-        steps = start(mixed=mixed).execute()
-        next(steps)
-        workers.machine = {"cpu": "another"}
-        if mixed:
-            assert len(list(steps)) == 5
-        else:
-            with pytest.raises(RunAbortedError, match=r"differs from the first \(machine.cpu: one -> another\)"):
-                next(steps)
-
-
-def test_rows_of_different_machines_mix_only_if_asked_and_a_column_tells_them_apart(start, workers):
-    steps = start().execute()
-    for _ in range(3):
-        next(steps)
-    steps.close()
-    workers.machine = {"cpu": "another"}
-    run = start(mixed=True)
-    assert not run.again
-    assert [one.resumed for one in run.execute()] == [True] * 3 + [False] * 3
-    paths = run.publish()
-    origins = json.loads(paths[-1].read_text())["provenance"]
-    machines = [origins[row["provenance"]]["machine"]["cpu"] for row in table(paths, "memory.csv")]
-    assert machines == ["one"] * 3 + ["another"]
-    assert len(parse_table("memory", paths[0].read_bytes(), where="mixed")) == 4
-    resource = json.loads(paths[-2].read_text())["resources"][0]
-    assert resource["schema"]["fields"][-1]["name"] == "provenance"
-    run = start()
-    assert again(run) == {"machine.cpu: one -> another": 3}
-    list(run.execute())
-    paths = run.publish()
-    assert "provenance" not in table(paths, "memory.csv")[0] | json.loads(paths[-1].read_text())
-
-
 def test_a_damaged_record_is_measured_again_and_said(start):
     first = next(start().execute())
     first.path.write_text("{}")
@@ -313,84 +177,6 @@ def test_what_ended_under_limits_is_settled_by_those_that_are_no_laxer(status, s
     earlier = Limits(timeout=2, memory_limit=8)
     assert {number for number, limits in enumerate(now) if limits.settle(status, earlier)} == settled_by
     assert Limits(memory_limit=7).settle(status, NO_LIMITS) == (status == "ok")
-
-
-@pytest.mark.parametrize(
-    ("file", "determines"),
-    [
-        ("networks/schedules/spec.py", True),
-        ("networks/schedules/revolve.py", False),
-        ("networks/schedules/registry.py", False),
-        ("harness/worker/__main__.py", True),
-        ("harness/worker/steps/torch.py", True),
-        ("harness/experiment/cell.py", True),
-        ("harness/results/rows.py", True),
-        ("networks/__init__.py", False),
-        ("networks/planning/planner.py", False),
-        ("harness/results/store.py", False),
-        ("harness/plots/memory.py", False),
-    ],
-)
-def test_measured_again_is_what_an_edit_of_the_code_can_change(tmp_path, monkeypatch, file, determines):
-    for room in ("harness", "networks"):
-        shutil.copytree(provenance.ROOT / room, tmp_path / room)
-    before = provenance.code_sha256()
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    assert provenance.code_sha256() == before
-    with (tmp_path / file).open("a") as edited:
-        edited.write("# an edit")
-    assert (provenance.code_sha256() != before) == determines
-
-
-SCHEDULES = """
-title = "t"
-measure = ["memory"]
-[grid]
-layers = ["8,4x3,3"]
-batch = [5]
-checkpoint_frequency = [2]
-schedule = ["revolve(slots=2)", "sqrt()", "greedy(budget_of='revolve(slots=2)*1.5')", "optimal(budget_of='sqrt()')"]
-"""
-GREEDY, OPTIMAL = "greedy(budget_of='revolve(slots=2)*1.5')", "optimal(budget_of='sqrt()')"
-BY_FREQUENCY = None
-
-
-@pytest.mark.parametrize(
-    ("file", "measured_again"),
-    [
-        ("periodic", {BY_FREQUENCY, "sqrt()", OPTIMAL}),
-        ("sqrt", {"sqrt()", OPTIMAL}),
-        ("revolve", {"revolve(slots=2)", GREEDY, OPTIMAL}),
-        ("greedy", {GREEDY, OPTIMAL}),
-        ("budget", {GREEDY, OPTIMAL}),
-        ("_persistent", {OPTIMAL}),
-        ("checkpoint_schedules", set()),
-    ],
-)
-def test_an_edited_schedule_measures_the_cells_that_run_it_again_and_no_others(
-    start, workers, tmp_path, monkeypatch, file, measured_again
-):
-    for room in ("harness", "networks"):
-        shutil.copytree(provenance.ROOT / room, tmp_path / room)
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    list(start(SCHEDULES).execute())
-    workers.jobs.clear()
-    with (tmp_path / f"networks/schedules/{file}.py").open("a") as edited:
-        edited.write("# an edit")
-    run = start(SCHEDULES)
-    list(run.execute())
-    assert {cell.schedule for job in workers.jobs for cell in job.cells} == measured_again
-    assert all(" has changed (was " in reason for reason in run.again)
-
-
-def test_a_run_stops_where_the_measured_code_is_edited_under_it(start, monkeypatch):
-    steps = start().execute()
-    next(steps)
-    monkeypatch.setattr(provenance, "code_sha256", lambda: "edited")
-    with pytest.raises(RunAbortedError, match="the measured code has changed"):
-        next(steps)
-    monkeypatch.undo()
-    assert [one.resumed for one in start().execute()] == [True] + [False] * 5
 
 
 def test_a_run_without_workers_says_why(start, workers):

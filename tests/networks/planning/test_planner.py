@@ -13,7 +13,7 @@ from harness.execute.process import INHERITED
 from harness.experiment.measures import MEASURES
 from harness.provenance import ROOT
 from networks import NetworkWithCheckpointing, dry_run, plan
-from networks.chain import MOST_BYTES, Chain
+from networks.chain import LARGEST, Chain
 from networks.dry_run import STEPS
 from networks.planning.allowance import allowance_bytes
 from networks.planning.planner import _bytes_by_parts, _costed, _least, _micro_batch, _rows, max_depths
@@ -221,7 +221,7 @@ def test_the_smallest_budget_is_that_of_lowering_it_by_the_row_that_lowers_it_mo
     """Which searches every row for each budget, and takes as many times as long."""
     chain = Chain(tuple(layers), batch, 4, deltas_pile_up=step == "backward")
     schedule = optimal(budget_bytes=smallest_budget(chain))
-    rows = [_costed(chain, "optimal", schedule, MOST_BYTES)]
+    rows = [_costed(chain, "optimal", schedule, LARGEST)]
     while rows:
         least = min(rows, key=lambda row: row.smallest_budget_bytes)
         rows = [row for row in _rows(chain, least.smallest_budget_bytes - 1, {}) if row.fits]
