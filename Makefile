@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments peers plots report test frameworks lowest bench optimality chaos fuzz smoke verify lint types docs clean
+.PHONY: help experiments peers plots report test frameworks lowest bench optimality chaos fuzz smoke verify lint types docs notebook clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,8 @@ LOWEST_VENV := .venv-lowest
 LOWEST_READY := $(LOWEST_VENV)/ready-$(PYTHON_VERSION)
 DOCS_VENV := .venv-docs
 DOCS_READY := $(DOCS_VENV)/ready-$(PYTHON_VERSION)
+NOTEBOOK_VENV := .venv-notebook
+NOTEBOOK_READY := $(NOTEBOOK_VENV)/ready-$(PYTHON_VERSION)
 SITE := build/docs
 HARNESS := $(VENV)/bin/python -m harness
 # Cells that count bytes, beside each other: as many as there are cores. It changes no number.
@@ -68,7 +70,7 @@ report: $(READY) ## write all results as one page for a browser, results/report.
 test: $(READY) ## run the tests
 	$(VENV)/bin/python $(PYTEST)/test.xml
 
-frameworks: $(PEERS_READY) ## run the tests that need PyTorch, JAX, scikit-learn, frictionless or a browser, in that environment
+frameworks: $(PEERS_READY) ## run the tests that need PyTorch, JAX, scikit-learn, frictionless, Jupyter or a browser, in that environment
 	$(PEERS_VENV)/bin/python $(PYTEST)/frameworks.xml $(NEED_MORE)
 
 lowest: $(LOWEST_READY) ## run the tests with the lowest versions that pyproject.toml allows
@@ -109,8 +111,11 @@ docs: $(DOCS_READY) ## build the guides and the reference as a site; a broken li
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --config-file $(SITE)/mkdocs.yml
 	@echo "  $(SITE)/site/index.html"
 
+notebook: $(NOTEBOOK_READY) ## open the tour for a classroom, notebooks/tour.ipynb, in an environment of its own
+	$(NOTEBOOK_VENV)/bin/jupyter lab notebooks/tour.ipynb
+
 clean: ## remove what can be made again: environments, caches, the site, the smoke results
-	rm -rf $(VENV) $(PEERS_VENV) $(LOWEST_VENV) $(DOCS_VENV) build results/smoke .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) $(LOWEST_VENV) $(DOCS_VENV) $(NOTEBOOK_VENV) build results/smoke .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock
@@ -126,7 +131,7 @@ $(PEERS_READY): requirements.lock pyproject.toml
 	rm -rf $(PEERS_VENV)
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation --editable '.[peers,datapackage,browser]'
+	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation --editable '.[peers,datapackage,browser,notebook]'
 	@touch $@
 
 $(LOWEST_READY): requirements-lowest.lock
@@ -140,4 +145,11 @@ $(DOCS_READY): requirements.lock pyproject.toml
 	rm -rf $(DOCS_VENV)
 	$(PYTHON) -m venv $(DOCS_VENV)
 	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock '.[docs]'
+	@touch $@
+
+$(NOTEBOOK_READY): requirements.lock pyproject.toml
+	rm -rf $(NOTEBOOK_VENV)
+	$(PYTHON) -m venv $(NOTEBOOK_VENV)
+	$(NOTEBOOK_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(NOTEBOOK_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation --editable '.[notebook]'
 	@touch $@

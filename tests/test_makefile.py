@@ -108,7 +108,7 @@ def test_an_environment_has_the_locked_packages_and_this_project_where_it_lies(p
     ready = "{}/ready-{}.{}".format(environment, *sys.version_info[:2])
     locked, own = make(project, f"PYTHON={interpreter}", ready)
     assert locked.endswith(f"--no-deps -r requirements{'-lowest' if environment == '.venv-lowest' else ''}.lock")
-    assert re.search(r" --no-build-isolation --editable \.(\[peers,datapackage,browser\])?$", own)
+    assert re.search(r" --no-build-isolation --editable \.(\[peers,datapackage,browser,notebook\])?$", own)
 
 
 def test_what_builds_this_project_is_locked_as_well():
