@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.names import refuse
+from harness.execute.models import OwnModel
 from networks.planning.own_models import BlockProfile
 
 ModelFile = Annotated[
@@ -37,3 +39,11 @@ def read_profile(path: Path) -> BlockProfile:
         return BlockProfile.from_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def named_model(text: str, blocks: str | None, device: str | None) -> OwnModel | BlockProfile:
+    """The model that a `FILE.py:FUNCTION` makes, or the profile in a .json file. Raises ValueError for any other."""
+    if text.endswith(".json"):
+        refuse({"--blocks": blocks, "--device": device}, "a profile in a file")
+        return read_profile(Path(text))
+    return OwnModel.in_file(text, blocks, device or "cpu")

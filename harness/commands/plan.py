@@ -11,16 +11,19 @@ from rich.console import RenderableType
 from harness.commands import plan_model, plan_network
 from harness.commands.console import page
 from harness.commands.names import path_given, refuse
-from harness.commands.own_model import BlocksOption, DeviceOption, GradientsOption
+from harness.commands.own_model import BlocksOption, DeviceOption, GradientsOption, named_model
 from harness.commands.plan_parts import Budget
 from harness.commands.schedule_text import ScheduleTexts
-from harness.execute.models import OwnModel
 from networks.planning.bill import OPTIMIZERS
 
 Layers = Annotated[str | None, typer.Option(metavar="WIDTHS", help="Such as 64,512,64x6,256x12,10.")]
 Batch = Annotated[int | None, typer.Option(metavar="ROWS", help="Rows of the input.")]
 ModelText = Annotated[
-    str | None, typer.Option(metavar="FILE.py:FUNCTION", help="A PyTorch model of your own, instead of --layers.")
+    str | None,
+    typer.Option(metavar="FILE.py:FUNCTION", help="A PyTorch model of your own, or a .json file of its profile."),
+]
+Repeat = Annotated[
+    str | None, typer.Option(metavar="BLOCK=TIMES", help="Of a model: plan it with a block so many times.")
 ]
 Save = Annotated[
     Path | None, typer.Option(metavar="FILE", parser=path_given, help="Of a model: where to write the plan, as JSON.")
@@ -48,6 +51,7 @@ def command(
     batch: Batch = None,
     model: ModelText = None,
     blocks: BlocksOption = None,
+    repeat: Repeat = None,
     gradients: GradientsOption = None,
     save: Save = None,
     device: DeviceOption = None,
@@ -73,6 +77,7 @@ def command(
     Where no schedule fits, the exit code is 2, and the message says which budget can be met.
 
     With --model it is a PyTorch model of your own. Its blocks are profiled first, and its file is run: it is your code.
+    What profile --save wrote is planned as it is.
     """
     of_layers: dict[str, Any] = {
         "--layers": layers,
@@ -82,13 +87,18 @@ def command(
         "--samples": samples,
     }
     of_layers |= {"--max-depth": max_depth or None, "--schedule": schedule or None}
-    of_model = {"--blocks": blocks, "--gradients": gradients, "--save": save, "--device": device}
+    of_model = {"--blocks": blocks, "--gradients": gradients, "--save": save, "--device": device, "--repeat": repeat}
     if model is not None:
         refuse(of_layers, "--model")
-        own = OwnModel.in_file(model, blocks, device or "cpu")
-        size = Budget.given(budget, budget_total)
         answer = plan_model.answer(
-            own, size, gradients=gradients or "kept", optimizer=optimizer, measure=measure, save=save
+            named_model(model, blocks, device),
+            Path(model).name,
+            Budget.given(budget, budget_total),
+            repeat=repeat,
+            gradients=gradients or "kept",
+            optimizer=optimizer,
+            measure=measure,
+            save=save,
         )
         told = plan_model.text(answer)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from harness.commands.names import as_typed
+from harness.commands.names import as_typed, refuse
 from harness.commands.plan_parts import Budget, Columns, bill_line, in_full, table
 from harness.execute.models import OwnModel
 from harness.experiment.job import Row
@@ -16,7 +16,7 @@ from harness.files import write_atomically
 from harness.sizes import format_bytes
 from networks.planning.bill import Bill, check_optimizer
 from networks.planning.block_rows import BlockRow
-from networks.planning.own_models import BlockPlan, check_gradients
+from networks.planning.own_models import BlockPlan, BlockProfile, check_gradients
 
 COLUMNS: Columns = {
     "schedule": lambda row: row["schedule"],
@@ -25,29 +25,53 @@ COLUMNS: Columns = {
     "work": lambda row: f"{row['work_ratio']:.3f}",
     "time": lambda row: f"{row['predicted_time_ratio']:.3f}",
     "measured peak": lambda row: format_bytes(row["peak_bytes"]) if "peak_bytes" in row else "",
-    "measured time": lambda row: f"{row['time_ratio']:.3f}" if "time_ratio" in row else "",
+    "measured time": lambda row: (
+        "{time_ratio:.3f} [{time_ratio_low:.3f}, {time_ratio_high:.3f}]".format(**row) if "time_ratio" in row else ""
+    ),
 }
 
 
 def answer(
-    own: OwnModel, budget: Budget, *, gradients: str, optimizer: str, measure: bool, save: Path | None
+    found: OwnModel | BlockProfile,
+    name: str,
+    budget: Budget,
+    *,
+    repeat: str | None,
+    gradients: str,
+    optimizer: str,
+    measure: bool,
+    save: Path | None,
 ) -> dict[str, Any]:
-    """Profile a model and plan it, say what was found as plain data, and `save` the plan.
+    """Plan a model that is profiled first, or was before; say what was found as plain data, and `save` the plan.
 
-    Raises ValueError where nothing fits.
+    Raises ValueError where nothing fits, and where there is a profile alone but it is to be measured.
     """
+    if isinstance(found, BlockProfile):
+        refuse({"--measure": measure or None}, "a profile in a file")
     with as_typed(("gradients", "optimizer"), size=budget.typed):
         check_gradients(gradients)
         check_optimizer(optimizer)
-        profile = own.profile()
+        profile = found if isinstance(found, BlockProfile) else found.profile()
+        if repeat is not None:
+            profile = _repeated(profile, repeat)
         bill = profile.bill(gradients=gradients, optimizer=optimizer)
         plan = profile.plan(budget_bytes=_budget_of_a_step(budget, bill), gradients=gradients)
     rows = [_row(plan, row) for row in plan.rows]
-    if measure:
-        _measure(own, plan, rows)
+    if measure and isinstance(found, OwnModel):
+        _measure(found, plan, rows)
     if save is not None:
         write_atomically(save, plan.to_json().encode())
-    return _as_data(own, plan, bill, rows)
+    return _as_data(name, plan, bill, rows)
+
+
+def _repeated(profile: BlockProfile, repeat: str) -> BlockProfile:
+    name, equals, times = repeat.rpartition("=")
+    if not equals or not times.isdecimal():
+        raise ValueError(f"--repeat must be a block and how many times it stands, such as layers.0=96, got {repeat!r}")
+    try:
+        return profile.repeated(name, int(times))
+    except ValueError as error:
+        raise ValueError(f"--repeat {repeat}: {error}") from None
 
 
 def _budget_of_a_step(budget: Budget, bill: Bill) -> int:
@@ -60,9 +84,9 @@ def _budget_of_a_step(budget: Budget, bill: Bill) -> int:
     return left
 
 
-def _as_data(own: OwnModel, plan: BlockPlan, bill: Bill, rows: list[Row]) -> dict[str, Any]:
+def _as_data(name: str, plan: BlockPlan, bill: Bill, rows: list[Row]) -> dict[str, Any]:
     return {
-        "model": own.name,
+        "model": name,
         "blocks": len(plan.profile.blocks),
         "inputs": plan.profile.inputs,
         "gradients": plan.gradients,
@@ -105,6 +129,10 @@ def _billed(bill: Bill, step_bytes: int) -> dict[str, Any]:
 
 def _measure(own: OwnModel, plan: BlockPlan, rows: list[Row]) -> None:
     """Add peaks and times of plain autograd, of the best of `torch.utils.checkpoint`, and of the plan."""
+    import numpy as np
+
+    from harness.analysis.time import median_interval  # imports pandas and scipy, for which only who measures waits
+
     variants: dict[int, Any] = {}
     for number, row in enumerate(rows):
         match row["name"]:
@@ -123,7 +151,8 @@ def _measure(own: OwnModel, plan: BlockPlan, rows: list[Row]) -> None:
     plain = next(number for number, variant in variants.items() if variant == "plain")
     for number in variants:
         ratios = [seconds[repeat, number] / seconds[repeat, plain] for repeat, other in seconds if other == number]
-        rows[number]["time_ratio"] = median(ratios)
+        low, high = map(float, median_interval(np.array(ratios)))
+        rows[number] |= {"time_ratio": median(ratios), "time_ratio_low": low, "time_ratio_high": high}
 
 
 def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:

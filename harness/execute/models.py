@@ -47,10 +47,18 @@ class OwnModel:
         ((row,),) = self._measured("profile", {})
         return BlockProfile.from_row(row)
 
-    def peak_bytes(self, variant: Any, *, gradients: str) -> int:
-        """The peak of a step by "plain", {"torch_checkpoint": n} or {"plan": JSON}, as memray sees it."""
+    def peaks(self, variant: Any, *, gradients: str) -> Row:
+        """The peaks of a step by "plain", {"torch_checkpoint": n} or {"plan": JSON}, and the first step's loss.
+
+        `peak_bytes` is what memray sees. On a GPU it is what PyTorch's allocator is asked for; `allocated_peak_bytes`
+        and `reserved_peak_bytes` are what it takes for that, parameters included.
+        """
         ((row,),) = self._measured("models_memory", {"variants": [variant], "gradients": gradients})
-        return int(row["peak_bytes"])
+        return row
+
+    def peak_bytes(self, variant: Any, *, gradients: str) -> int:
+        """`peak_bytes` of `peaks`."""
+        return int(self.peaks(variant, gradients=gradients)["peak_bytes"])
 
     def seconds(self, variants: Sequence[Any], *, gradients: str) -> list[Row]:
         """Seconds of steps by these variants, taken in turns: `variant`, by number, `repeat` and `step_seconds`."""

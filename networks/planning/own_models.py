@@ -41,10 +41,12 @@ class ProfiledBlock(Block):
         seconds: a run without tape.
         random: it draws from PyTorch's generators.
         buffers: names of the buffers that it writes, as in the model's `state_dict`.
+        engine_bytes: its nodes in the maps of autograd's engine.
     """
 
     freed_backward_bytes: int
     seconds: float
+    engine_bytes: int
     random: bool = False
     buffers: tuple[str, ...] = ()
 
@@ -68,7 +70,7 @@ class BlockProfile:
         loss_backward_bytes: as in `BlockChain`.
         loss_holds_output: as in `BlockChain`.
         loss_bytes: as in `BlockChain`.
-        engine_bytes: as in `BlockChain`.
+        engine_bytes: the maps of autograd's engine for what runs outside of the blocks.
         freed_loss_bytes: as `loss_bytes`, with each gradient freed as it comes.
         fingerprint: names the model's code and shapes.
         cut: how the model was cut into blocks: a path, "auto", "callables", or None for a Sequential's children.
@@ -123,8 +125,30 @@ class BlockProfile:
             loss_backward_bytes=self.loss_backward_bytes,
             loss_holds_output=self.loss_holds_output,
             loss_bytes=self.loss_bytes if kept else self.freed_loss_bytes,
-            engine_bytes=self.engine_bytes,
+            engine_bytes=self.engine_bytes + sum(one.engine_bytes for one in self.blocks),
             gradients_pile_up=kept,
+        )
+
+    def repeated(self, name: str, times: int) -> "BlockProfile":
+        """The profile of a deeper model: `times` blocks in the place of the block `name`. Nothing runs by its plans.
+
+        Parameters of the block that are frozen are counted once. Raises ValueError if no block has this name.
+        """
+        times = check_count("times", times)
+        names = [one.name for one in self.blocks]
+        if name not in names:
+            raise ValueError(f"the block to repeat must be {one_of(name, names)}")
+        at = names.index(name)
+        again = self.blocks[at]
+        more_bytes = (times - 1) * again.gradient_bytes
+        stack = (replace(again, name=f"{name} ({number})") for number in range(1, times + 1))
+        return replace(
+            self,
+            blocks=(*self.blocks[:at], *stack, *self.blocks[at + 1 :]),
+            fingerprint=f"{self.fingerprint} with {name} {times} times",
+            parameters_bytes=self.parameters_bytes + more_bytes,
+            trained_bytes=self.trained_bytes + more_bytes,
+            notes=(*self.notes, f"block {name} was profiled once and stands {times:,} times"),
         )
 
     def plan(self, *, budget_bytes: int, gradients: str = "kept") -> "BlockPlan":

@@ -17,6 +17,7 @@ def block(name: str, *, output: int = MIB, tape: int = 4 * MIB, gradient: int = 
         "delta_bytes": output,
         "forward_flops": 10**9,
         "seconds": 0.5,
+        "engine_bytes": 0,
     }
     return ProfiledBlock(name=name, **{**numbers, **others})
 

@@ -25,8 +25,8 @@ class TensorMeter:
         self._count(lambda: step(mark))
         return found
 
-    def peak_bytes(self, step):
-        return self._count(step)
+    def peaks(self, step):
+        return {"peak_bytes": self._count(step)}
 
     def _count(self, step):
         self._live = self._peak = 0

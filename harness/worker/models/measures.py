@@ -57,8 +57,8 @@ def memory(job: Job) -> list[list[Row]]:
         for _ in range(WARM_UP_STEPS - 1):
             step()
         model.module.zero_grad(set_to_none=True)
-        peak_bytes = meter_of(job.settings["device"]).peak_bytes(_forgetting(step))
-    return [[{"peak_bytes": peak_bytes, "loss": loss}]]
+        peaks = meter_of(job.settings["device"]).peaks(_forgetting(step))
+    return [[{**peaks, "loss": loss}]]
 
 
 def time(job: Job) -> list[list[Row]]:
@@ -135,6 +135,7 @@ def _in_order(segment: Sequence[Block]) -> Callable[..., Border]:
 
 def _made(settings: Mapping[str, Any]) -> Model:
     """The model that a job names: a `FILE.py:FUNCTION`, or a file that holds one that the caller has in memory."""
+    _check_device(settings["device"])
     torch.set_default_device(settings["device"])  # tensors that a user's function makes are there
     torch.manual_seed(MODEL_SEED)
     if "pickle" in settings:
@@ -145,6 +146,14 @@ def _made(settings: Mapping[str, Any]) -> Model:
     except (Exception, SystemExit) as error:
         raise ValueError(f"{told(error, place)}, as {name}() makes the model") from None
     return _checked(made, f"{place}: {name}()", settings["blocks"])
+
+
+def _check_device(device: str) -> None:
+    known = torch.device(device).type
+    if known not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu or cuda, got {device!r}")
+    if known == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device}: PyTorch {torch.__version__} finds no such GPU on this machine")
 
 
 def _function(path: Path, name: str) -> Callable[[], Any]:

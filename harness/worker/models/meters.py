@@ -28,8 +28,8 @@ class Meter(Protocol):
     def phases(self, step: Callable[[Mark], None]) -> list[Phase]:
         """The phases of a step, each ended by a mark that the step leaves with the phase's name."""
 
-    def peak_bytes(self, step: Callable[[], object]) -> int:
-        """The most bytes live at once in a step."""
+    def peaks(self, step: Callable[[], object]) -> dict[str, int]:
+        """The most bytes in a step: `peak_bytes` are those that are requested and live at once, others as named."""
 
 
 class CpuMeter:
@@ -47,9 +47,9 @@ class CpuMeter:
         _, stretches = probes.memory_at_marks(partial(step, leave), marks, len(names))
         return [Phase(name, *stretch) for name, stretch in zip(names, stretches, strict=True)]
 
-    def peak_bytes(self, step: Callable[[], object]) -> int:
+    def peaks(self, step: Callable[[], object]) -> dict[str, int]:
         """See `Meter`."""
-        return probes.peak_memory(step)["memray_peak_bytes"]
+        return {"peak_bytes": probes.peak_memory(step)["memray_peak_bytes"]}
 
 
 class CudaMeter:
@@ -72,11 +72,15 @@ class CudaMeter:
         step(mark)
         return found
 
-    def peak_bytes(self, step: Callable[[], object]) -> int:
-        """See `Meter`."""
+    def peaks(self, step: Callable[[], object]) -> dict[str, int]:
+        """See `Meter`. What is allocated is rounded up, and what is reserved is the GPU's, for this process."""
         start = self._begin()
         step()
-        return self._counted()[1] - start
+        return {
+            "peak_bytes": self._counted()[1] - start,
+            "allocated_peak_bytes": torch.cuda.max_memory_allocated(),
+            "reserved_peak_bytes": torch.cuda.max_memory_reserved(),
+        }
 
     def _begin(self) -> int:
         with probes.quiet_heap():

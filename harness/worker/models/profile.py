@@ -63,11 +63,10 @@ def profile_model(
         return x
 
     found(walk, *inputs)
-    nodes = sum(row.pop("nodes") for row in rows)
     return {
         "blocks": rows,
         **_outside(model, found, inputs, loss, ends[-1], meter),
-        "engine_bytes": ENGINE_NODE_BYTES * nodes + overhead.once_bytes,
+        "engine_bytes": overhead.once_bytes,
         "fingerprint": fingerprint_of(found),
         "cut": cut if cut is None or isinstance(cut, str) else "callables",
         "inputs": described_inputs(inputs),
@@ -150,7 +149,7 @@ def _block_row(
         "husk_bytes": max(0, max(untaped.end_bytes, taped.end_bytes) - gradient_bytes - overhead.husk_bytes),
         "forward_flops": _flops(run, x),
         "seconds": _seconds(run, x),
-        "nodes": tape.nodes,
+        "engine_bytes": ENGINE_NODE_BYTES * tape.nodes,
     }
 
 

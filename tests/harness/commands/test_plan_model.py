@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from harness.commands.command_line import app
 from networks.planning.own_models import BlockPlan, BlockProfile
+from tests.support.profiles import MIB, block, profile
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch")
 
@@ -123,6 +124,38 @@ def test_a_budget_that_nothing_meets_names_the_one_that_is_met(model):
 )
 def test_what_is_wrong_with_a_models_file_is_one_line(model, function, message):
     assert re.search(message, refused("profile", f"{model}:{function}"))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "one layer.json"
+    path.write_text(profile(block("embedding"), block("layer"), block("head")).to_json())
+    return path
+
+
+def test_a_deep_stack_is_planned_from_one_profiled_block(saved, tmp_path):
+    """96 layers of 5 MiB each plain, and the budget of 80 GB that no block here could fill by being run."""
+    asked = ("plan", "--model", saved, "--repeat", "layer=96", "--json", "--budget")
+    deep = json.loads(invoke(*asked, "100MiB", "--save", tmp_path / "plan.json").output)
+    assert deep["blocks"] == 98
+    assert deep["predicted_peak_bytes"] <= 100 * MIB < deep["rows"][0]["predicted_peak_bytes"]
+    assert len(BlockPlan.from_json((tmp_path / "plan.json").read_text()).profile.blocks) == 98
+    assert json.loads(invoke(*asked, "80GB").output)["schedule"] == "plain()"
+    assert "block layer was profiled once and stands 96 times" in deep["notes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--repeat", "layer"), "--repeat must be a block and how many times it stands, such as layers.0=96, got"),
+        (("--repeat", "layers=3"), "--repeat layers=3: the block to repeat must be one of embedding, layer, head"),
+        (("--repeat", "layer=0"), "--repeat layer=0: times must be an integer of at least 1, got 0"),
+        (("--measure",), "--measure does not go with a profile in a file"),
+        (("--blocks", "auto"), "--blocks does not go with a profile in a file"),
+    ],
+)
+def test_what_a_saved_profile_cannot_do_is_one_line(saved, arguments, message):
+    assert refused("plan", "--model", saved, "--budget", "1GB", *arguments).startswith(message)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ def allocator(monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", played.synchronize)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", played.reset)
     monkeypatch.setattr(torch.cuda, "memory_stats", played.statistics)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: played.peak + MIB)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 20 * MIB)
     return played
 
 
@@ -59,7 +61,8 @@ def test_a_gpus_phases_are_counted_from_the_start_of_the_step(allocator):
 
 
 def test_a_gpus_peak_leaves_out_what_was_there(allocator):
-    assert CudaMeter().peak_bytes(lambda: step_on(allocator)(lambda name: None)) == 6 * MIB
+    peaks = CudaMeter().peaks(lambda: step_on(allocator)(lambda name: None))
+    assert peaks == {"peak_bytes": 6 * MIB, "allocated_peak_bytes": 14 * MIB, "reserved_peak_bytes": 20 * MIB}
 
 
 def test_the_cpus_phases_are_memrays():
@@ -76,7 +79,7 @@ def test_the_cpus_phases_are_memrays():
     assert 4 * MIB <= first.live_bytes <= first.peak_bytes < 4 * MIB + 4096
     assert 8 * MIB <= second.peak_bytes < 8 * MIB + 4096
     assert 4 * MIB <= second.live_bytes < 4 * MIB + 4096
-    assert 4 * MIB <= CpuMeter().peak_bytes(lambda: torch.zeros(MIB)) < 4 * MIB + 4096
+    assert 4 * MIB <= CpuMeter().peaks(lambda: torch.zeros(MIB))["peak_bytes"] < 4 * MIB + 4096
 
 
 @pytest.mark.parametrize(("device", "meter"), [("cpu", CpuMeter), ("cuda", CudaMeter), ("cuda:1", CudaMeter)])

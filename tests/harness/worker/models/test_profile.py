@@ -1,5 +1,6 @@
 """A profile predicts what its meter counts: by memray on the CPU in slow tests, and here by the bytes of tensors."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -79,13 +80,30 @@ def test_plans_take_what_they_predict(make, gradients):
         step()
         if gradients == "freed":
             with freeing(model):
-                counted = meter.peak_bytes(step)
+                counted = meter.peaks(step)["peak_bytes"]
         else:
             model.zero_grad(set_to_none=True)
-            counted = meter.peak_bytes(step)
+            counted = meter.peaks(step)["peak_bytes"]
         model.zero_grad(set_to_none=True)
         assert counted <= budget
         assert counted == pytest.approx(plan.predicted_peak_bytes, rel=0.005)
+
+
+def stack(depth):
+    torch.manual_seed(0)
+    model = nn.Sequential(*(Layer() for _ in range(depth)), nn.Linear(WIDTH, 10))
+    x, y = torch.randn(BATCH, WIDTH), torch.randint(0, 10, (BATCH,))
+    row = profile_model(model, (x,), lambda outputs: functional.cross_entropy(outputs, y), None, TensorMeter())
+    return BlockProfile.from_row(row)
+
+
+def test_a_block_that_stands_many_times_is_as_if_all_were_profiled():
+    repeated, whole = stack(3).repeated("1", 9), stack(11)
+    assert (repeated.parameters_bytes, repeated.trained_bytes) == (whole.parameters_bytes, whole.trained_bytes)
+    for gradients in ("kept", "freed"):
+        one, other = (profile.chain(gradients) for profile in (repeated, whole))
+        same = [replace(block, name="") for block in one.blocks]
+        assert replace(one, blocks=same) == replace(other, blocks=[replace(block, name="") for block in other.blocks])
 
 
 def test_a_profile_tells_what_blocks_draw_and_write():

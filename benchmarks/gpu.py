@@ -1,0 +1,107 @@
+"""`python -m benchmarks.gpu [--device cuda] [FILE.py:FUNCTION[:BLOCKS] ..]`: own models on a GPU, as one table.
+
+Each model trains plainly, with `torch.utils.checkpoint` around every few blocks, and by our plans within five budgets,
+between the smallest that can be met and plain autograd's peak. Each peak is of a fresh process: requested of PyTorch's
+allocator beside what stands before the step, and allocated and reserved with all that stands. Times are over plain's,
+paired in turns in one process: the median, and its interval of 95 %. `!` marks a peak over its budget.
+
+The default models are those of `examples/models`, which are small: name your own. On a machine without a GPU,
+`--device cpu` tries the script; it then has no allocated and reserved peaks. It needs PyTorch and our `cli` extra.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from harness.analysis.time import median_interval
+from harness.execute.models import OwnModel
+from harness.sizes import format_bytes
+from networks.planning.own_models import BlockPlan, BlockProfile
+
+EXAMPLES = {"mlp": None, "residual": None, "encoder": "auto", "unet": None, "decoder": "layers"}
+"""The models of `examples/models`, and how each is cut."""
+
+SHARES = 0, 0.25, 0.5, 0.75, 1
+"""Where the budgets lie between the smallest and plain autograd's peak."""
+
+
+ALLOCATORS = "allocated_peak_bytes", "reserved_peak_bytes"
+
+
+def models(given: list[str], device: str) -> Iterator[OwnModel]:
+    """The models that were named, or else the examples."""
+    for text in given:
+        place, _, blocks = text.partition(".py:")[2].partition(":")
+        yield OwnModel.in_file(f"{text.partition('.py:')[0]}.py:{place}", blocks or None, device)
+    for name, blocks in EXAMPLES.items() if not given else ():
+        yield OwnModel.in_file(f"{Path('examples/models') / name}.py:make", blocks, device)
+
+
+def plans(profile: BlockProfile) -> Iterator[BlockPlan]:
+    """Our plans within five budgets."""
+    plain = profile.plan(budget_bytes=2**62)
+    smallest = plain.smallest_budget_bytes
+    room = max(0, plain.rows[0].peak_bytes + plain.allowance_bytes - smallest)
+    yield from (profile.plan(budget_bytes=smallest + int(share * room)) for share in SHARES)
+
+
+def variants(profile: BlockProfile) -> Iterator[tuple[str, Any, BlockPlan | None, int]]:
+    """Name, variant as workers take it, our plan if it is one, and the predicted peak."""
+    ours = list(plans(profile))
+    yield "plain", "plain", None, ours[0].rows[0].peak_bytes
+    for row in ours[0].checkpoints:
+        every = int(row.schedule.partition("(")[2].rstrip(")"))
+        yield f"torch checkpoint, {every}", {"torch_checkpoint": every}, None, row.peak_bytes
+    for plan in ours:
+        yield (
+            f"ours within {format_bytes(plan.budget_bytes)}",
+            {"plan": plan.to_json()},
+            plan,
+            plan.predicted_peak_bytes,
+        )
+
+
+def compare(own: OwnModel, shown: Table) -> None:
+    """Measure one model and add its rows."""
+    named = list(variants(own.profile()))
+    rows = own.seconds([variant for _, variant, _, _ in named], gradients="kept")
+    seconds = {(row["variant"], row["repeat"]): row["step_seconds"] for row in rows}
+    repeats = sorted({row["repeat"] for row in rows})
+    for number, (name, variant, plan, predicted_bytes) in enumerate(named):
+        peaks = own.peaks(variant, gradients="kept")
+        ratios = [seconds[number, repeat] / seconds[0, repeat] for repeat in repeats]
+        low, high = median_interval(np.array(ratios))
+        over = plan is not None and peaks["peak_bytes"] > plan.budget_bytes
+        shown.add_row(
+            own.name,
+            name,
+            format_bytes(predicted_bytes),
+            f"{format_bytes(peaks['peak_bytes'])}{'!' if over else ''}",
+            *(
+                format_bytes(peaks[key]) if (key := f"{kind}_peak_bytes") in peaks else ""
+                for kind in ("allocated", "reserved")
+            ),
+            f"{median(ratios):.3f} [{low:.3f}, {high:.3f}]",
+        )
+    shown.add_section()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("models", nargs="*", metavar="FILE.py:FUNCTION[:BLOCKS]")
+    given = parser.parse_args()
+    shown = Table("model", "step", "predicted", "requested", "allocated", "reserved", "time over plain")
+    for own in models(given.models, given.device):
+        compare(own, shown)
+    Console(width=140).print(shown)
+
+
+if __name__ == "__main__":
+    main()
