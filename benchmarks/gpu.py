@@ -10,6 +10,7 @@ The default models are those of `examples/models`, which are small: name your ow
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -98,8 +99,11 @@ def main() -> None:
     parser.add_argument("models", nargs="*", metavar="FILE.py:FUNCTION[:BLOCKS]")
     given = parser.parse_args()
     shown = Table("model", "step", "predicted", "requested", "allocated", "reserved", "time over plain")
-    for own in models(given.models, given.device):
-        compare(own, shown)
+    try:
+        for own in models(given.models, given.device):
+            compare(own, shown)
+    except ValueError as error:
+        sys.exit(str(error))
     Console(width=140).print(shown)
 
 

@@ -149,7 +149,7 @@ def _made(settings: Mapping[str, Any]) -> Model:
 
 
 def _check_device(device: str) -> None:
-    known = torch.device(device).type
+    known = device.partition(":")[0]
     if known not in ("cpu", "cuda"):
         raise ValueError(f"device must be cpu or cuda, got {device!r}")
     if known == "cuda" and not torch.cuda.is_available():

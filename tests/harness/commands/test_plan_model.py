@@ -126,6 +126,18 @@ def test_what_is_wrong_with_a_models_file_is_one_line(model, function, message):
     assert re.search(message, refused("profile", f"{model}:{function}"))
 
 
+@needs_torch
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda", "device cuda: PyTorch .* finds no such GPU on this machine"),
+        ("tpu", "device must be cpu or cuda, got 'tpu'"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line(model, device, message):
+    assert re.match(message, refused("profile", f"{model}:make", "--device", device))
+
+
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "one layer.json"
