@@ -1,7 +1,7 @@
-"""Figures on disk: reads a results folder's tables, has the figures drawn, saves them as SVG and PNG."""
+"""Figures on disk: reads a results folder's tables, has the figures drawn, saves them as SVG, PNG or PDF."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +10,45 @@ from matplotlib.figure import Figure
 
 from harness import plots
 from harness.files import write_atomically
-from harness.plots.style import our_look
+from harness.plots.looks import our_look
+from harness.plots.style import WIDE, Page
 from harness.results.folder import read_results
 
 # Without dates and random ids the same tables give the same files.
-_METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
-_PNG_DOTS_PER_INCH = 200
+_METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None},
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+_DOTS_PER_INCH = 200
+
+FORMATS = tuple(_METADATA)
+USUAL_FORMATS = ("svg", "png")
 
 mpl.use("Agg")
 
 
-def write_figures(folder: Path) -> Iterator[Path]:
-    """Draw the figures the experiment asks for into `folder`/figures and yield each file's path.
+def write_figures(
+    folder: Path, *, only: Collection[str] = (), formats: Collection[str] = USUAL_FORMATS, page: Page = WIDE
+) -> Iterator[Path]:
+    """Draw the figures the experiment asks for, or `only` these, into `folder`/figures and yield each file's path.
 
     Raises:
-        ValueError: the folder holds no complete results, or not what a figure needs.
+        ValueError: the folder holds no complete results, or not what a figure needs, or there is no such figure.
     """
     results = read_results(folder)
-    for name, figure in plots.draw(results.tables(), results.environment.experiment.figures):
-        for file_format in _METADATA:
+    names = only or results.environment.experiment.figures
+    for name, figure in plots.draw(results.tables(), names, page):
+        for file_format in formats:
             path = folder / "figures" / f"{name}.{file_format}"
             save(figure, path)
             yield path
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure to `path`, as SVG or PNG by its suffix; the same figure gives the same file."""
+    """Write a figure to `path`, as SVG, PNG or PDF by its suffix; the same figure gives the same file."""
     file_format = path.suffix.removeprefix(".")
     content = io.BytesIO()
-    with our_look(**{"svg.hashsalt": "checkpointing-lab"}):
-        figure.savefig(content, format=file_format, metadata=_METADATA[file_format], dpi=_PNG_DOTS_PER_INCH)
+    with our_look(settings={"svg.hashsalt": "checkpointing-lab", "pdf.fonttype": 42}):  # letters, not their outlines
+        figure.savefig(content, format=file_format, metadata=_METADATA[file_format], dpi=_DOTS_PER_INCH)
     write_atomically(path, content.getvalue())

@@ -16,11 +16,13 @@ class Figure:
         name: also that of the function that draws it.
         module: of that function, in `harness/plots/`.
         needs: the tables that it is drawn from.
+        also: tables that it shows more with, where they are.
     """
 
     name: str
     module: str
     needs: tuple[str, ...]
+    also: tuple[str, ...] = ()
 
 
 FIGURES: Mapping[str, Figure] = {
@@ -35,7 +37,7 @@ FIGURES: Mapping[str, Figure] = {
         Figure("where_it_saves", "memory", ("memory",)),
         Figure("training_curves", "training", ("training",)),
         Figure("training_time", "time", ("training",)),
-        Figure("pareto_work", "schedules", ("memory",)),
+        Figure("pareto_work", "schedules", ("memory",), also=("time",)),
         Figure("pareto_time", "schedules", ("memory", "time")),
         Figure("winners", "schedules", ("memory", "time")),
         Figure("growth", "schedules", ("memory",)),

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.experiment.figures import FIGURES
-from harness.plots.style import Recipe
+from harness.plots.style import WIDE, Page, Recipe
 
 
 def recipe(name: str) -> Recipe:
@@ -18,8 +18,8 @@ def recipe(name: str) -> Recipe:
     return getattr(import_module(f"harness.plots.{FIGURES[name].module}"), name)
 
 
-def draw(tables: dict[str, pd.DataFrame], names: Iterable[str]) -> Iterator[tuple[str, Figure]]:
-    """Draw the named figures one by one from `tables`: memory, time, training, timeline, those there are.
+def draw(tables: dict[str, pd.DataFrame], names: Iterable[str], page: Page = WIDE) -> Iterator[tuple[str, Figure]]:
+    """Draw the named figures one by one on `page` from `tables`: memory, time, training, timeline, those there are.
 
     Raises:
         ValueError: before anything is drawn, because a name is not in `FIGURES`, or a table that a figure needs
@@ -30,4 +30,4 @@ def draw(tables: dict[str, pd.DataFrame], names: Iterable[str]) -> Iterator[tupl
         if name not in FIGURES:
             raise ValueError(f"unknown figure {name!r}, there are: {', '.join(FIGURES)}")
         recipe(name).rows(tables)
-    return ((name, recipe(name)(tables)) for name in names)
+    return ((name, recipe(name)(tables, page)) for name in names)

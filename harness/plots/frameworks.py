@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
@@ -13,26 +13,12 @@ from harness.analysis.frameworks import CASE, has_plain, resident_peaks, savings
 from harness.analysis.rows import each_row
 from harness.experiment.frameworks import FRAMEWORKS
 from harness.experiment.tables import ALLOCATORS
-from harness.plots.style import (
-    GREY,
-    INK,
-    MIB,
-    SPARE_COLOURS,
-    SPARE_MARKERS,
-    drawn,
-    facets,
-    key_above,
-    log2,
-    panels,
-    with_defaults,
-)
+from harness.plots.labels import Label, place_labels
+from harness.plots.looks import BLUE, GREEN, GREY, INK, ORANGE, RED, SPARE_COLOURS, SPARE_MARKERS, with_defaults
+from harness.plots.style import MIB, constants, drawn, facets, key_above, key_beside, log2, panels
 
-_HUES = sns.color_palette("colorblind")
 COLOURS: dict[str, Any] = with_defaults(
-    {"networks": INK, "torch": _HUES[1], "jax": _HUES[0], "sklearn": _HUES[2]}, FRAMEWORKS, SPARE_COLOURS
-)
-LABELS_AT = with_defaults(
-    {"networks": (-10, 3), "train_step": (-10, -9), "torch": (5, 3), "jax": (5, -9)}, FRAMEWORKS, [(5, 3)]
+    {"networks": INK, "torch": ORANGE, "jax": BLUE, "sklearn": GREEN}, FRAMEWORKS, SPARE_COLOURS
 )
 NAMES = {"networks": "ours"}
 _SHAPES = {
@@ -49,10 +35,10 @@ _SHAPES = {
 SCHEDULE_SHAPE = "h"
 _VARIANTS = [variant for framework in FRAMEWORKS.values() for variant in framework.variants]
 SHAPES = with_defaults(_SHAPES, _VARIANTS, [marker for marker in SPARE_MARKERS if marker != SCHEDULE_SHAPE])
-POWERS_OF_MIB = range(-4, 20)
+RESIDENT_TITLE = "Requested is not resident"
 ALLOCATOR_LOOKS: Mapping[str, Mapping[str, Any]] = {
-    ALLOCATORS[0]: {"marker": "s", "color": _HUES[3]},
-    ALLOCATORS[1]: {"marker": "^", "color": _HUES[0]},
+    ALLOCATORS[0]: {"marker": "s", "color": RED},
+    ALLOCATORS[1]: {"marker": "^", "color": BLUE},
 }
 
 
@@ -62,35 +48,47 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
     table = with_names(memory).merge(step_times(time), on="cell_id")
     parts = facets(table, CASE, marks=["name"])
     figure, axes = panels(len(parts), title="Memory against time, by framework", columns=2, height=3.0)
+    labels: dict[Axes, list[Label]] = {}
     for ax, (title, rows) in zip(axes, parts, strict=True):
-        for row in each_row(rows):
-            place = (row["memray_peak_bytes"] / MIB, 1e3 * row["step_seconds"])
-            shape = SHAPES.get(row["kind"], SCHEDULE_SHAPE)
-            ax.plot(*place, shape, color=COLOURS[row["framework"]], markersize=6, alpha=0.85)
-            if pd.notna(row["checkpoint_frequency"]):
-                beside = LABELS_AT[row["kind"] if row["kind"] in LABELS_AT else row["framework"]]
-                ax.annotate(row["checkpoint_frequency"], place, beside, textcoords="offset points", size=7, color=GREY)
-        steps = (1, 1.5) if rows["memray_peak_bytes"].max() < 8 * rows["memray_peak_bytes"].min() else (1,)
-        log2(ax, "x", ticks=[step * 2**power for power in POWERS_OF_MIB for step in steps])
-        ax.margins(0.12)
         ax.set(title=title, xlabel="peak of one step (MiB)", ylabel="step (ms)")
-    look: dict[str, Any] = {"linestyle": "", "markersize": 6}
-    frameworks = [
-        Line2D([], [], **look, marker="o", color=COLOURS[one], label=NAMES.get(one, one))
-        for one in COLOURS
-        if one in set(table["framework"])
-    ]
-    kinds = [
-        Line2D([], [], **look, marker=shape, color=GREY, label=kind.replace("_", " "))
-        for kind, shape in SHAPES.items()
-        if kind in set(table["kind"]) - {"backprop"}
-    ]
-    figure.legend(handles=[*frameworks, *kinds], loc="outside right center")
+        log2(ax, "x")
+        ax.margins(0.12)
+        labels[ax] = [_tradeoff_point(ax, row) for row in each_row(rows)]
+    key_beside(figure, [*_framework_keys(table), *_kind_keys(table)])
+    place_labels(figure, labels)
     return figure, (
         f"Peak: requested bytes, by memray. Time: median of {time['repeats'].min()} to {time['repeats'].max()} "
         "repeats, one thread, a process a point; its axis does not begin at 0. "
-        "Numbers: n, where one layer's output in n is saved."
+        f"Numbers: n, where one layer's output in n is saved. {constants(table, CASE)}"
     )
+
+
+def _tradeoff_point(ax: Axes, row: Mapping[str, Any]) -> Label:
+    """Draw a row's point, and say what is written beside it: its frequency, if it has one."""
+    x, y, color = row["memray_peak_bytes"] / MIB, 1e3 * row["step_seconds"], COLOURS[row["framework"]]
+    ax.plot(
+        x,
+        y,
+        SHAPES.get(row["kind"], SCHEDULE_SHAPE),
+        color=color,
+        markersize=6,
+        markeredgecolor="white",
+        markeredgewidth=0.4,
+    )
+    frequency = row["checkpoint_frequency"]
+    return Label((x, y), "" if pd.isna(frequency) else f"{frequency}", color)
+
+
+def _framework_keys(table: pd.DataFrame) -> list[Line2D]:
+    look: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 6}
+    there = [one for one in COLOURS if one in set(table["framework"])]
+    return [Line2D([], [], **look, color=COLOURS[one], label=NAMES.get(one, one)) for one in there]
+
+
+def _kind_keys(table: pd.DataFrame) -> list[Line2D]:
+    look: dict[str, Any] = {"linestyle": "", "markersize": 6, "color": GREY}
+    there = [kind for kind in SHAPES if kind in set(table["kind"]) - {"backprop"}]
+    return [Line2D([], [], **look, marker=SHAPES[kind], label=kind.replace("_", " ")) for kind in there]
 
 
 @drawn(comparable=has_plain)
@@ -99,57 +97,81 @@ def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
     table = savings(memory).dropna(subset="checkpoint_frequency")
     parts = facets(table, CASE, marks=["name"])
     figure, axes = _rows_of_points(parts, title="Saving promised and saving measured", sharex=True)
+    promised: dict[str, Any] = {"marker": "o", "color": GREY, "markersize": 7, "markerfacecolor": "white"}
+    measured: dict[str, Any] = {"marker": "s", "markersize": 4.5}
     for ax, (_, rows) in zip(axes, parts, strict=True):
         for place, row in enumerate(each_row(rows)):
             ax.plot([row["promised_share"], row["saved_share"]], [place, place], color=GREY, linewidth=1)
-            ax.plot(row["promised_share"], place, "o", color=GREY, markerfacecolor="white")
-            ax.plot(row["saved_share"], place, SHAPES.get(row["kind"], SCHEDULE_SHAPE), color=COLOURS[row["framework"]])
-        ax.xaxis.set_major_formatter(PercentFormatter(1))
-        ax.set_xlabel("part of the framework's own plain peak that is saved")
-    promise = Line2D([], [], marker="o", linestyle="", color=GREY, markerfacecolor="white", label="promised")
-    measured = Line2D([], [], marker="s", linestyle="", color=INK, label="measured")
-    key_above(figure, [promise, measured])
+            ax.plot(row["promised_share"], place, **promised)
+            ax.plot(row["saved_share"], place, **measured, color=COLOURS[row["framework"]])
+        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        ax.set_xlabel("saved part of its own plain peak")
+    keys = [Line2D([], [], **promised, linestyle="", label="promised")]
+    for one in _framework_keys(table):
+        keys.append(
+            Line2D([], [], **measured, linestyle="", color=one.get_color(), label=f"measured, {one.get_label()}")
+        )
+    key_above(figure, keys)
     return figure, (
         "Promised: of H hidden outputs, segments of n hold ceil(H / n) + n + 1 at once where a plain step holds H + 1. "
-        "Measured: memray's peak of one step, exact to the byte."
+        f"Measured: memray's peak of one step, exact to the byte. {constants(table, CASE)}"
     )
+
+
+@drawn()
+def resident_peak(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]:
+    """Resident over requested peaks of every variant against its requested peak, under each allocator."""
+    table = resident_peaks(memory, resident)
+    parts = facets(table, CASE, marks=["name", "allocator"])
+    figure, axes = panels(len(parts), title=RESIDENT_TITLE, columns=2, height=2.3, sharey=True)
+    for ax, (title, rows) in zip(axes, parts, strict=True):
+        ax.axhline(1, color=INK, linewidth=0.8)
+        for allocator, look in ALLOCATOR_LOOKS.items():
+            cells = rows[rows["allocator"] == allocator].astype({"requested_bytes": "float64"})
+            low, middle, high = (
+                (cells[f"resident{at}_bytes"] / cells["requested_bytes"]).to_numpy("float64")
+                for at in ("_low", "", "_high")
+            )
+            spread = [middle - low, high - middle]
+            requested = cells["requested_bytes"] / MIB
+            ax.errorbar(requested, middle, yerr=spread, linestyle="", markersize=4, elinewidth=0.8, **look)
+        log2(ax, "x")
+        ax.set(title=title, xlabel="requested peak of one step (MiB)", ylabel="resident / requested")
+    key_above(figure, [Line2D([], [], linestyle="", **look, label=name) for name, look in _allocator_keys()])
+    return figure, f"A point a variant. {_resident_told(resident)} {constants(table, CASE)}"
 
 
 @drawn()
 def peers_resident(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]:
     """Requested and resident peaks of every framework's variants, under each allocator."""
-    return _resident(resident_peaks(memory, resident), resident)
-
-
-@drawn()
-def resident_peak(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]:
-    """Requested and resident peaks of every variant, under each allocator."""
-    return _resident(resident_peaks(memory, resident), resident)
-
-
-def _resident(table: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]:
+    table = resident_peaks(memory, resident)
     parts = facets(table, CASE, marks=["name", "allocator"])
-    figure, axes = _rows_of_points(parts, title="Requested is not resident")
+    figure, axes = _rows_of_points(parts, title=RESIDENT_TITLE)
+    requested: dict[str, Any] = {"marker": "o", "color": INK, "markersize": 7, "markerfacecolor": "white"}
     for ax, (_, rows) in zip(axes, parts, strict=True):
         for place, (_, cell) in enumerate(rows.groupby("name", sort=False)):
-            ax.plot(cell["requested_bytes"].iloc[0] / MIB, place, "o", color=INK, markersize=7, markerfacecolor="white")
+            ax.plot(cell["requested_bytes"].iloc[0] / MIB, place, **requested)
             for row in each_row(cell):
                 look = ALLOCATOR_LOOKS[row["allocator"]]
                 span = [row["resident_low_bytes"] / MIB, row["resident_high_bytes"] / MIB]
                 ax.plot(span, [place, place], color=look["color"], linewidth=1)
                 ax.plot(row["resident_bytes"] / MIB, place, linestyle="", markersize=4.5, **look)
         ax.set(xlabel="peak of one step (MiB)", xlim=(0, None))
-    keys = [Line2D([], [], marker="o", linestyle="", color=INK, markerfacecolor="white", label="requested")]
-    keys += [
-        Line2D([], [], linestyle="", **look, label=f"resident, {name.replace('_', ' ')}")
-        for name, look in ALLOCATOR_LOOKS.items()
-    ]
+    keys = [Line2D([], [], **requested, linestyle="", label="requested")]
+    keys += [Line2D([], [], linestyle="", **look, label=name) for name, look in _allocator_keys()]
     key_above(figure, keys)
-    repeats = resident["repeat"].max() + 1
-    return figure, (
+    return figure, f"{_resident_told(resident)} {constants(table, CASE)}"
+
+
+def _allocator_keys() -> list[tuple[str, Mapping[str, Any]]]:
+    return [(f"resident, {name.replace('_', ' ')}", look) for name, look in ALLOCATOR_LOOKS.items()]
+
+
+def _resident_told(resident: pd.DataFrame) -> str:
+    return (
         "Requested: by memray. Resident: how far the process's resident memory rose in the step, without memray; "
-        f"median and range of {repeats} steps, to a few hundred KB. "
-        "What is resident and not requested has been freed, and kept."
+        f"median and range of {resident['repeat'].max() + 1} steps, to a few hundred KiB. Resident beyond requested: "
+        "memory that the step freed and the allocator did not return."
     )
 
 

@@ -14,21 +14,16 @@ from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.baseline import has_store_all
 from harness.analysis.memory import RESIDUAL_BOUND_BYTES, dominant_kind, residual_bound, residuals, savings
+from harness.plots.looks import BLUE, GREEN, GREY, INK, PALE, RED, is_narrow, points, sizes
 from harness.plots.style import (
-    GREY,
-    INK,
     KIB,
     MIB,
-    PALE,
     SETTING,
     constants,
     drawn,
     facets,
     log2,
-    markers,
-    palette,
     panels,
-    sizes,
     variant_legend,
 )
 from networks.planning.planner import REMEDIES
@@ -36,7 +31,8 @@ from networks.planning.planner import REMEDIES
 EXACT = "One measured step a cell: its peak is the same to the byte in every repeat."
 SHARE_COLOURS = sns.color_palette("light:#0b5394", as_cmap=True)
 KINDS = list(REMEDIES)
-KIND_COLOURS = ListedColormap(sns.color_palette("colorblind", len(KINDS)))
+KIND_COLOURS = ListedColormap([BLUE, RED, GREEN, GREY])
+"""Of what fills a peak, in the order of `KINDS`."""
 
 
 @drawn()
@@ -46,12 +42,12 @@ def peak_by_depth(memory: pd.DataFrame) -> tuple[Figure, str]:
     parts = facets(memory, SETTING, marks=["depth", "variant"])
     figure, axes = panels(len(parts), title="Peak memory by depth", columns=2, height=4.0, sharey=True)
     variants = memory["variant"]
-    look: dict[str, Any] = {"hue": "variant", "palette": palette(variants), "size": "variant", "legend": False}
-    lines = look | {"sizes": sizes(variants, others=1.2)}
-    points = look | {"sizes": sizes(variants, others=30), "style": "variant", "markers": markers(variants)}
+    looks, widths = points(variants), sizes(variants, others=1.2)
     for ax, (title, rows) in zip(axes, parts, strict=True):
-        sns.lineplot(rows, x="depth", y="predicted", errorbar=None, ax=ax, **lines)
-        sns.scatterplot(rows, x="depth", y="measured", zorder=3, ax=ax, **points)
+        for name, cells in rows.groupby("variant", observed=True):
+            look, cells = looks[str(name)], cells.sort_values("depth")
+            ax.plot(cells["depth"], cells["predicted"], color=look["color"], linewidth=widths[str(name)], zorder=1)
+            ax.plot(cells["depth"], cells["measured"], linestyle="", **look)
         log2(ax, "x", ticks=rows["depth"])
         log2(ax, "y")
         ax.set(title=title, xlabel="depth (layers)", ylabel="peak of one training step (MiB)")
@@ -89,26 +85,19 @@ def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
     setting = ["depth", "dtype", "activation", "seed"]
     parts = facets(memory, setting, marks=["batch", "width", "variant"])
     variants = memory["variant"].cat.categories
-    figure, axes = panels(
-        2 * len(parts) * len(variants),
-        title="Where checkpointing saves memory, and why not elsewhere",
-        columns=len(variants),
-        height=1.1 + 0.24 * memory["batch"].nunique(),
-        sharex=True,
-        sharey=True,
-    )
-    blocks = np.array(axes).reshape(len(parts), 2, -1)
-    for (title, rows), lines in zip(parts, blocks, strict=True):
-        for variant, (shares, kinds) in zip(variants, lines.T, strict=True):
+    figure, blocks = _blocks(len(parts), len(variants), height=1.1 + 0.24 * memory["batch"].nunique())
+    for (title, rows), block in zip(parts, blocks, strict=True):
+        for variant, (shares, kinds) in zip(variants, block, strict=True):
             cells = rows[rows["variant"] == variant]
-            column, words = ("savable_share", "any schedule: at most")
+            column, words = ("savable_share", "any schedule saves at most")
             if variant != "store-all":
-                column, words = ("saved_share", f"{variant}: saved")
+                column, words = ("saved_share", f"{variant} saves")
             _share_heatmap(shares, _grid(cells, column, index="batch", columns="width"))
             _kind_heatmap(kinds, cells)
-            shares.set(title=f"{title}\n{words}".strip(), ylabel="batch (rows)")
+            shares.set(title=f"{title}\n{words}".strip(), xlabel="width", ylabel="batch (rows)")
             kinds.set(title=f"{variant}:\nfills the peak", xlabel="width", ylabel="batch (rows)")
-        _share_colorbar(figure, list(lines[0]))
+        if not is_narrow():  # each share is written, too
+            _share_colorbar(figure, list(block[:, 0]))
     letters = ", ".join(f"{kind[0].upper()} {kind.replace('_', ' ')}" for kind in KINDS)
     return figure, (
         "Above: shares of store-all's measured peak; at most: all but the parameter deltas and what one backward "
@@ -129,14 +118,7 @@ def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
         2, title="Measured peak against prediction", columns=1, height=2.4, sharex=True, height_ratios=[3, 2]
     )
     names = memory["variant" if memory["schedule"].isna().all() else "kind"]  # schedules and budgets are too many
-    look: dict[str, Any] = {
-        "hue": names,
-        "palette": palette(names),
-        "style": names,
-        "markers": markers(names),
-        "legend": False,
-    }
-    look |= {"s": 36, "zorder": 3}
+    looks = points(names)
     span = np.geomspace(memory["predicted"].min() / 1.2, memory["predicted"].max() * 1.2, 200)
     bound = residual_bound(span * MIB) / KIB
     worst = memory["residual"].abs().max()
@@ -146,13 +128,14 @@ def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
     ]
 
     peaks.plot(span, span, color=GREY, linewidth=1)
-    sns.scatterplot(memory, x="predicted", y="measured", ax=peaks, **look)
+    for name, cells in memory.groupby(names, observed=True):
+        peaks.plot(cells["predicted"], cells["measured"], linestyle="", **looks[str(name)])
+        rest.plot(cells["predicted"], cells["residual"], linestyle="", **looks[str(name)])
     log2(peaks, "y")
     peaks.set(ylabel="measured peak (MiB)")
 
     rest.fill_between(span, -bound, bound, color=PALE, alpha=0.4, linewidth=0)
     rest.axhline(0, color=GREY, linewidth=1)
-    sns.scatterplot(memory, x="predicted", y="residual", ax=rest, **look)
     log2(rest, "x")
     reach = 2 * max(worst, RESIDUAL_BOUND_BYTES / KIB)
     rest.set(xlim=(span[0], span[-1]), ylim=(-reach, reach))
@@ -166,6 +149,22 @@ def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
         f"less than 32 KiB; the largest residual is {worst:.1f} KiB, by itself {passes[0]:.1f} KiB in the forward "
         f"and {passes[1]:.1f} KiB in the backward pass. {EXACT}"
     )
+
+
+def _blocks(parts: int, variants: int, *, height: float) -> tuple[Figure, np.ndarray]:
+    """The figure, and for each part and variant its panels of shares and of kinds: beneath each other, or beside."""
+    narrow = is_narrow()
+    figure, axes = panels(
+        2 * parts * variants,
+        title="Where checkpointing saves memory, and why not elsewhere",
+        columns=2 if narrow else variants,
+        height=height,
+        fixed=True,
+        sharex=True,
+        sharey=True,
+    )
+    placed = np.array(axes)
+    return figure, placed.reshape(parts, variants, 2) if narrow else placed.reshape(parts, 2, variants).swapaxes(1, 2)
 
 
 def _grid(table: pd.DataFrame, values: str, *, index: str, columns: str) -> pd.DataFrame:
@@ -192,7 +191,7 @@ def _kind_heatmap(ax: Axes, cells: pd.DataFrame) -> None:
 
 
 def _heatmap(ax: Axes, grid: pd.DataFrame, **look: Any) -> None:
-    sns.heatmap(grid, ax=ax, vmin=0, cbar=False, linewidths=0.5, annot_kws={"size": 8}, **look)
+    sns.heatmap(grid, ax=ax, vmin=0, cbar=False, linewidths=0.5, annot_kws={"size": "small"}, **look)
     ax.tick_params(rotation=0)
 
 

@@ -7,15 +7,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from harness.plots.style import BLUE
+from harness.plots.looks import BLUE
 
 
 def ratio_point(ax: Axes, row: Mapping[str, Any], *, x: Any, y: Any, along: str, **look: Any) -> None:
     """A median ratio and its interval along the `x` or `y` axis; hollow where the timing was unsteady."""
     interval: Any = [[row["time_ratio"] - row["ratio_low"]], [row["ratio_high"] - row["time_ratio"]]]
-    look = dict[str, Any](color=BLUE, marker="o", markersize=5) | look
-    fill = "white" if row["instability"] else look["color"]
-    ax.errorbar(x, y, **{f"{along}err": interval}, **look, markerfacecolor=fill, capsize=2, elinewidth=1)
+    look = dict[str, Any](color=BLUE, marker="o", markersize=5, capsize=2, elinewidth=1) | look
+    if row["instability"]:
+        look |= {"markerfacecolor": "white", "markeredgecolor": look["color"], "markeredgewidth": 1}
+    ax.errorbar(x, y, **{f"{along}err": interval}, **look)
 
 
 def ratio_keys(ratios: pd.DataFrame) -> list[Line2D]:

@@ -14,36 +14,26 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.baseline import COMPARED, has_store_all, pareto_front
+from harness.analysis.chains import name_chains
 from harness.analysis.memory import savings, work_ratios
 from harness.analysis.rows import each_row
 from harness.analysis.schedules import GROWTH_DEPTHS, optimal_curve, within_budgets
 from harness.analysis.schedules import growth as grow
 from harness.analysis.schedules import winners as find_winners
 from harness.analysis.time import with_time_ratios
-from harness.analysis.variants import name_budget
+from harness.plots.looks import GREY, INK, is_narrow, points, sizes
 from harness.plots.ratios import ratio_point, ratios_explained
-from harness.plots.style import (
-    GREY,
-    INK,
-    MIB,
-    constants,
-    drawn,
-    facets,
-    log2,
-    markers,
-    palette,
-    panels,
-    sizes,
-    variant_legend,
-)
+from harness.plots.style import MIB, constants, drawn, facets, log2, panels, variant_legend
 
 SETTING = ["batch", "dtype", "activation", "seed"]
 OPTIMAL_LINE: dict[str, Any] = {"color": INK, "linewidth": 0.9, "zorder": 1}
 FRONT: dict[str, Any] = {"color": GREY, "linewidth": 1, "zorder": 1}
-BEATEN = 0.3
-"""How opaque a point is that another one beats."""
+BEATEN: dict[str, Any] = {"markersize": 3.5, "markeredgewidth": 0}
+"""How a point is drawn that another one beats."""
 TITLE_CHARACTERS = 56
 WORK_TICKS = [ratio * 2**octave for octave in range(8) for ratio in (1, 1.5)]
+TIME_TICKS = [1.25, *WORK_TICKS]
+PEAK_TICKS = [1, 0.7, 0.5, 0.35, 0.25, 0.18, 0.13, 0.09, 0.06, 0.04, 0.03, 0.02, 0.015, 0.01]
 GROWING_QUANTITIES = {  # the columns of its lines and of its points
     "afters held at once": ("peak_cached_layers", "peak_cached_layers"),
     "peak of one step (MiB)": ("predicted", "measured"),
@@ -51,28 +41,77 @@ GROWING_QUANTITIES = {  # the columns of its lines and of its points
 }
 ORDERS = {"store-all": "O(L)", "sqrt": "O(√L)", "revolve": "O(log L)"}
 LINE_INCHES = 0.2
+BUDGET_COLUMNS = 2
+"""Before those of the kinds."""
 BEST = "#0b5394"
 WORSE = sns.color_palette("light:#a9c9e8_r", as_cmap=True)
-IN_THE_MIDDLE: dict[str, Any] = {"ha": "center", "va": "center", "size": 8}
+IN_THE_MIDDLE: dict[str, Any] = {"ha": "center", "va": "center", "size": "small"}
 
 
 @drawn(comparable=has_store_all)
-def pareto_work(memory: pd.DataFrame) -> tuple[Figure, str]:
-    """Peak against forward work, both over store-all's, a panel a network: every cell, and the optimal curve."""
+def pareto_work(memory: pd.DataFrame, time: pd.DataFrame | None) -> tuple[Figure, str]:
+    """Peak against forward work, both over store-all's, a panel a network: every cell, and the optimal curve.
+
+    The batch in parts recomputes nothing, so its work says nothing: it has a panel of its own, against its time.
+    """
     table = _peak_ratios(work_ratios(memory))
+    in_parts, table = _apart(table[table["micro_batch"].notna()], time), table[table["micro_batch"].isna()]
+    table = table.assign(kind=table["kind"].cat.remove_unused_categories())
     table = _with_fronts(table, ["forward_work_ratio", "peak_ratio"])
-    figure, panels_of = _panels(table, title="Peak memory against forward work", xlabel="forward work / store-all's")
+    figure, panels_of, beside = _panels(
+        table,
+        title="Peak memory against forward work",
+        xlabel="forward work / store-all's",
+        more=int(not in_parts.empty),
+    )
+    most = 1.1 * table["forward_work_ratio"].max()
     for ax, rows in panels_of:
         _optimal_curve(ax, rows, "forward_work_ratio")
         for row in each_row(rows):
             ax.plot(row["forward_work_ratio"], row["peak_ratio"], **_look(rows["kind"], row))
         log2(ax, "x", ticks=WORK_TICKS)
+        ax.set(xlim=(1 / 1.05, most))
+    for ax in beside:
+        _draw_parts(ax, in_parts)
     curve = Line2D([], [], **OPTIMAL_LINE, label="optimal by dry run")
     variant_legend(figure, table["kind"], extra=[curve])
     return figure, (
-        "Points: peaks measured by memray; those that another of the same step beats are pale. Work: multiply-adds of "
+        "Points: peaks measured by memray; those that another of the same step beats are small. Work: multiply-adds of "
         "all layers run forward, recomputed ones included. Line: the least work that the optimal schedule does within "
-        f"the bytes of any of the points. {constants(table, SETTING)}"
+        f"the bytes of any of the points. {_parts_told(memory, in_parts)}{constants(table, ['layers', *SETTING])}"
+    )
+
+
+def _apart(in_parts: pd.DataFrame, time: pd.DataFrame | None) -> pd.DataFrame:
+    """The cells of the batch in parts that were timed, by chain."""
+    if time is None or in_parts.empty:
+        return in_parts.iloc[:0]
+    timed = with_time_ratios(in_parts, time)
+    names = name_chains(timed["layers"])
+    chains = pd.Categorical(timed["layers"].map(names), categories=list(dict.fromkeys(names.values())))
+    return timed.assign(chain=chains)
+
+
+def _draw_parts(ax: Axes, in_parts: pd.DataFrame) -> None:
+    looks = points(in_parts["chain"])
+    for chain, rows in in_parts.groupby("chain", observed=True):
+        rows = rows.sort_values("time_ratio")
+        ax.plot(rows["time_ratio"], rows["peak_ratio"], **looks[str(chain)], linewidth=0.8, label=chain)
+    log2(ax, "x", ticks=TIME_TICKS)
+    ax.set(title="micro-batch: time, not work", xlabel="step time / store-all's")
+    ax.legend(loc="upper right")
+
+
+def _parts_told(memory: pd.DataFrame, in_parts: pd.DataFrame) -> str:
+    """What becomes of the batch in parts, as a sentence; empty where there is none."""
+    if memory["micro_batch"].isna().all():
+        return ""
+    if in_parts.empty:
+        return "Not here: micro-batch, which recomputes nothing; what it costs is time, which was not measured. "
+    least = min(each_row(in_parts), key=lambda row: row["peak_ratio"])
+    return (
+        f"Micro-batch recomputes nothing, and costs time: {least['time_ratio']:.1f} times store-all's at "
+        f"{least['peak_ratio']:.0%} of its peak. "
     )
 
 
@@ -80,23 +119,27 @@ def pareto_work(memory: pd.DataFrame) -> tuple[Figure, str]:
 def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Peak against step time, both over store-all's, a panel a network, and the time that the work alone would take."""
     table = _with_fronts(_peak_ratios(with_time_ratios(work_ratios(memory), time)), ["time_ratio", "peak_ratio"])
-    figure, panels_of = _panels(table, title="Peak memory against step time", xlabel="step time / store-all's")
+    figure, panels_of, _ = _panels(table, title="Peak memory against step time", xlabel="step time / store-all's")
+    reach = table["time_ratio"].min() / 1.05, 1.1 * table["time_ratio"].max()
     for ax, rows in panels_of:
         front = rows[rows["on_front"] & (rows["step"] == "backward")].sort_values("time_ratio")
         ax.step(front["time_ratio"], front["peak_ratio"], where="post", **FRONT)
         _optimal_curve(ax, rows, "work_ratio", linestyle="--")
         for row in each_row(rows):
-            ratio_point(ax, row, x=row["time_ratio"], y=row["peak_ratio"], along="x", **_look(rows["kind"], row))
+            look = {"elinewidth": 0.8, "capsize": 0} | _look(rows["kind"], row)
+            ratio_point(ax, row, x=row["time_ratio"], y=row["peak_ratio"], along="x", **look)
+        log2(ax, "x", ticks=TIME_TICKS)
+        ax.set(xlim=reach)
     lines = [
         Line2D([], [], **FRONT, label="Pareto front of schedules"),
         Line2D([], [], **OPTIMAL_LINE, linestyle="--", label="optimal's work"),
     ]
     variant_legend(figure, table["kind"], extra=lines)
     return figure, (
-        "Peak: measured by memray. Pale: beaten by another of the same step; train_step's time has the update in it, "
+        "Peak: measured by memray. Small: beaten by another of the same step; train_step's time has the update in it, "
         "which backward's has not. Dashed: what the optimal schedule would take if time were the matrix products of "
         "the step and nothing else. "
-        f"{ratios_explained(table, 'steps timed in the same round')} {constants(table, SETTING)}"
+        f"{ratios_explained(table, 'steps timed in the same round')} {constants(table, ['layers', *SETTING])}"
     )
 
 
@@ -109,43 +152,45 @@ def winners(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     parts = facets(table, ["layers", *SETTING], marks=["budget_bytes", "kind"])
     lines = [rows["budget_bytes"].nunique() for _, rows in parts]
     figure, axes = panels(len(parts), title="Who wins within a budget", columns=1, height=1, height_ratios=lines)
-    figure.set_figheight(1.3 + sum(0.5 + LINE_INCHES * count for count in lines))
+    figure.set_figheight(1.5 + sum(0.5 + LINE_INCHES * count for count in lines))
     for ax, (title, rows) in zip(axes, parts, strict=True):
         _work_table(ax, rows)
-        ax.set(title=title, xlabel="", ylabel="budget")
+        ax.set(title=title)
     axes[0].tick_params(labeltop=True)
+    interval = "median" if is_narrow() else "median and 95 % interval"
     return figure, (
         "Forward work over store-all's of the best of each kind whose predicted peak is within the budget: of the "
-        "measured cells, and by dry run of the schedules that take this budget. Dark: the least; the paler, the more, "
-        "up to twice as much. Right: the winner's step time over store-all's where it was measured, median "
-        f"and 95 % interval. {constants(table, SETTING)}"
+        "measured cells, and by dry run of the schedules that take this budget. Budgets are in MiB, and in percent of "
+        "store-all's peak. Dark: the least; the paler, the more, up to twice as much. Right: the winner's step time "
+        f"over store-all's where it was measured, {interval}. {constants(table, ['layers', *SETTING])}"
     )
 
 
 def _work_table(ax: Axes, rows: pd.DataFrame) -> None:
-    """A line a budget, from low to high, a column a kind, and the winner's time."""
+    """A line a budget, from low to high: the budget, a column a kind, and the winner's time."""
     kinds = list(rows["kind"].cat.categories)
     budgets = [(cells["budget_bytes"].iloc[0], cells) for _, cells in rows.groupby("budget_bytes")]
-    for line, (_, cells) in enumerate(budgets):
+    last = BUDGET_COLUMNS + len(kinds) + 1
+    for line, (budget, cells) in enumerate(budgets):
         least = cells["forward_flops"].min()
+        first = each_row(cells)[0]
+        words: dict[str, Any] = {**IN_THE_MIDDLE, "color": INK}
+        ax.text(0.5, line + 0.5, f"{budget / MIB:.2f}", **words)
+        ax.text(1.4, line + 0.5, f"{first['budget_ratio']:.0%}", **words)
         for cell in each_row(cells):
-            won, column = cell["forward_flops"] == least, kinds.index(cell["kind"])
+            won, column = cell["forward_flops"] == least, BUDGET_COLUMNS + kinds.index(cell["kind"])
             color = BEST if won else WORSE(min(1.0, cell["forward_flops"] / least - 1))
             ax.add_patch(Rectangle((column, line), 1, 1, facecolor=color, edgecolor="white"))
-            words: dict[str, Any] = {"color": "white", "weight": "bold"} if won else {"color": INK}
-            ax.text(column + 0.5, line + 0.5, f"{cell['forward_work_ratio']:.2f}", **IN_THE_MIDDLE, **words)
-        first = each_row(cells)[0]
+            own = words | ({"color": "white", "weight": "bold"} if won else {})
+            ax.text(column + 0.5, line + 0.5, f"{cell['forward_work_ratio']:.2f}", **own)
         if pd.notna(first["time_ratio"]):
-            time = f"{first['time_ratio']:.2f}  ({first['ratio_low']:.2f} to {first['ratio_high']:.2f})"
-            ax.text(len(kinds) + 1, line + 0.5, time, **IN_THE_MIDDLE)
-    shares = [f"{cells['budget_ratio'].iloc[0]:.0%}".rjust(6, "\N{FIGURE SPACE}") for _, cells in budgets]
-    names = [f"{name_budget(budget)}{share}" for (budget, _), share in zip(budgets, shares, strict=True)]
-    ax.set(xlim=(0, len(kinds) + 2), ylim=(len(budgets), 0))
-    ax.set_yticks(np.arange(len(budgets)) + 0.5, names)
-    ax.set_xticks(
-        [*(np.arange(len(kinds)) + 0.5), len(kinds) + 1],
-        [*(kind.replace(" ", "\n") for kind in kinds), "winner's time"],
-    )
+            interval = "" if is_narrow() else f"  ({first['ratio_low']:.2f} to {first['ratio_high']:.2f})"
+            ax.text(last, line + 0.5, f"{first['time_ratio']:.2f}{interval}", **words)
+    ax.set(xlim=(0, last + 1), ylim=(len(budgets), 0))
+    ax.set_yticks([])
+    headings = ["budget\n(MiB)", "of the\npeak", *(kind.replace(" ", "\n") for kind in kinds), "winner's\ntime"]
+    places = [0.5, 1.4, *(BUDGET_COLUMNS + np.arange(len(kinds)) + 0.5), last]
+    ax.set_xticks(places, headings, rotation=90 * is_narrow())
     ax.tick_params(labelbottom=False)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
@@ -157,19 +202,18 @@ def growth(memory: pd.DataFrame) -> tuple[Figure, str]:
     table = grow(memory)
     table = table.assign(predicted=table["predicted_peak_bytes"] / MIB, measured=table["memray_peak_bytes"] / MIB)
     kinds = table["kind"]
-    colours, shapes, widths = palette(kinds), markers(kinds), sizes(kinds, others=1)
+    looks, widths = points(kinds), sizes(kinds, others=1)
     figure, axes = panels(3, title="Growth with depth", columns=2, height=2.9, sharex=True)
-    for ax, (quantity, (line, points)) in zip(axes, GROWING_QUANTITIES.items(), strict=True):
+    for ax, (quantity, (line, at)) in zip(axes, GROWING_QUANTITIES.items(), strict=True):
         for kind, rows in table.groupby("kind", observed=True):
-            look: dict[str, Any] = {"color": colours[str(kind)], "linewidth": widths[str(kind)]}
             done = rows.dropna(subset="measured")
-            ax.plot(rows["depth"], rows[line], **look)
-            ax.plot(done["depth"], done[points], **look, linestyle="", marker=shapes[str(kind)])
+            ax.plot(rows["depth"], rows[line], color=looks[str(kind)]["color"], linewidth=widths[str(kind)], zorder=1)
+            ax.plot(done["depth"], done[at], linestyle="", **looks[str(kind)])
         ax.set(title=quantity, xlabel="depth (layers)")
     afters, peaks, work = axes
     for kind, order in ORDERS.items():
         depth, held = table.loc[kinds == kind, ["depth", "peak_cached_layers"]].iloc[-1]
-        afters.text(depth, 1.15 * held, order, color=colours[kind], ha="right", va="bottom")
+        afters.text(depth, 1.15 * held, order, color=looks[kind]["color"], ha="right", va="bottom")
     floor: dict[str, Any] = {**FRONT, "linestyle": ":", "label": "least peak there is"}
     peaks.plot(table["depth"].unique(), table.drop_duplicates("depth")["floor_bytes"] / MIB, **floor)
     log2(afters, "y")
@@ -206,16 +250,22 @@ def _with_fronts(table: pd.DataFrame, costs: list[str]) -> pd.DataFrame:
     return table.assign(on_front=pd.concat(fronts))
 
 
-def _panels(table: pd.DataFrame, *, title: str, xlabel: str) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+def _panels(
+    table: pd.DataFrame, *, title: str, xlabel: str, more: int = 0
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]], list[Axes]]:
+    """The figure, a panel for each network with its rows, and so many `more` for something else."""
     parts = facets(table, ["layers", *SETTING], marks=["variant"])
-    figure, axes = panels(len(parts), title=title, columns=2, height=2.9, sharex=True, sharey=True)
-    for ax, (name, rows) in zip(axes, parts, strict=True):
+    figure, axes = panels(len(parts) + more, title=title, columns=2, height=3.1, sharey=True)
+    for ax in axes:
+        ax.set(ylabel="peak / store-all's")
+        log2(ax, "y", ticks=PEAK_TICKS)
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for ax, (name, rows) in zip(axes, parts, strict=False):
         whole = f"store-all {rows['store_all_peak_bytes'].iloc[0] / MIB:.1f} MiB"
-        title = textwrap.fill(f"{name}: {whole}" if name else whole, TITLE_CHARACTERS)
-        ax.set(title=title, xlabel=xlabel, ylabel="peak / store-all's")
-        ax.yaxis.set_major_formatter(PercentFormatter(1))
-    axes[0].set(ylim=(0, 1.05 * table["peak_ratio"].max()))
-    return figure, [(ax, rows) for ax, (_, rows) in zip(axes, parts, strict=True)]
+        ax.set(title=textwrap.fill(f"{name}: {whole}" if name else whole, TITLE_CHARACTERS), xlabel=xlabel)
+    axes[0].set(ylim=(0.85 * table["peak_ratio"].min(), 1.15 * table["peak_ratio"].max()))
+    drawn = [(ax, rows) for ax, (_, rows) in zip(axes, parts, strict=False)]
+    return figure, drawn, axes[len(parts) :]
 
 
 def _optimal_curve(ax: Axes, rows: pd.DataFrame, work: str, **look: Any) -> None:
@@ -224,7 +274,5 @@ def _optimal_curve(ax: Axes, rows: pd.DataFrame, work: str, **look: Any) -> None
 
 
 def _look(kinds: pd.Series, row: Mapping[str, Any]) -> dict[str, Any]:
-    """How a cell is drawn; optimal, which others may equal, lies beneath them and sticks out."""
-    kind = row["kind"]
-    look = {"color": palette(kinds)[kind], "marker": markers(kinds)[kind], "alpha": 1 if row["on_front"] else BEATEN}
-    return look | ({"markersize": 10, "zorder": 2} if kind == "optimal" else {"markersize": 5, "zorder": 3})
+    """How a cell is drawn: what another one beats is small."""
+    return points(kinds)[row["kind"]] | ({} if row["on_front"] else BEATEN)

@@ -1,100 +1,67 @@
-"""What all figures share: how one is built, its look, how a variant is shown, panels and scales."""
+"""What all figures share: how one is built, its page, panels, keys, captions and scales."""
 
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.scale import LogScale
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, MaxNLocator, NullLocator
 
-from harness.analysis.variants import KINDS, name_variants
+from harness.analysis.chains import name_chains
+from harness.analysis.variants import name_variants
 from harness.experiment.figures import FIGURES
+from harness.plots.looks import (
+    GREY,
+    WIDTH_INCHES,
+    is_narrow,
+    our_look,
+    page_width,
+    points,
+    sizes,
+)
 from networks.rounding import ceil_div
 from networks.wording import visible
 
 KIB = 2**10
 MIB = 2**20
 
-WIDTH_INCHES = 8.4  # a README's column at 100 dots an inch: 9 points stay 9 points there
-CAPTION_CHARACTERS = 136
+CAPTION_CHARACTERS, CAPTION_POINTS = 136, 8
+TITLE_CHARACTERS = 44
+"""Of a line of a title on a narrow page."""
 KEYS_IN_A_LINE = 6
+TITLE_LETTER = 7.2
+"""Points of type of one in a title."""
+NARROW_HEIGHT = 0.75
+"""Of a panel on a narrow page, over its height on a wide one."""
 SETTING = ["width", "batch", "dtype", "activation", "seed"]
 """What sets one family of networks apart, depth and variant aside."""
 LEFT: dict[str, Any] = {"x": 0.01, "ha": "left"}
-
-INK = "#222222"
-GREY = "#666666"
-SHADE = "#9a9a9a"
-PALE = "#c4c4c4"
-_HUES = sns.color_palette("colorblind")
-BLUE, ORANGE = _HUES[:2]
-MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]
-Look = TypeVar("Look")
-SPARE_COLOURS = [hue for place, hue in enumerate(sns.color_palette("dark")) if place != 7]  # which is near INK
-SPARE_MARKERS = ["d", "8", "H", ".", "h"]
+POINTS_PER_INCH = 72
+GAP_INCHES = 0.1
+"""Between a key and the panels beneath it."""
 
 
-def with_defaults(declared: Mapping[str, Look], names: Iterable[str], spare: Iterable[Look]) -> dict[str, Look]:
-    """What is declared for each name, and for each of `names` without it one of `spare`, by its place among those.
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a figure is drawn on, and what it says of itself beside its panels."""
 
-    Where `names` are all that a registry has, a name has the same look in every figure.
-    """
-    return {**declared, **dict(zip((name for name in names if name not in declared), cycle(spare), strict=False))}
-
-
-_LOOKS = {
-    "store-all": (SHADE, "o"),
-    "periodic": (_HUES[0], "s"),
-    "sqrt": (_HUES[9], "P"),
-    "greedy": (_HUES[2], "^"),
-    "revolve": (_HUES[1], "D"),
-    "evicting dtr": (_HUES[4], "v"),
-    "evicting lru": (_HUES[6], "<"),
-    "evicting largest": (_HUES[5], ">"),
-    "optimal": (INK, "*"),
-    "train step": (_HUES[3], "X"),
-    "micro-batch": (_HUES[8], "p"),
-}
-SPARE_LOOKS = list(zip(cycle(SPARE_COLOURS), SPARE_MARKERS * len(SPARE_COLOURS), strict=False))
-KIND_LOOKS = with_defaults(_LOOKS, KINDS, SPARE_LOOKS)
-"""The colour and the marker of each kind of variant, the same in every figure."""
-STRANGE_LOOKS = SPARE_LOOKS[len(KIND_LOOKS) - len(_LOOKS) :]
-"""Those of all other kinds, by their place among the others of a figure."""
-LOOK: dict[Any, Any] = {
-    **sns.axes_style("whitegrid"),
-    **sns.plotting_context("paper"),
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "axes.edgecolor": "#bbbbbb",
-    "axes.labelcolor": INK,
-    "grid.color": "#e6e6e6",
-    "figure.titlesize": 11,
-    "figure.titleweight": "bold",
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "text.parse_math": False,  # a $ in a name is a $
-}
+    width_inches: float = WIDTH_INCHES
+    title: bool = True
+    caption: bool = True
 
 
-@contextmanager
-def our_look(**settings: Any) -> Iterator[None]:
-    """Draw with matplotlib's own defaults and `LOOK`, and these settings, whatever the caller's files say."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(LOOK | settings)
-        yield
+WIDE = Page()
 
 
 @dataclass(frozen=True)
@@ -116,8 +83,8 @@ class Recipe:
     def needs(self) -> tuple[str, ...]:
         return FIGURES[self.name].needs
 
-    def rows(self, tables: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
-        """What `build` takes.
+    def rows(self, tables: dict[str, pd.DataFrame]) -> list[pd.DataFrame | None]:
+        """What `build` takes: the rows of each table, and None for one that it shows more with and that is not there.
 
         Raises:
             ValueError: a table is missing or has no finished cell.
@@ -127,24 +94,40 @@ class Recipe:
                 raise ValueError(f"figure {self.name} needs {need}.csv: add {need!r} to the experiment's measure")
             if not (tables[need]["status"] == "ok").any():
                 raise ValueError(f"figure {self.name} has nothing to show: no row of {need}.csv has status ok")
-        drawn = [_shown(tables[need].query("status == 'ok'")) for need in self.needs]
-        if self.comparable:
-            drawn = [table[self.comparable(table)] for table in drawn]
-        return [table if "framework" in table else name_variants(table) for table in drawn]
+        more = FIGURES[self.name].also
+        return [
+            *(self._drawn(tables[need]) for need in self.needs),
+            *(self._drawn_if_there(tables, one) for one in more),
+        ]
 
-    def __call__(self, tables: dict[str, pd.DataFrame]) -> Figure:
+    def _drawn(self, table: pd.DataFrame) -> pd.DataFrame:
+        rows = _shown(table.query("status == 'ok'"))
+        if self.comparable:
+            rows = rows[self.comparable(rows)]
+        return rows if "framework" in rows else name_variants(rows)
+
+    def _drawn_if_there(self, tables: dict[str, pd.DataFrame], name: str) -> pd.DataFrame | None:
+        try:
+            return self._drawn(tables[name])
+        except (KeyError, ValueError):  # not measured, or nothing in it to compare with
+            return None
+
+    def __call__(self, tables: dict[str, pd.DataFrame], page: Page = WIDE) -> Figure:
         rows = self.rows(tables)
-        with our_look():
+        with our_look(width_inches=page.width_inches):
             figure, caption = self.build(*rows)
-            write_caption(figure, " ".join([caption, *self._lacking(tables, rows)]))
+            if page.caption:
+                write_caption(figure, " ".join([caption, *self._lacking(tables, rows)]))
+            _write_title(figure, shown=page.title)
             _label_outer_panels(figure)
             figure.draw_without_rendering()  # ticks are made at the first draw: let them have this look
         return figure
 
-    def _lacking(self, tables: dict[str, pd.DataFrame], rows: list[pd.DataFrame]) -> Iterator[str]:
+    def _lacking(self, tables: dict[str, pd.DataFrame], rows: list[pd.DataFrame | None]) -> Iterator[str]:
         """A sentence on the cells that are not drawn, by the reason why."""
         reasons: dict[Any, str] = {}
-        for need, drawn in zip(self.needs, rows, strict=True):
+        for need, drawn in zip(self.needs, rows, strict=False):
+            assert drawn is not None, "what it needs is there"
             cells = tables[need].drop(drawn.index).drop_duplicates("cell_id").set_index("cell_id")["status"]
             reasons |= cells.replace("ok", "with nothing to compare with").to_dict()
         if reasons:
@@ -167,20 +150,24 @@ def drawn(
     return lambda build: Recipe(build, comparable)
 
 
-def panels(count: int, *, title: str, columns: int, height: float, **subplots: Any) -> tuple[Figure, list[Axes]]:
+def panels(
+    count: int, *, title: str, columns: int, height: float, fixed: bool = False, **subplots: Any
+) -> tuple[Figure, list[Axes]]:
     """A titled figure with `count` panels, `height` inches each, in rows of at most `columns`.
 
-    A place left over in the last row is blank, for a legend.
+    A narrow page has one column, unless they are `fixed`. A place left over in the last row is blank, for a legend.
     """
+    if is_narrow():
+        columns, height = columns if fixed else 1, NARROW_HEIGHT * height
     columns = min(columns, count)
     rows = ceil_div(count, columns)
-    figure = Figure(figsize=(WIDTH_INCHES, rows * height + 0.9), layout="constrained")
+    figure = Figure(figsize=(page_width(), rows * height + 0.9), layout="constrained")
     figure.suptitle(title, **LEFT)
     axes = list(figure.subplots(rows, columns, squeeze=False, **subplots).flat)
     for blank in axes[count:]:
         blank.set_axis_off()
     for ax in axes:
-        ax.tick_params(labelsize=LOOK["xtick.labelsize"])  # else the number of ticks follows the caller's settings
+        ax.tick_params(labelsize=mpl.rcParams["xtick.labelsize"])
     for ax in axes[max(count - columns, 0) : count]:
         ax.tick_params(labelbottom=True)  # the lowest of its column, also where a blank is below
     return figure, axes[:count]
@@ -188,24 +175,49 @@ def panels(count: int, *, title: str, columns: int, height: float, **subplots: A
 
 def write_caption(figure: Figure, caption: str) -> None:
     """Put what a reader has to know beneath the panels."""
-    figure.supxlabel(_wrap(caption), **LEFT, size=8, color=GREY, linespacing=1.4)
+    points = CAPTION_POINTS - 2 * is_narrow()
+    width = int(CAPTION_CHARACTERS * figure.get_figwidth() / WIDTH_INCHES * CAPTION_POINTS / points)
+    text = _wrap(caption, width)
+    if is_narrow():
+        figure.set_figheight(figure.get_figheight() + text.count("\n") * 1.4 * points / POINTS_PER_INCH)
+    figure.supxlabel(text, **LEFT, size=points, color=GREY, linespacing=1.4)
 
 
-def _wrap(caption: str) -> str:
+def _wrap(caption: str, characters: int) -> str:
     """In as few lines as it needs, of about equal length, so that no single word is left over."""
     caption = caption.replace(" %", "\xa0%")
-    fewest = len(textwrap.wrap(caption, CAPTION_CHARACTERS))
-    widths = range(len(caption) // fewest, CAPTION_CHARACTERS + 1)
+    fewest = len(textwrap.wrap(caption, characters))
+    widths = range(len(caption) // fewest, characters + 1)
     return next(text for text in (textwrap.fill(caption, width) for width in widths) if text.count("\n") < fewest)
 
 
+def _write_title(figure: Figure, *, shown: bool) -> None:
+    """The title, if it is `shown`, and on a narrow page the key beneath it, for which the page grows."""
+    title = figure.get_suptitle() if shown else ""
+    figure.suptitle(textwrap.fill(title, TITLE_CHARACTERS) if is_narrow() else title, **LEFT)
+    if not is_narrow() or not figure.legends:
+        return
+    line_inches = 1.4 * mpl.rcParams["figure.titlesize"] / POINTS_PER_INCH
+    title_inches = line_inches * len(figure.get_suptitle().splitlines())
+    (key,) = figure.legends
+    key_inches = key.get_window_extent().height / figure.dpi
+    height = figure.get_figheight() + key_inches + GAP_INCHES
+    figure.set_figheight(height)
+    key.set_bbox_to_anchor((0, 1 - title_inches / height), figure.transFigure)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, 0, 1, 1 - (key_inches + GAP_INCHES) / height))
+
+
 def _label_outer_panels(figure: Figure) -> None:
+    """Leave out a label that the panel to the left, or the one beneath, has too."""
     placed = [(ax, place) for ax in figure.axes if ax.axison and (place := ax.get_subplotspec())]
     columns = placed[0][1].get_gridspec().ncols
+    labels = [(ax.get_xlabel(), ax.get_ylabel()) for ax, _ in placed]
     for position, (ax, _) in enumerate(placed):
-        if position % columns:
+        if position % columns and labels[position][1] == labels[position - 1][1]:
             ax.set_ylabel("")
-        if position + columns < len(placed):
+        if position + columns < len(placed) and labels[position][0] == labels[position + columns][0]:
             ax.set_xlabel("")
 
 
@@ -225,77 +237,91 @@ def facets(table: pd.DataFrame, by: list[str], *, marks: list[str]) -> list[tupl
         raise ValueError(f"one figure cannot show several networks at {where}: {networks}")
     if not varying:
         return [("", table)]
+    names = name_chains(table["layers"])
     order = ["depth" if column == "layers" else column for column in varying]
     groups = table.sort_values(order, kind="stable").groupby(varying, sort=False, observed=True, dropna=False)
-    return [(", ".join(map(phrase, varying, values)), rows) for values, rows in groups]
+    return [
+        (", ".join(phrase(*told, names=names) for told in zip(varying, values, strict=True)), rows)
+        for values, rows in groups
+    ]
 
 
 def constants(table: pd.DataFrame, columns: list[str]) -> str:
-    """What all rows have in common, as a caption's last sentence."""
+    """What all rows have in common, and the layers of the chains that have names, as a caption's last sentences."""
     common = [phrase(column, table[column].iloc[0]) for column in columns if table[column].nunique() == 1]
-    return f"All with {', '.join(common)}." if common else ""
+    told = f"All with {', '.join(common)}." if common else ""
+    if "layers" in columns and table["layers"].nunique() > 1:
+        chains = "; ".join(f"{name} [{layers}]" for layers, name in name_chains(table["layers"]).items())
+        told = f"{told} Layers: {chains}.".strip()
+    return told
 
 
-def phrase(column: str, value: object) -> str:
-    """A column's value as a reader says it."""
+def phrase(column: str, value: object, *, names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A column's value as a reader says it; a chain by its name where `names` has one."""
     if column in ("variant", "dtype", "activation"):
         return str(value)
-    return f"[{value}]" if column == "layers" else f"{column} {value}"
-
-
-def _looks(kinds: pd.Series) -> dict[str, Any]:
-    looks = with_defaults(KIND_LOOKS, kinds.cat.categories, STRANGE_LOOKS)
-    return {kind: looks[kind] for kind in kinds.cat.categories}
-
-
-def palette(names: pd.Series) -> dict[str, Any]:
-    """The colour of each of the categories: kinds have their own, variants a scale whose order needs no colour vision.
-
-    Store-all is grey among variants.
-    """
-    if names.name == "kind":
-        return {kind: look[0] for kind, look in _looks(names).items()}
-    others = [name for name in names.cat.categories if name != "store-all"]
-    scale = sns.color_palette("plasma", as_cmap=True)
-    return {"store-all": SHADE} | {name: scale(0.88 * i / max(len(others) - 1, 1)) for i, name in enumerate(others)}
-
-
-def markers(names: pd.Series) -> dict[str, str]:
-    """The marker of each of the categories, so that nothing hangs on colour alone."""
-    if names.name == "kind":
-        return {kind: look[1] for kind, look in _looks(names).items()}
-    return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names.cat.categories)}
-
-
-def sizes(variants: pd.Series, *, others: float) -> dict[str, float]:
-    """Each variant's size: store-all's is larger, so that it shows behind those that coincide with it."""
-    return {name: 3 * others if name == "store-all" else others for name in variants.cat.categories}
+    if column == "depth":
+        return f"{value} layers"
+    return names.get(str(value), f"[{value}]") if column == "layers" else f"{column} {value}"
 
 
 def variant_legend(figure: Figure, variants: pd.Series, *, linewidth: float = 0, extra: Iterable[Artist] = ()) -> None:
     """Name every variant shown, then whatever else is drawn: in a blank place, or beside the panels."""
-    colours, shapes, widths = palette(variants), markers(variants), sizes(variants, others=linewidth)
-    handles = [
-        Line2D([], [], color=colours[name], marker=shapes[name], linewidth=widths[name], label=name)
-        for name in variants.cat.categories
-    ]
+    looks, widths = points(variants), sizes(variants, others=linewidth)
+    handles = [Line2D([], [], **looks[name], linewidth=widths[name], label=name) for name in variants.cat.categories]
+    key_beside(figure, [*handles, *extra])
+
+
+def key_beside(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Name many things in a blank place, or beside the panels; above them if the page is narrow."""
     blank = [ax for ax in figure.axes if not ax.axison]
-    if blank:
-        blank[0].legend(handles=[*handles, *extra], loc="center", ncols=2)
+    if is_narrow():
+        key_above(figure, handles)
+    elif blank:
+        blank[0].legend(handles=handles, loc="center", ncols=2)
     else:
-        figure.legend(handles=[*handles, *extra], loc="outside right center")
+        figure.legend(handles=handles, loc="outside right center")
 
 
 def key_above(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Name a few things in the title's line, or more of them in as many lines as it takes."""
-    lines = ceil_div(len(handles), KEYS_IN_A_LINE)
+    """Name a few things in the title's line, or more of them in as many lines as it takes; beneath it if narrow."""
+    if is_narrow():
+        columns = max(1, int(page_width() * POINTS_PER_INCH / max(map(_key_points, handles))))
+        figure.legend(handles=handles, loc="upper left", ncols=columns, borderaxespad=0, columnspacing=1)
+        return
+    beside = page_width() * POINTS_PER_INCH - TITLE_LETTER * len(figure.get_suptitle())
+    lines = max(ceil_div(len(handles), KEYS_IN_A_LINE), round(0.5 + sum(map(_key_points, handles)) / beside))
     figure.legend(handles=handles, loc="outside upper right", ncols=ceil_div(len(handles), lines))
+
+
+def _key_points(handle: Artist) -> float:
+    """About how wide an entry of a key is."""
+    return 2.5 * mpl.rcParams["legend.fontsize"] + 0.62 * mpl.rcParams["legend.fontsize"] * len(str(handle.get_label()))
+
+
+class Octaves(Locator):
+    """Ticks at powers of two, and where a range has fewer than three of them, at steps between."""
+
+    def __call__(self) -> Sequence[float]:
+        return self.tick_values(*self.axis.get_view_interval())  # type: ignore[union-attr]
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        """The ticks from `vmin` to `vmax`, of at most nine powers of two."""
+        low, high = np.floor(np.log2(vmin)), np.ceil(np.log2(vmax))
+        step = max(1, ceil_div(int(high - low), 9))
+        powers = 2.0 ** np.arange(low, high + 1, step)
+        for parts in ((1,), (1, 1.5), (1, 1.25, 1.5, 1.75)):
+            ticks = np.outer(powers, parts).ravel()
+            ticks = ticks[(vmin <= ticks) & (ticks <= vmax)]
+            if len(ticks) >= 3:
+                return ticks.tolist()
+        return list(MaxNLocator(4).tick_values(vmin, vmax))
 
 
 def log2(axes: Axes, which: str, *, ticks: Iterable[float] | None = None) -> None:
     """Put the `x` or `y` axis on a log2 scale with plain numbers, at the grid's own values if given."""
     axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
     axes.set(**{f"{which}scale": LogScale(axis, base=2)})
-    axis.set_major_locator(LogLocator(base=2, numticks=9) if ticks is None else FixedLocator(sorted(set(ticks))))
+    axis.set_major_locator(Octaves() if ticks is None else FixedLocator(sorted(set(ticks))))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))

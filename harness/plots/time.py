@@ -12,18 +12,15 @@ from harness.analysis.memory import savings, work_ratios
 from harness.analysis.rows import each_row
 from harness.analysis.time import time_ratios, with_time_ratios
 from harness.analysis.variants import name_variants
+from harness.plots.looks import GREY, INK, points
 from harness.plots.ratios import ratio_keys, ratio_point, ratios_explained
 from harness.plots.style import (
-    GREY,
-    INK,
     SETTING,
     constants,
     drawn,
     facets,
     key_above,
     log2,
-    markers,
-    palette,
     panels,
     variant_legend,
 )
@@ -62,13 +59,12 @@ def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     table = table.assign(peak_ratio=1 - table["saved_share"])
     parts = facets(table, ["depth", *SETTING], marks=["variant"])
     figure, axes = panels(len(parts), title="Memory against time", columns=3, height=2.1, sharex=True, sharey=True)
-    colours, shapes = palette(table["variant"]), markers(table["variant"])
+    looks = points(table["variant"])
     for ax, (title, rows) in zip(axes, parts, strict=True):
         front = rows[pareto_front(rows, ["time_ratio", "peak_ratio"])].sort_values("time_ratio")
         ax.step(front["time_ratio"], front["peak_ratio"], where="post", color=GREY, linewidth=1, zorder=1)
         for row in each_row(rows):
-            look = {"color": colours[row["variant"]], "marker": shapes[row["variant"]]}
-            ratio_point(ax, row, x=row["time_ratio"], y=row["peak_ratio"], along="x", **look)
+            ratio_point(ax, row, x=row["time_ratio"], y=row["peak_ratio"], along="x", **looks[row["variant"]])
         ax.set(title=title, xlabel="step time / store-all's", ylabel="peak / store-all's")
         ax.yaxis.set_major_formatter(PercentFormatter(1))
     axes[0].set(ylim=(0, 1.1 * table["peak_ratio"].max()))
@@ -100,4 +96,6 @@ def training_time(training: pd.DataFrame) -> tuple[Figure, str]:
             ratio_point(ax, row, x=row["time_ratio"], y=row["variant"], along="x")
         ax.set(title=title, xlabel="epoch time / store-all's", ylim=(lines - 0.5, -0.5))
     key_above(figure, ratio_keys(ratios))
-    return figure, f"{ratios_explained(ratios, 'the same epoch of the same seed')} {constants(ratios, setting)}"
+    return figure, (
+        f"{ratios_explained(ratios, 'the same epoch of the same seed')} {constants(ratios, ['layers', *setting])}"
+    )

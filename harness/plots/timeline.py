@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from harness.plots.style import INK, KIB, MIB, ORANGE, PALE, constants, drawn, facets, key_above, panels
+from harness.plots.looks import INK, ORANGE, PALE
+from harness.plots.style import KIB, MIB, constants, drawn, facets, key_above, panels
 
 SETTING = ["layers", "batch", "dtype", "activation", "seed"]
 
@@ -25,7 +26,7 @@ def timeline(timeline: pd.DataFrame) -> tuple[Figure, str]:
         sharex=True,
         sharey=True,
     )
-    memray: dict[str, Any] = {"color": ORANGE, "linewidth": 4.5, "alpha": 0.6}
+    memray: dict[str, Any] = {"color": ORANGE, "linewidth": 4.5}
     tracker: dict[str, Any] = {"color": INK, "linewidth": 0.9}
     backward: dict[str, Any] = {"color": PALE, "alpha": 0.35, "linewidth": 0}
     for ax, (title, rows) in zip(axes, parts, strict=True):

@@ -3,29 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import seaborn as sns
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from harness.analysis.trace import StepTold, Sweep
-from harness.plots.style import (
-    BLUE,
-    GREY,
-    INK,
-    LEFT,
-    MIB,
-    ORANGE,
-    PALE,
-    WIDTH_INCHES,
-    key_above,
-    our_look,
-    write_caption,
-)
+from harness.plots.looks import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, WIDTH_INCHES, our_look
+from harness.plots.style import LEFT, MIB, POINTS_PER_INCH, key_above, write_caption
 
-GREEN, PURPLE = (sns.color_palette("colorblind")[at] for at in (2, 4))
-POINTS_PER_INCH = 72
 HEIGHTS = 4.2, 1.7
 """Inches of the layers' panel and of the bytes'."""
 
@@ -34,7 +20,7 @@ def draw_trace(step: StepTold, reference: StepTold) -> Figure:
     """Draw one training step beside the peak of `reference`, the step that keeps everything."""
     depth, operations = step.depth, sum(len(sweep.layers) for sweep in step.sweeps)
     layer_points = POINTS_PER_INCH * HEIGHTS[0] / (1.06 * depth)
-    bar = {"linewidth": np.clip(0.5 * layer_points, 1.0, 4.5), "alpha": 0.6}
+    bar = {"linewidth": np.clip(0.5 * layer_points, 1.0, 4.5)}
     bars, tapes = list(_bars(step.sweeps)), list(_tape_bars(step.sweeps))
     look = {
         f"{step.output} held": {"color": GREEN, **bar},

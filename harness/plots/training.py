@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from harness.analysis.baseline import has_store_all
 from harness.analysis.training import accuracy_summary
-from harness.plots.style import BLUE, GREY, INK, ORANGE, constants, drawn, facets, key_above, markers, panels
+from harness.plots.looks import BLUE, GREY, INK, ORANGE, markers
+from harness.plots.style import constants, drawn, facets, key_above, panels
 
 SETTING = ["layers", "batch", "dtype", "activation"]
 LOSSES = ["train_loss", "test_loss"]
@@ -30,7 +31,12 @@ def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
     training, left_out = _with_losses_to_show(training)
     parts = facets(training, SETTING, marks=["variant", "seed", "epoch"])
     figure, axes = panels(
-        2 * len(parts), title="Learning curves", columns=len(parts), height=2.3, sharex=True, sharey="row"
+        2 * len(parts),
+        title="Learning curves",
+        columns=len(parts),
+        height=2.3,
+        sharex=True,
+        sharey="row",
     )
     looks = _looks(training["variant"])
     upper, lower = axes[: len(parts)], axes[len(parts) :]
@@ -43,9 +49,10 @@ def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
         accuracies.xaxis.set_major_locator(MaxNLocator(integer=True))
         accuracies.yaxis.set_major_formatter(PercentFormatter(1))
         note = f"test, epoch {end['epochs']}: {end['test_accuracy']:.1%} on average"
-        accuracies.text(0.96, 0.05, note, transform=accuracies.transAxes, ha="right", color=INK, size=8)
+        accuracies.text(0.96, 0.05, note, transform=accuracies.transAxes, ha="right", color=INK, size="small")
     if training[LOSSES].notna().any(axis=None):
-        _log_scale(upper[0])
+        for ax in upper:
+            _log_scale(ax)
     splits = [Line2D([], [], color=color, linewidth=3, label=split) for split, color in SPLITS.items()]
     variants = [Line2D([], [], color=GREY, **(look | {"markevery": 1}), label=name) for name, look in looks.items()]
     key_above(figure, [*splits, *variants])

@@ -1,11 +1,13 @@
 """The command line as a person meets it: exit codes, one clear line for a mistake, and runs that survive a kill."""
 
 import csv
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -134,6 +136,28 @@ def test_a_run_measures_draws_and_resumes(experiment, tmp_path):
         figures.append({path.name: path.read_bytes() for path in (tmp_path / "results/tiny/figures").iterdir()})
     assert figures[0].keys() == {"predicted_vs_measured.svg", "predicted_vs_measured.png"}
     assert figures[0] == figures[1]
+    one = ("--only", "predicted_vs_measured", "--format", "pdf,svg", "--width", "89mm", "--no-title", "--no-caption")
+    result = invoke("plot", tmp_path / "results/tiny", *one)
+    assert [Path(line).name for line in result.stdout.split()] == [
+        "predicted_vs_measured.pdf",
+        "predicted_vs_measured.svg",
+    ]
+    drawn = (tmp_path / "results/tiny/figures/predicted_vs_measured.svg").read_text()
+    assert float(re.search(r'width="([\d.]+)pt"', drawn)[1]) == pytest.approx(89 / 25.4 * 72)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--only", "peaks"], "unknown figure 'peaks', there are: peak_by_depth, "),
+        (["--format", "svg,gif"], "--format must be some of svg, png, pdf, with commas; got 'gif'\n"),
+        (["--width", "89"], "--width must be from 64mm to 1000mm, in mm, cm or in, such as 89mm; got '89'\n"),
+        (["--width", "2cm"], "--width must be from 64mm to 1000mm, in mm, cm or in, such as 89mm; got '2cm'\n"),
+    ],
+)
+def test_what_plot_cannot_draw_is_one_line(arguments, line):
+    result = invoke("plot", "results/growth", *arguments)
+    assert (result.exit_code, result.stderr[: len(line)]) == (2, line)
 
 
 def test_what_is_measured_again_is_named_with_the_reason_why(experiment, tmp_path):

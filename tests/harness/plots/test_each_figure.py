@@ -19,8 +19,8 @@ from tests.support.tables import (
 def test_peak_by_depth_shows_measured_points_on_predicted_lines(tables: Tables):
     axes = recipe("peak_by_depth")(tables).axes[0]
     cell = tables["memory"].query("depth == 128 and checkpoint_frequency == 8").iloc[0]
-    points = np.concatenate([points.get_offsets() for points in axes.collections])
-    lines = np.concatenate([line.get_xydata() for line in axes.lines if len(line.get_xdata())])
+    points = np.concatenate([line.get_xydata() for line in axes.lines if line.get_linestyle() == "None"])
+    lines = np.concatenate([line.get_xydata() for line in axes.lines if line.get_linestyle() != "None"])
     assert (128, cell["memray_peak_bytes"] / 2**20) in set(map(tuple, points))
     assert (128, cell["predicted_peak_bytes"] / 2**20) in set(map(tuple, lines))
     assert len(points) == len(tables["memory"])
@@ -52,7 +52,7 @@ def test_time_ratio_draws_each_median_and_its_interval(tables: Tables):
     )
     ratios = np.sort(time[4] / time[pd.NA])
     axes = recipe("time_ratio")(tables).axes[0]
-    assert axes.get_title() == "depth 8"
+    assert axes.get_title() == "8 layers"
     bars = {int(bar.lines[0].get_xdata()[0]): bar for bar in axes.containers}
     assert bars[4].lines[0].get_ydata()[0] == pytest.approx(np.median(ratios))
     ends = bars[4].lines[2][0].get_segments()[0][:, 1]
@@ -105,7 +105,7 @@ def test_predicted_vs_measured_counts_the_cells_within_the_bound(tables: Tables)
 def test_where_it_saves_says_what_could_be_saved_and_what_fills_the_peak(batch_by_width: Tables):
     figure = recipe("where_it_saves")(batch_by_width)
     titles = [ax.get_title() for ax in figure.axes[:6]]
-    assert titles[:3] == ["any schedule: at most", "n = 2: saved", "n = 6: saved"]
+    assert titles[:3] == ["any schedule saves at most", "n = 2 saves", "n = 6 saves"]
     assert titles[3:] == [f"{variant}:\nfills the peak" for variant in ("store-all", "n = 2", "n = 6")]
     narrow, wide = (figure.axes[3].texts[i].get_text() for i in (0, -1))  # batch 4096, width 64; batch 64, width 1024
     assert (narrow[0], wide[0]) == ("A", "P")

@@ -1,6 +1,7 @@
 """Every figure draws from tables such as the harness writes, says what it lacks, and no text lies on another."""
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -8,12 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from harness.commands.figures import save
 from harness.experiment.figures import FIGURES
 from harness.experiment.frameworks import FRAMEWORKS, OWN, PEERS
 from harness.plots import draw, frameworks, recipe
+from harness.plots.looks import BLUE, GREEN, GREY, INK, KIND_LOOKS, ORANGE, RED, SHADE, STRANGE_LOOKS, palette
+from harness.plots.style import Octaves, Page
 from tests.support.figures import drawn_texts, overlaps, rgba, words
 from tests.support.tables import (
     DEPTHS,
@@ -29,18 +34,55 @@ def test_an_experiment_may_name_exactly_the_figures_there_are():
     assert [recipe(name).name for name in FIGURES] == list(FIGURES)
 
 
+COLUMN_OF_A_PAPER = Page(width_inches=89 / 25.4)
+
+
+@pytest.mark.parametrize("page", [Page(), COLUMN_OF_A_PAPER], ids=["wide", "narrow"])
 @pytest.mark.parametrize("name", FIGURES)
-def test_no_text_lies_on_another_or_outside(name: str, tables_of, monkeypatch: pytest.MonkeyPatch):
-    figure = recipe(name)(tables_of(name))
+def test_no_text_lies_on_another_or_outside(name: str, page: Page, tables_of, monkeypatch: pytest.MonkeyPatch):
+    figure = recipe(name)(tables_of(name), page)
     drawn = drawn_texts(figure, monkeypatch)
-    page = figure.bbox.padded(1)
+    sheet = figure.bbox.padded(1)
     assert len(drawn) > 10
     assert [
         text
         for text, box in drawn
-        if not (page.x0 <= box.x0 and page.y0 <= box.y0 and box.x1 <= page.x1 and box.y1 <= page.y1)
+        if not (sheet.x0 <= box.x0 and sheet.y0 <= box.y0 and box.x1 <= sheet.x1 and box.y1 <= sheet.y1)
     ] == []
     assert overlaps(drawn) == []
+    assert figure.get_figwidth() == page.width_inches
+    assert min(text.get_size() for text in figure.findobj(Text) if text.get_text()) >= 6  # points of type
+
+
+def test_a_page_may_go_without_title_and_caption(tables: Tables):
+    for width in (89 / 25.4, 8.4):
+        figure = recipe("pareto_work")(tables, Page(width_inches=width, title=False, caption=False))
+        assert figure.get_suptitle().strip() == figure.get_supxlabel() == ""
+
+
+def contrast(colour: Any) -> float:
+    """To white, by WCAG 2.2."""
+    parts = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in to_rgb(colour)]
+    return 1.05 / (float(np.dot([0.2126, 0.7152, 0.0722], parts)) + 0.05)
+
+
+def test_every_line_and_marker_shows_on_white():
+    variants = pd.Series(pd.Categorical(["store-all", *(f"n = {n}" for n in range(1, 13))]), name="variant")
+    colours = [
+        *(colour for colour, _ in (*KIND_LOOKS.values(), *STRANGE_LOOKS)),
+        *palette(variants).values(),
+        *frameworks.COLOURS.values(),
+        *(look["color"] for look in frameworks.ALLOCATOR_LOOKS.values()),
+        *(INK, GREY, SHADE, BLUE, ORANGE, GREEN, RED),
+    ]
+    assert contrast("white") == 1
+    assert [colour for colour in colours if contrast(colour) < 3] == []
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.4, 3.1), (2.3, 3.8), (30, 34), (31.5, 31.9), (1, 1000), (0.01, 4000)])
+def test_a_log_axis_has_at_least_three_ticks_and_at_most_ten(low: float, high: float):
+    ticks = [tick for tick in Octaves().tick_values(low, high) if low <= tick <= high]
+    assert 3 <= len(ticks) <= 10
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -175,12 +217,11 @@ def test_figures_that_compare_say_so_where_there_is_nothing_to_compare(name: str
 @pytest.mark.parametrize("name", ["peak_by_depth", "saving_heatmap"])
 def test_networks_that_would_share_a_place_are_refused(name: str):
     memory = memory_table(grid(["64,128x3,10", "64,128,64x2,10"], frequencies=(2,)))
-    with pytest.raises(ValueError, match=r"several networks at depth 4, .*: \[64,128x3,10\] and \[64,128,64x2,10\]"):
+    with pytest.raises(ValueError, match=r"several networks at 4 layers, .*: \[64,128x3,10\] and \[64,128,64x2,10\]"):
         recipe(name)({"memory": memory})
 
 
 def test_every_framework_and_its_variants_have_a_look():
     assert frameworks.COLOURS.keys() == {OWN, *FRAMEWORKS}
-    assert frameworks.LABELS_AT.keys() >= {OWN, *FRAMEWORKS}
     assert frameworks.SHAPES.keys() >= {peer.partition(".")[2] for peer in PEERS}
     assert frameworks.SCHEDULE_SHAPE not in frameworks.SHAPES.values()

@@ -1,5 +1,7 @@
 """The figures of schedules show the numbers of the tables they are drawn from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from matplotlib.legend import Legend
 from harness.analysis.variants import KINDS, SCHEDULE_KINDS, name_variants
 from harness.experiment.cell import Cell
 from harness.plots import recipe
-from harness.plots.style import KIND_LOOKS, STRANGE_LOOKS, with_defaults
+from harness.plots.looks import KIND_LOOKS, STRANGE_LOOKS, with_defaults
 from tests.support.tables import CHAINS, grid, memory_table, schedule_cells, time_table
 
 MIB = 2**20
@@ -24,10 +26,9 @@ def tables() -> dict[str, pd.DataFrame]:
 
 
 def points(figure: Figure) -> dict[tuple[float, float], float]:
-    """Each point of the first panel and how opaque it is."""
-    return {
-        tuple(line.get_xydata()[0]): line.get_alpha() for line in figure.axes[0].lines if len(line.get_xdata()) == 1
-    }
+    """Each point of the first panel and its size."""
+    lines = (line for line in figure.axes[0].lines if len(line.get_xdata()) == 1)
+    return {tuple(line.get_xydata()[0]): line.get_markersize() for line in lines}
 
 
 def caption(figure: Figure) -> str:
@@ -43,13 +44,36 @@ def measured(memory: pd.DataFrame) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def test_pareto_work_has_a_point_for_each_cell_pale_where_another_beats_it(tables):
+def test_pareto_work_has_a_point_for_each_cell_small_where_another_beats_it(tables):
     drawn = points(recipe("pareto_work")(tables))
     places = measured(tables["memory"])
     for x, y in places.to_numpy():
         beaten = ((places["x"] <= x) & (places["y"] <= y) & ((places["x"] < x) | (places["y"] < y))).any()
-        alpha = next(alpha for place, alpha in drawn.items() if place == pytest.approx((x, y)))
-        assert (alpha < 1) == beaten
+        size = next(size for place, size in drawn.items() if place == pytest.approx((x, y)))
+        assert (size < 4) == beaten
+
+
+def in_parts() -> list[Cell]:
+    """Store-all beside the same step with the batch in parts."""
+    (plain,) = grid([EQUAL], frequencies=())
+    return [plain, *(replace(plain, step="train_step", micro_batch=rows) for rows in (512, 1024))]
+
+
+def test_pareto_work_shows_the_batch_in_parts_apart_against_its_time():
+    cells = in_parts()
+    memory, time = memory_table(cells), time_table(cells)
+    time["step_seconds"] = time["micro_batch"].map({512: 2.0, 1024: 1.5}).astype("float64").fillna(1.0)
+    figure = recipe("pareto_work")({"memory": memory, "time": time})
+    _, apart = figure.axes
+    assert len(points(figure)) == 1  # store-all alone
+    assert apart.get_title() == "micro-batch: time, not work"
+    peaks = memory.set_index("micro_batch")["memray_peak_bytes"] / memory["memray_peak_bytes"][0]
+    (line,) = apart.lines
+    assert line.get_xydata().tolist() == pytest.approx(np.array([[1.5, peaks[1024]], [2.0, peaks[512]]]))
+    assert "Micro-batch recomputes nothing, and costs time: 2.0 times store-all's" in caption(figure)
+    alone = recipe("pareto_work")({"memory": memory})
+    assert len(alone.axes) == 1
+    assert "what it costs is time, which was not measured" in caption(alone)
 
 
 def test_no_point_of_pareto_work_is_below_the_optimal_curve(tables):
@@ -109,11 +133,16 @@ def test_winners_writes_the_best_of_each_kind_and_marks_the_least_work():
     time = time_table(cells)
     time["step_seconds"] = np.where(time["schedule"] == texts[1], 1.5, 1.0)
     axes = recipe("winners")({"memory": memory, "time": time}).axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["periodic", "optimal", "winner's time"]
-    assert axes.get_yticklabels()[0].get_text().split() == ["9", "MB", "44%"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "budget\n(MiB)",
+        "of the\npeak",
+        "periodic",
+        "optimal",
+        "winner's\ntime",
+    ]
     cells = [text for text in axes.texts if text.get_text()]
-    assert [text.get_text() for text in cells] == ["1.25", "1.60", "1.50  (1.50 to 1.50)"]
-    assert [text.get_weight() for text in cells] == ["bold", "normal", "normal"]
+    assert [text.get_text() for text in cells] == ["8.58", "44%", "1.25", "1.60", "1.50  (1.50 to 1.50)"]
+    assert [text.get_weight() for text in cells] == ["normal", "normal", "bold", "normal", "normal"]
 
 
 def test_winners_that_were_not_timed_have_no_time(tables):

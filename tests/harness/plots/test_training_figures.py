@@ -79,4 +79,4 @@ def test_training_curves_show_every_variant_where_all_coincide(tables: Tables):
 def test_training_time_pools_epochs_and_seeds(tables: Tables):
     figure = recipe("training_time")(tables)
     assert "median of 36 ratios" in words(figure)  # 12 epochs, 3 seeds
-    assert [ax.get_title() for ax in figure.axes] == ["[64,128,64,10]", "[64,128x7,10]", "[64,64x15,10]"]
+    assert [ax.get_title() for ax in figure.axes] == ["narrowing, 3 layers", "equal, 8 layers", "equal, 16 layers"]
