@@ -62,11 +62,15 @@ class Chain:
     """Sizes of one training step of a dense network.
 
     `layers` are the widths `(w_0, .., w_L)`, `batch` the rows of the input, `itemsize` the bytes of a value.
-    Layers count from 1; position l of each tuple belongs to layer l, and position 0 is the input, which is
-    the caller's and charged to nobody. `deltas_pile_up` says how long parameter deltas stay: to the end of the
-    step, for `backward` returns them, or, in `train_step`, until their layer is updated with them. Of a part of a batch
-    (`micro_batch`), `part_of` is the batch's rows: beside the part stand the outputs of the batch and the parameter
-    deltas that the parts add up, those of every layer from the second part to the last.
+    Layers count from 1. Position l of each tuple belongs to layer l. Position 0 is the input: it is the caller's, and
+    no bytes are counted for it.
+
+    `deltas_pile_up` says how long parameter deltas (weight gradients) stay. `backward` returns them, so they stay to
+    the end of the step. `train_step` frees each layer's as soon as the layer is updated with it.
+
+    `part_of` is set if the chain is a part of a batch (`micro_batch`): it is the rows of the whole batch. The outputs
+    of the whole batch are then live beside the part. So are, from the second part to the last, the sums of all layers'
+    parameter deltas.
     """
 
     layers: tuple[int, ...]
@@ -150,8 +154,9 @@ class Chain:
     def recompute_bytes(self) -> tuple[int, ...]:
         """Bytes live beside all afters while afters for layer l's backward step are computed.
 
-        For the last layer that is the forward pass, which has nothing but its workspace, and what a part has from the
-        start; for the others the workspace, the outputs, delta[l] and the parameter deltas of other layers or parts.
+        For the last layer this is the forward pass: its workspace, and what a part of a batch holds from the start.
+        For the other layers it is the workspace, the outputs, delta[l], and the parameter deltas of other layers or
+        parts.
         """
         above = [self.workspace_bytes + self._added_up_bytes]
         for layer in range(self.depth, 1, -1):
@@ -175,10 +180,11 @@ class Chain:
     def maps_buffers(self) -> bool:
         """Whether large buffers are mappings of their own and not pieces of the heap.
 
-        Parameter deltas that stay to the end of the step come to lie where afters have been. If most are smaller, but
-        more than a sixteenth, the rest of the place serves nothing: of 32 layers 512 wide, batch 1024, a heap keeps 61
-        MiB resident where a step asks for 40. The price is time, for pages are made anew: of layers 256 or 512 wide 0
-        to 8 % of the step under glibc's malloc as it comes, and 5 to 9 % where its thresholds are fixed.
+        Parameter deltas that stay to the end of the step take the places of freed afters. If most are smaller than an
+        after, but larger than a sixteenth of it, the rest of each place stays unused: for 32 layers 512 wide, batch
+        1024, a heap keeps 61 MiB resident although the step requests 40. Mappings cost time, because their pages are
+        made anew. For layers 256 or 512 wide that is 0 to 8 % of the step under glibc's malloc as it comes, and 5 to
+        9 % if its thresholds are fixed.
         """
         if not self.deltas_pile_up and self.part_of is None:
             return False

@@ -15,13 +15,16 @@ from networks.wording import cut
 
 
 class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
-    """A multi-layer perceptron that saves every `checkpoint_frequency`-th after and recalculates the others.
+    """A multi-layer perceptron that keeps every `checkpoint_frequency`-th after and recomputes the others.
 
-    Takes `recompute`, `"segment"` or `"each"` (see `networks.schedules.periodic`), or instead of both a `schedule`, one
-    of `networks.schedules` or a function of one's own; and the options of `Network`. Same seed, same weights; same
-    inputs, the same outputs and gradients, bit for bit.
+    An *after* is a layer's activation: its output after the activation function.
 
-    Between `forward` and `backward` any after can be asked for with `get_cached_after_or_calculate`.
+    `recompute` is `"segment"` or `"each"`; `networks.schedules.periodic` explains both. A `schedule` can be given
+    instead of the two: one of `networks.schedules`, or a function of your own. All options of `Network` are options
+    here. The same seed gives the same weights as in `Network`. The same inputs then give the same outputs and
+    gradients, bit for bit.
+
+    Between `forward` and `backward`, `get_cached_after_or_calculate` returns any after.
     """
 
     schedule: Schedule

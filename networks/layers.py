@@ -5,12 +5,14 @@
     biases_delta[l]  = column sums of delta[l]
     delta[l-1]       = (delta[l] @ weights.T) * activation'(after[l-1])
 
-Both steps allocate as little as the mathematics allows. The new delta is written over the after it is computed from,
-and a forward step may write its after over the one before it, where nothing needs that one any more: a block's product
-goes to the workspace first, so a row is overwritten only once it has been read.
+An *after* is a layer's activation, a *delta* the gradient at a layer's output before its activation function.
 
-What remains beside the matrix products is read and written while a block is still in the core's cache, in as few passes
-as numpy has functions for. On one thread, layers 128 wide, batch 4096, as shares of a layer's three products: blocks
+Both steps allocate as little as the mathematics allows. A new delta is written over the after that it is computed from.
+A forward step may write its after over the one before it, if nothing needs that one any more. A block's product goes to
+the workspace first, so a row is overwritten only once it has been read.
+
+All other operations read and write a block while it is still in the core's cache, in as few passes as numpy has
+functions for. On one thread, layers 128 wide, batch 4096, as shares of a layer's three products: blocks
 of 1024 rows instead of 512 save 2 %; biases and zeros as tiles (`chain.TILE_ITEMS`), 2 %; the mask as a sign and a
 product of integers (`activations`), 1 %; column sums as a product with ones instead of `sum(axis=0)`, 1 %.
 """

@@ -1,7 +1,7 @@
 """Optimisers: they update parameters in place, block by block, and hold their state by layer.
 
-Every operation is element-wise, so the blocks change no bit of the result; and with one block of scratch an update
-allocates nothing that grows with the weights, but the state at the first one.
+Every operation is element-wise, so the blocks change no bit of the result. An update uses one block of scratch and
+allocates nothing else that grows with the weights. Only the first update does: it allocates the state.
 """
 
 import numbers
@@ -22,10 +22,10 @@ def _check_rate(name: str, value: float, *, below: float = float("inf")) -> floa
 
 
 class Optimizer:
-    """Updates each layer's weights and biases from their deltas.
+    """Updates each layer's weights and biases from their deltas (gradients).
 
-    A subclass says in `states` how many arrays of state, zeros at first, it has for an array of parameters, and defines
-    `_update_block`.
+    A subclass sets `states`, the number of state arrays for each array of parameters, and defines `_update_block`.
+    State starts as zeros.
     """
 
     states = 0

@@ -36,13 +36,13 @@ class MultiLayerPerceptron:
         dtype: `"float32"` or `"float64"`, of parameters, afters and deltas.
         seed: of the initial weights: He-normal for relu, Glorot-normal for the others. Biases start at 0.
 
-    Between steps it holds its parameters and nothing else of size: every buffer of a step is allocated in
-    that step, and freed before `backward` returns, except what `backward` returns. `observer`, if set, is called
-    without arguments after each event of a step.
+    Between steps a network holds its parameters and nothing else of size. A step allocates all its buffers itself, and
+    frees them before `backward` returns, except what `backward` returns. `observer`, if set, is called without
+    arguments after each event of a step.
 
-    One thread at a time works with it, and a second one gets a RuntimeError. Only `predict` may run in several at once.
+    One thread at a time may use a network; a second one gets a RuntimeError. Only `predict` may run in several threads.
 
-    A subclass says which afters it keeps, and how the others are had: `_run_layers`, `_take_after`, `_discard_afters`.
+    A subclass says which afters it keeps and how it gets the others: `_run_layers`, `_take_after`, `_discard_afters`.
     """
 
     _workspace: Workspace
@@ -109,10 +109,11 @@ class MultiLayerPerceptron:
     ) -> np.ndarray:
         """Run forward and backward and update the parameters; return the outputs as `forward` does.
 
-        Each layer is updated as soon as its deltas are known, which are freed at once, so that deltas never pile up.
-        Parameters and the optimiser's state are then those after `backward` and `optimizer.update`, bit for bit:
-        delta[l-1] has been computed from the old weights of layer l; what is left of the step, recomputation included,
-        runs layers below l only; and SGD, momentum and Adam keep a state for each layer and read nothing of the others.
+        Each layer is updated as soon as its parameter deltas (weight gradients) are known. They are freed at once, so
+        they never pile up. The parameters and the optimiser's state end as after `backward` and `optimizer.update`, bit
+        for bit. Three facts make this right. delta[l-1] has already been computed from the old weights of layer l. The
+        rest of the step, recomputation included, runs only layers below l. SGD, momentum and Adam keep a state for each
+        layer and read nothing of the others.
 
         With `micro_batch` the rows are run in parts of at most that many (gradient accumulation): afters and deltas are
         those of a part. Each part's loss is divided by the rows of the whole batch, and the parts' parameter deltas are
@@ -142,7 +143,7 @@ class MultiLayerPerceptron:
             self._guard.leave_changed()
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the class probabilities of `x`, keeping nothing; bit for bit those of `forward`.
+        """Return the class probabilities of `x`, and keep nothing. They equal those of `forward`, bit for bit.
 
         Several threads may predict at once, but none while another changes the parameters: that is a RuntimeError.
         """
@@ -247,8 +248,8 @@ class MultiLayerPerceptron:
         with self._pass("forward"):
             after = self._run_layers(x)
             if outputs is None:
-                # The delta of the loss starts as a copy of the outputs, with which the caller may do as they like. Made
-                # now it costs no peak, for backward needs it anyway.
+                # The delta of the loss starts as a copy of the outputs, because the outputs are the caller's to change.
+                # The copy raises no peak, because backward needs these bytes anyway.
                 outputs = after
                 self._loss_delta = self._copy(after, self._new_outputs(len(x)))
                 self.tracker.delta(depth, after.nbytes)
@@ -260,7 +261,7 @@ class MultiLayerPerceptron:
 
     @contextmanager
     def _pass(self, phase: str) -> Iterator[None]:
-        """Hold the workspace of a pass; whatever interrupts the pass, the network is usable afterwards."""
+        """Hold the workspace of a pass. The network is usable afterwards, whatever interrupts the pass."""
         nbytes, tracker = self._chain.workspace_bytes, self.tracker
         tracker.phase = phase
         try:
@@ -278,8 +279,8 @@ class MultiLayerPerceptron:
     def _backward_pass(self, labels: np.ndarray, receive: Receive, *, last: bool = True) -> None:
         """Give each layer and its deltas, from the last to the first, to `receive`; the `last` pass ends the step.
 
-        They come in a list of one pair, for `receive` to pop: a reference left here would keep them alive. By then the
-        layer's weights have served: nothing below needs them.
+        They come in a list of one pair, which `receive` pops, because a reference left here would keep them alive. The
+        layer's weights are free to change by then: nothing below needs them.
         """
         with self._pass("backward"):
             delta, self._loss_delta = self._loss_delta, None  # type: ignore[assignment]  # as in _discard

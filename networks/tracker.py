@@ -34,7 +34,7 @@ ACTIONS = (
 )
 
 KINDS = ("checkpoints", "working_afters", "deltas", "parameter_deltas", "workspace")
-"""Checkpoints are afters a schedule keeps; working afters are all others that are live, outputs included."""
+"""Checkpoints are the afters that a schedule keeps. Working afters are all other live afters, outputs included."""
 
 _CHECKPOINTS, _WORKING, _DELTAS, _PARAMETER_DELTAS, _WORKSPACE = range(len(KINDS))
 SIGNS = (0, 1, -1)

@@ -20,8 +20,11 @@ ON_DIVERGENCE = ("stop", "continue")
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch did. Train figures are means over its mini-batches as they were trained on; test ones, if there
-    are test data, are of the network after the epoch. `seconds` is the training alone, without the test."""
+    """What one epoch did.
+
+    Train figures are means over the epoch's mini-batches, each taken as it was trained on. Test figures are of the
+    network after the epoch; they are None without test data. `seconds` is the training alone, without the test.
+    """
 
     number: int
     train_loss: float
@@ -73,15 +76,15 @@ def train_epochs(
     y_test: np.ndarray | None = None,
     on_divergence: str = "stop",
 ) -> Iterator[Epoch]:
-    """Yield an `Epoch` after each pass over the data, for as long as it is asked.
+    """Yield an `Epoch` after each pass over the data, as long as the caller asks.
 
-    `x` `(samples, layers[0])` and `y` (labels or one-hot) are visited in mini-batches of `batch_size` rows, in an order
-    that `generator` shuffles for each epoch; the last batch is smaller where they do not divide. Each is one
-    `train_step`, in parts of at most `micro_batch` rows if that is given.
+    `x` is `(samples, layers[0])`, `y` labels or one-hot rows. `generator` shuffles the rows for each epoch. They are
+    visited in mini-batches of `batch_size` rows; the last one is smaller if the rows do not divide evenly. Each
+    mini-batch is one `train_step`, in parts of at most `micro_batch` rows if that is given.
 
-    Training that diverges ends with a FloatingPointError at the first loss that is not a number, of a mini-batch or of
-    the test data, because no later step makes it one. With `on_divergence="continue"` it goes on, and such losses are
-    NaN in the `Epoch`. Outputs that are NaN count as wrong.
+    A loss that is not a number, of a mini-batch or of the test data, ends the training with a FloatingPointError,
+    because no later step makes it a number again. With `on_divergence="continue"` the training goes on, and such losses
+    are NaN in the `Epoch`. Outputs that are NaN count as wrong.
     """
     if not isinstance(generator, np.random.Generator):
         raise ValueError(f"generator must be one of numpy's, such as np.random.default_rng(0), got {generator!r}")

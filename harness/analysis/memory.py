@@ -64,10 +64,11 @@ def residuals(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def work_ratios(memory: pd.DataFrame) -> pd.DataFrame:
-    """Add what each row's `forward_flops` are over store-all's, and what the whole step's work is.
+    """Add how much forward work each row does over store-all's, and how much work in the whole step.
 
-    New columns: `forward_work_ratio`, and `work_ratio`, of the operations of all matrix products of the step. Backward
-    has two products of each layer's size, for its parameter deltas and for the delta below, which layer 1 goes without.
+    New columns: `forward_work_ratio`, of `forward_flops`, and `work_ratio`, of the operations of all matrix products of
+    the step. The backward pass has two products of each layer's size. One gives the weight gradient. The other gives
+    the gradient at the layer below, which layer 1 does not need.
     """
     forward = np.array([sum(chain.forward_flops) for chain in chains(memory)])
     backward = 2 * forward - [chain.forward_flops[1] for chain in chains(memory)]

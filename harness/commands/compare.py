@@ -53,7 +53,7 @@ def command(
     Memory: the difference of memray's peaks, in bytes. Time: the ratio of the median steps or epochs, B to A, with its
     95 % interval; it is significant where a Mann-Whitney test says so at 5 %, corrected by Holm's method for the number
     of cells. Times of different machines, or of a busy one, tell nothing about the code. Resident peaks are not
-    compared, for they differ from run to run.
+    compared, because they differ from run to run.
 
     A gate fails, too, where a cell that is finished in A has failed in B or is missing there.
 

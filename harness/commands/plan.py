@@ -12,7 +12,7 @@ from harness.commands import plan_model, plan_network
 from harness.commands.console import page
 from harness.commands.names import path_given, refuse
 from harness.commands.own_model import BlocksOption, DeviceOption, GradientsOption, named_model
-from harness.commands.plan_parts import Budget
+from harness.commands.plan_parts import BudgetOption
 from harness.commands.schedule_text import ScheduleTexts
 from networks.planning.bill import OPTIMIZERS
 
@@ -93,7 +93,7 @@ def command(
         answer = plan_model.answer(
             named_model(model, blocks, device),
             Path(model).name,
-            Budget.given(budget, budget_total),
+            BudgetOption.given(budget, budget_total),
             repeat=repeat,
             gradients=gradients or "kept",
             optimizer=optimizer,
@@ -106,7 +106,7 @@ def command(
         if layers is None or batch is None:
             raise ValueError("--layers and --batch must be given, or --model")
         asked = plan_network.Asked(layers, batch, dtype or "float32", step or "backward", optimizer, samples)
-        size = Budget.given(budget, budget_total)
+        size = BudgetOption.given(budget, budget_total)
         answer = plan_network.answer(asked, size, schedules=schedule or [], max_depth=max_depth, measure=measure)
         told = plan_network.text(answer)
     _tell(answer, told, as_json=as_json, saved=save)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.commands.names import as_typed, refuse
-from harness.commands.plan_parts import Budget, Columns, bill_line, in_full, table
+from harness.commands.plan_parts import BudgetOption, Columns, bill_line, in_full, table
 from harness.execute.models import OwnModel
 from harness.experiment.job import Row
 from harness.files import write_atomically
@@ -34,7 +34,7 @@ COLUMNS: Columns = {
 def answer(
     found: OwnModel | BlockProfile,
     name: str,
-    budget: Budget,
+    budget: BudgetOption,
     *,
     repeat: str | None,
     gradients: str,
@@ -74,7 +74,7 @@ def _repeated(profile: BlockProfile, repeat: str) -> BlockProfile:
         raise ValueError(f"--repeat {repeat}: {error}") from None
 
 
-def _budget_of_a_step(budget: Budget, bill: Bill) -> int:
+def _budget_of_a_step(budget: BudgetOption, bill: Bill) -> int:
     left = budget.of_a_step(bill)
     if budget.total and left < bill.update_bytes:
         raise ValueError(

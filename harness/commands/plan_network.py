@@ -14,7 +14,7 @@ from rich.text import Text
 
 from harness.commands.names import STEP_OPTIONS, as_typed
 from harness.commands.plan_measured import measure_best, predict_times, rows_by_name
-from harness.commands.plan_parts import Budget, Columns, bill_line, in_full, table
+from harness.commands.plan_parts import BudgetOption, Columns, bill_line, in_full, table
 from harness.commands.schedule_text import searches_for, step_cell
 from harness.experiment.job import Row
 from harness.sizes import format_bytes
@@ -118,7 +118,9 @@ class Asked:
         return Chain(widths, batch, itemsize, deltas_pile_up=self.step != "train_step")
 
 
-def answer(asked: Asked, budget: Budget, *, schedules: Sequence[str], max_depth: bool, measure: bool) -> dict[str, Any]:
+def answer(
+    asked: Asked, budget: BudgetOption, *, schedules: Sequence[str], max_depth: bool, measure: bool
+) -> dict[str, Any]:
     """Plan a training step, and say what was found as plain data. Raises ValueError where nothing fits.
 
     `schedules` have a row each beside ours. With `max_depth` the deepest network is planned.
@@ -156,7 +158,7 @@ def answer(asked: Asked, budget: Budget, *, schedules: Sequence[str], max_depth:
     }
 
 
-def _planned(chain: Chain, held: Bill, budget: Budget, **options: Any) -> Plan:
+def _planned(chain: Chain, held: Bill, budget: BudgetOption, **options: Any) -> Plan:
     """The plan within what `budget` leaves for a step; an error says so where a total budget leaves it."""
     budget_bytes = budget.of_a_step(held)
     left = f"{budget} leaves {budget_bytes} bytes"
@@ -186,7 +188,7 @@ def _whole_bill(chain: Chain, held: Bill, found: Plan) -> dict[str, Any]:
     }
 
 
-def _max_depths(widths: Sequence[int], budget: Budget, **options: Any) -> dict[str, Any]:
+def _max_depths(widths: Sequence[int], budget: BudgetOption, **options: Any) -> dict[str, Any]:
     """How many hidden layers, of the one width that `widths` has, fit into `budget`, for each schedule."""
     if budget.total or len(set(widths[1:-1])) != 1:
         raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")

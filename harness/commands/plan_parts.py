@@ -16,14 +16,14 @@ Columns = Mapping[str, Callable[[Row], str]]
 
 
 @dataclass(frozen=True)
-class Budget:
+class BudgetOption:
     """A budget as it was typed: of a step's peak, or, if it is a `total`, of the whole bill."""
 
     typed: str
     total: bool
 
     @classmethod
-    def given(cls, budget: str | None, budget_total: str | None) -> "Budget":
+    def given(cls, budget: str | None, budget_total: str | None) -> "BudgetOption":
         """The one of the two options that was given. Raises ValueError for none, for both, and for no size."""
         if (budget is None) == (budget_total is None):
             one = "one" if budget is None else "only one"

@@ -88,7 +88,7 @@ class Experiment(_Sections):
     def load(cls, path: Path, *, bind: bool = True) -> "Experiment":
         """Read and validate `path`; with `bind`, try each schedule on its network, which takes seconds in deep ones.
 
-        Schedules of others are not tried, for nobody's code is run; the files that have them are read.
+        Schedules of others are not tried, because this runs no code of others. Their files are read.
 
         Raises:
             ValueError: a line for each problem, naming the file, the key and the value.

@@ -75,7 +75,7 @@ def measure_peers_memory(job: Job) -> list[list[Row]]:
 
 
 def measure_resident(job: Job) -> list[list[Row]]:
-    """How far resident memory rises in a training step, without memray; of our own unchecked, for there are many."""
+    """How far resident memory rises in a training step, without memray. Gradients of our own steps are not checked."""
     (cell,) = job.cells
     peer: Peer
     if cell.peer is None:

@@ -94,10 +94,10 @@ class PlanRow(HasSchedule):
 class Plan(HasSchedule):
     """The schedule of least work within a budget, its figures, and the rows it was chosen from.
 
-    `smallest_budget_bytes` is the smallest budget that can be met at all: one byte less, and no row of `SEARCHES` fits.
-    `advice` is empty, or says why checkpointing saves next to nothing here. `micro_batch` is the rival that recomputes
-    nothing: the rows of the fewest parts by which `Network.train_step` fits, all rows where it fits as it is, None
-    where no part does.
+    `smallest_budget_bytes` is the smallest budget that can be met at all: with one byte less no row of `SEARCHES` fits.
+    `advice` is empty, or says why checkpointing saves next to nothing here. `micro_batch` tells of the rival that
+    recomputes nothing: it is the rows of a part, in the fewest parts by which `Network.train_step` fits. It is all rows
+    if the whole batch fits, and None if not even single rows do.
     """
 
     schedule: Schedule
@@ -142,7 +142,7 @@ def plan(
     smallest_budget_bytes = _smallest_budget_bytes(least)
     if budget_bytes < smallest_budget_bytes:
         raise ValueError(_too_small(least, budget_bytes) + _rival(chain.batch, micro_batch))
-    # Searches are not exhaustive: a larger budget shall never make for more work than the smallest.
+    # Searches are not exhaustive, so hold that no budget needs more work than the smallest one.
     rows = tuple(_of_two(row, least) if row.name == least.name else row for row in _rows(chain, budget_bytes, also))
     best = min((row for row in rows if row.fits), key=_cost)
     assert best.schedule is not None
@@ -284,7 +284,7 @@ def _figures(chain: Chain, schedule: Schedule) -> tuple[Trace, int]:
 def _least(chain: Chain) -> PlanRow:
     """The row of the smallest budget: from that of the least peak, lowered until nothing fits in a byte less.
 
-    A schedule of a slightly higher peak may need a smaller allowance, for fewer events or objects.
+    A schedule of a slightly higher peak may need a smaller allowance, because it has fewer events or objects.
     """
     least = _costed(chain, "optimal", made(optimal, budget_bytes=smallest_budget(chain)), LARGEST)
     while (lower := _first_fitting(chain, _smallest_budget_bytes(least) - 1)) is not None:

@@ -33,9 +33,9 @@ class Budget:
     def on(self, chain: Chain) -> int:
         """The bytes that a step of `chain` may take.
 
-        The replay's peak is the dry run's, but for a batch in exactly two parts. There it may be more, as with any
-        budget: each part counts the sums of the parameter deltas whole, which only the parts between first and last
-        have to the end.
+        The replay's peak equals the dry run's, except for a batch in exactly two parts, where it may be larger. There
+        each part counts the sums of all parameter deltas, although only parts between the first and the last hold them
+        all to the end.
         """
         return self.by(lambda schedule: replay(chain, schedule(chain)).peak_bytes)
 

@@ -4,12 +4,12 @@ M. Kirisame et al., "Dynamic Tensor Rematerialization", ICLR 2021, whose heurist
 
     h = cost / (bytes * staleness)
 
-with the cost of computing the after together with its evicted neighbourhood, the runs of given-up afters right below
-and right above it, and staleness counted in the forward operations executed since its last use.
+The cost is that of computing the after and its evicted neighbourhood: the runs of evicted afters right below and right
+above it. Staleness is the number of forward operations executed since the after's last use.
 
-DTR evicts in the moment of an allocation. A schedule is asked once a stretch, so it walks ahead, as far as the next
-request that will miss, evicts where DTR would, and answers with what is left. What was evicted on the way is
-dropped at the start of the stretch, so a step holds no more than the walk has counted.
+DTR evicts at the moment of an allocation. A schedule is asked once a stretch, so it walks ahead to the next request
+that will miss. It evicts where DTR would, and answers with what is left. What was evicted on the way is dropped at the
+start of the stretch, so a step holds no more than the walk has counted.
 """
 
 from bisect import bisect_left, bisect_right

@@ -1,8 +1,8 @@
 """Greedy checkpoints: segments of about equal bytes (Chen et al. 2016, algorithm 3).
 
-Walk forward and add up the bytes of the afters; keep the after at which the sum passes b, and start again from 0.
-The paper leaves b to a search. Here every b that makes a difference is tried, and of those whose step stays within
-a byte budget, one with the least forward work is taken.
+The walk goes forward and adds up the bytes of the afters. It keeps the after at which the sum passes b, and starts
+again from 0. The paper leaves b to a search. Here every b that makes a difference is tried. Of those whose step stays
+within a byte budget, one with the least forward work is taken.
 """
 
 from bisect import bisect_right
@@ -18,9 +18,9 @@ from networks.schedules.signature import Keep, Schedule
 def greedy(*, budget_bytes: int | None = None, budget_of: str | None = None) -> Schedule:
     """Keep afters by the greedy walk with the b that costs the least work within a budget.
 
-    It is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. It bounds the peak of the whole
-    training step as a dry run predicts it: afters, deltas, parameter deltas, outputs and workspace. A recomputed
-    segment is kept until it is used. Binding the schedule to a chain raises ValueError where no b meets the budget, and
+    The budget is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. It bounds the peak of the
+    whole training step as a dry run predicts it: afters, deltas, parameter deltas, outputs and workspace. A recomputed
+    segment is kept until it is used. If no b meets the budget, binding the schedule to a chain raises ValueError, which
     names the smallest budget that one meets.
     """
     limit = budget(budget_bytes, budget_of)

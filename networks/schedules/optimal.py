@@ -5,20 +5,20 @@ everything a step holds: afters of unequal sizes, working afters, the delta, par
 descends, outputs and workspace, as `Chain` counts them. Work is `forward_flops`; among schedules of least work one with
 a least peak is taken, to within one unit.
 
-Two dynamic programmes answer, by depth:
+Which of two dynamic programmes answers depends on the depth:
 
-- up to `FLOATING_DEPTH` layers, *floating*: an after kept for some requests may be given up before it is served. This
-  is the optimum of all schedules that compute an after only when one is asked for and missing; computing ahead of
-  that, before the parameter deltas pile up, does less work at one budget in ten thousand;
-- beyond, *persistent*: an after that is kept stays until it is served. O(L^3) vector operations. A floating schedule
-  of a chain of unequal layers can be cheaper, or fit a smaller budget; how often and by how much is measured by
-  `make optimality`. Beyond `POSITIONS` layers groups of them share a place for a checkpoint, and the answer is the
-  best of that and of what periodic, binomial, greedy and evicting schedules find: good, but no optimum.
+- *Floating*, up to `FLOATING_DEPTH` layers: an after that is kept for some requests may be dropped before it is served.
+  This is the optimum of all schedules that compute an after only when one is asked for and missing. Computing earlier,
+  before the parameter deltas pile up, does less work at one budget in ten thousand.
+- *Persistent*, beyond: an after that is kept stays until it is served. O(L^3) vector operations. A floating schedule of
+  a chain of unequal layers can be cheaper, or fit a smaller budget. `make optimality` measures how often and by how
+  much. Beyond `POSITIONS` layers, groups of layers share a place for a checkpoint. The answer is the best of that and
+  of what periodic, binomial, greedy and evicting schedules find: good, but no optimum.
 
-Held bytes are counted in units. Where the sizes have a large common divisor, as equal widths do, the count is exact.
+Held bytes are counted in units. If the sizes have a large common divisor, as with equal widths, the count is exact.
 Otherwise sizes are rounded to the nearest unit, and the plan is replayed in bytes: units are left unused until its
-true peak is within the budget. `work_bound` solves the same programme with sizes rounded down; no schedule of
-the class does less work than that.
+true peak is within the budget. `work_bound` solves the same programme with sizes rounded down. No schedule of the class
+does less work than that.
 """
 
 from bisect import bisect_left

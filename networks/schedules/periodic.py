@@ -14,9 +14,9 @@ RECOMPUTE = ("segment", "each")
 def periodic(checkpoint_frequency: int, *, recompute: str = "segment") -> Schedule:
     """Keep every `checkpoint_frequency`-th after of the forward pass: 1 keeps all, L or more only the input.
 
-    With `recompute="segment"` a recomputed after is kept until it is used, so none is recomputed twice: one
-    extra forward step for each non-multiple of n in 1..L-2. With `"each"` nothing is kept again, and every
-    request recomputes from the nearest checkpoint below: less memory, and steps quadratic in n.
+    With `recompute="segment"` a recomputed after is kept until it is used, so none is recomputed twice. Each layer in
+    1..L-2 that is not a multiple of n costs one more forward step. With `"each"` nothing is kept again: every request
+    recomputes from the nearest checkpoint below. That takes less memory, and a number of steps quadratic in n.
     """
     n = check_count("checkpoint_frequency", checkpoint_frequency)
     if recompute not in RECOMPUTE:

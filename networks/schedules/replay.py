@@ -1,7 +1,7 @@
 """A training step replayed over integers: what a schedule costs, without a network.
 
-Schedules that search, and the planner, ask this thousands of times, and a dry run takes ten times as long. It
-states the step's order of events a second time; a test holds it equal to the dry run for any schedule.
+Schedules that search, and the planner, ask this thousands of times, and a dry run takes ten times as long. This file
+states the step's order of events a second time. A test holds it equal to the dry run for any schedule.
 """
 
 from bisect import bisect_right
