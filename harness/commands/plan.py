@@ -79,14 +79,8 @@ def command(
     With --model it is a PyTorch model of your own. Its blocks are profiled first, and its file is run: it is your code.
     What profile --save wrote is planned as it is.
     """
-    of_layers: dict[str, Any] = {
-        "--layers": layers,
-        "--batch": batch,
-        "--dtype": dtype,
-        "--step": step,
-        "--samples": samples,
-    }
-    of_layers |= {"--max-depth": max_depth or None, "--schedule": schedule or None}
+    of_layers: dict[str, Any] = {"--layers": layers, "--batch": batch, "--dtype": dtype, "--step": step}
+    of_layers |= {"--samples": samples, "--max-depth": max_depth or None, "--schedule": schedule or None}
     of_model = {"--blocks": blocks, "--gradients": gradients, "--save": save, "--device": device, "--repeat": repeat}
     if model is not None:
         refuse(of_layers, "--model")
