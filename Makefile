@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments peers plots report test frameworks lowest bench optimality chaos fuzz smoke verify lint types docs notebook clean
+.PHONY: help experiments peers models plots report test frameworks lowest bench optimality chaos fuzz smoke verify lint types docs notebook clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,7 +24,8 @@ DRAW = tr '\n' '\0' | xargs -0 -P $(JOBS) -n 1 $(HARNESS) plot
 
 SMOKE := experiments/smoke.toml
 PEERS := $(wildcard experiments/peers*.toml)
-EXPERIMENTS := $(filter-out $(SMOKE) $(PEERS),$(wildcard experiments/*.toml))
+MODELS := experiments/own_models.toml
+EXPERIMENTS := $(filter-out $(SMOKE) $(PEERS) $(MODELS),$(wildcard experiments/*.toml))
 
 # Where results are written, drawn from and verified.
 RESULTS := results
@@ -60,6 +61,11 @@ peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own st
 		$(PEERS_VENV)/bin/python -m harness run --jobs $(JOBS) --results "$(RESULTS)" $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
 		$(PEERS_VENV)/bin/python -m harness plot "$$results" && $(PEERS_VENV)/bin/python -m harness peers "$$results" || exit $$?; \
 	done; exit $$failed
+
+models: $(PEERS_READY) ## measure PyTorch models of one's own within budgets, in the environment of peers (twenty minutes)
+	$(call WILL_REPLACE,$(MODELS))
+	$(PEERS_VENV)/bin/python -m harness run --jobs $(JOBS) --results "$(RESULTS)" $(MODELS)
+	$(PEERS_VENV)/bin/python -m harness plot "$(RESULTS)/$(basename $(notdir $(MODELS)))"
 
 plots: $(READY) ## draw every figure again from the CSVs in results/
 	@for file in "$(RESULTS)"/*/environment.json; do dirname "$$file"; done | $(DRAW)

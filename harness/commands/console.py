@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.segment import Segment
 
 from harness.commands.names import path_given
-from harness.experiment.cell import Cell
-from harness.experiment.job import Job
+from harness.experiment.job import AnyCell, Job
 from networks.wording import visible
 
 if TYPE_CHECKING:
@@ -105,11 +104,10 @@ def aligned(rows: Sequence[Mapping[str, str]], *, left: Collection[str]) -> str:
     return "\n".join([line(names), rule, *map(line, rows)])
 
 
-def label(*cells: Cell) -> str:
+def label(*cells: AnyCell) -> str:
     """What cells of one comparison group are called: what they share, and each one's variant; one alone has its id."""
-    variants = ", ".join(cell.variant if cell.peer is None else f"{cell.framework} {cell.variant}" for cell in cells)
     cell, *others = cells
-    name = f"{cell.layers}, batch {cell.batch}, {cell.dtype}, {variants}"
+    name = f"{cell.setting}, {', '.join(cell.told for cell in cells)}"
     return name if others else f"{name} ({cell.cell_id})"
 
 

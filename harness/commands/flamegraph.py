@@ -14,8 +14,7 @@ from harness.errors import RunAbortedError
 from harness.execute.machine_lock import at_work
 from harness.execute.process import run_in_subprocess
 from harness.execute.scratch import scratch
-from harness.experiment.cell import Cell
-from harness.experiment.job import Job
+from harness.experiment.job import AnyCell, Job
 from harness.files import write_atomically
 from harness.results.folder import PACKAGE, read_results
 
@@ -53,7 +52,7 @@ def command(
     page().print(f"{label(found)}\n  {path}")
 
 
-def _find(prefix: str, results: Path) -> Cell:
+def _find(prefix: str, results: Path) -> AnyCell:
     """The one finished cell whose id begins with `prefix`."""
     folders = sorted({path.parent for pattern in (PACKAGE, f"*/{PACKAGE}") for path in results.glob(pattern)})
     sets = [(one, table) for one in map(read_results, folders) for table in one.tables(("memory",)).values()]

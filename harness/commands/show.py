@@ -8,12 +8,13 @@ from pathlib import Path
 from harness.commands.console import ExperimentFile, ResultsFolder, aligned, console, job_label
 from harness.commands.names import find_experiment
 from harness.execute.strangers import require_sound_experiment
-from harness.experiment.cell import Cell
 from harness.experiment.file import Experiment
+from harness.experiment.job import AnyCell
+from harness.experiment.model_cell import ModelCell
 from harness.experiment.prediction import cost
 from harness.results.store import DamagedError, Store
 
-LEFT = ("framework", "layers", "variant")
+LEFT = ("framework", "layers", "variant", "model", "blocks", "budget", "gradients")
 COSTS = ("forward_steps", "predicted_peak_bytes")
 
 
@@ -60,7 +61,9 @@ def _finished(experiment: Experiment, store: Store) -> Iterator[str]:
         yield f"finished: {', '.join(f'{cells} {status}' for status, cells in ended.items())}"
 
 
-def _costs(cell: Cell) -> dict[str, str]:
+def _costs(cell: AnyCell) -> dict[str, str]:
+    if isinstance(cell, ModelCell):  # its worker predicts, once it has profiled the model
+        return {name: str(value or "") for name, value in cell.parameters.items()}
     predicted = None if cell.peer else cost(cell)  # nobody predicts another framework
     return {
         "framework": cell.framework,

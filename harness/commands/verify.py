@@ -14,7 +14,6 @@ from harness.commands.console import label, page
 from harness.commands.names import find_results, path_given
 from harness.execute.admission import available_bytes, run_if_it_fits
 from harness.execute.pool import Pool
-from harness.experiment.columns import KEY_COLUMNS
 from harness.experiment.frameworks import FRAMEWORKS, OWN
 from harness.experiment.job import Job
 from harness.experiment.limits import NO_LIMITS
@@ -104,7 +103,7 @@ def _finished(results: Results) -> list[tuple[Job, dict[str, Any]]]:
 def _differences(table: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """The integers that differ, each with what it was and what it is here; one that is missing counts as 0."""
     for column in TABLES[table].columns:
-        if column.type == "integer" and column.name not in KEY_COLUMNS:
+        if column.type == "integer" and column.name not in TABLES[table].of_cell:
             was, now = (row.get(column.name) or 0 for row in (before, after))
             if was != now:
                 yield f"{column.name} {was:,} -> {now:,} ({now - was:+,})"

@@ -9,6 +9,7 @@ from harness.execute.process import run_in_subprocess
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Outcome
 from harness.experiment.limits import Limits
+from harness.experiment.measures import MEASURES
 from harness.experiment.prediction import predict
 from harness.sizes import format_apart
 
@@ -23,12 +24,17 @@ PEER_BYTES = 512 * 2**20
 PEER_FACTOR = 2.5
 """Another framework's libraries, and its step against our store-all's: scikit-learn keeps two values a layer."""
 
+MODEL_BYTES = 2 * 2**30
+"""A user's model: what it takes is known only when it has been profiled."""
+
 STEP_FACTOR = 1.05
 """A step's resident bytes under memray against its predicted peak: at most 1.01 from 1 MiB to 130 MiB."""
 
 
 def needed_bytes(job: Job) -> int:
     """The resident memory a job takes: the worker, its cells' parameters and inputs, and the largest step."""
+    if MEASURES[job.measure].of_models:
+        return WORKER_BYTES + MODEL_BYTES
     held = sum(sum(cell.chain.parameter_delta_bytes) + cell.batch * cell.widths[0] * 8 for cell in job.cells)
     digits = DIGITS_BYTES if job.measure == "training" else 0
     return WORKER_BYTES + digits + held + max(_step_bytes(cell) for cell in job.cells)
@@ -36,7 +42,8 @@ def needed_bytes(job: Job) -> int:
 
 def run_if_it_fits(job: Job, *, limits: Limits, force: bool = False, **options: Any) -> Outcome:
     """Measure `job` as `run_in_subprocess` does, but do not start one that cannot fit, unless by `force`."""
-    reason = _too_large(job, limits) if job.cells else ""
+    predicted = job.cells and not MEASURES[job.measure].of_models
+    reason = _too_large(job, limits) if predicted else ""
     if reason and not force:
         return Outcome(None, reason, fault="skipped_too_large")
     outcome = run_in_subprocess(job, limits=limits, **options)

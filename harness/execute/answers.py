@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from harness.experiment.cell import Cell
-from harness.experiment.columns import FRAMEWORK_COLUMNS, KEY_COLUMNS, Column, Table
+from harness.experiment.columns import Column, Table
 from harness.experiment.job import Job
 from harness.experiment.measures import TABLES
 from networks.wording import shown
@@ -14,8 +14,6 @@ _SECONDS = [
     Column(name=name, description="Of a layer's products.", type="number", minimum=0)
     for name in ("forward_seconds", "backward_seconds")
 ]
-_ADDED = {*KEY_COLUMNS, *FRAMEWORK_COLUMNS, "error", "residual_bytes"}
-"""Columns that the process adds that starts the worker, beside those that begin with `predicted_`."""
 
 
 def nonsense(job: Job, answered: Any) -> str:
@@ -45,9 +43,8 @@ def _problems(job: Job, answered: list[Any]) -> Iterator[str]:
 
 def worker_columns(table: Table) -> list[Column]:
     """The columns of a table that the worker fills."""
-    return [
-        column for column in table.columns if column.name not in _ADDED and not column.name.startswith("predicted_")
-    ]
+    added = {*table.of_cell, *table.predicted, "error"}
+    return [column for column in table.columns if column.name not in added]
 
 
 def _of_table(table: Table, rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -112,10 +109,10 @@ _OTHERS: dict[str, Callable[[Any, list[dict[str, Any]]], Iterator[str]]] = {
     "products": _of_products,
     "capture": _of_capture,
     "profile": _of_profile,
-    "models_memory": _of_numbers("peak_bytes", "loss"),
-    "models_time": _of_numbers("variant", "repeat", "step_seconds"),
+    "model_peak": _of_numbers("peak_bytes", "loss"),
+    "model_seconds": _of_numbers("variant", "repeat", "step_seconds"),
     "check": _of_check,
 }
 
-WITHOUT_CELLS = ("environment", "profile", "models_memory", "models_time")
+WITHOUT_CELLS = ("environment", "profile", "model_peak", "model_seconds")
 """Measures of what is no cell of a grid: the machine, and a model of the user's."""

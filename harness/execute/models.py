@@ -53,7 +53,7 @@ class OwnModel:
         `peak_bytes` is what memray sees. On a GPU it is what PyTorch's allocator is asked for; `allocated_peak_bytes`
         and `reserved_peak_bytes` are what it takes for that, parameters included.
         """
-        ((row,),) = self._measured("models_memory", {"variants": [variant], "gradients": gradients})
+        ((row,),) = self._measured("model_peak", {"variants": [variant], "gradients": gradients})
         return row
 
     def peak_bytes(self, variant: Any, *, gradients: str) -> int:
@@ -62,7 +62,7 @@ class OwnModel:
 
     def seconds(self, variants: Sequence[Any], *, gradients: str) -> list[Row]:
         """Seconds of steps by these variants, taken in turns: `variant`, by number, `repeat` and `step_seconds`."""
-        (rows,) = self._measured("models_time", {"variants": list(variants), "gradients": gradients, **TIME_SETTINGS})
+        (rows,) = self._measured("model_seconds", {"variants": list(variants), "gradients": gradients, **TIME_SETTINGS})
         return rows
 
     def _measured(self, measure: str, settings: Mapping[str, Any]) -> list[list[Row]]:

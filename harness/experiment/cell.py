@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -120,6 +120,10 @@ class Cell:
         """The same step by the schedule `text`, whose files are among the `sources`."""
         return replace(self, network="NetworkWithCheckpointing", schedule=text).with_sources(sources)
 
+    def with_parameters(self, parameters: Mapping[str, Any]) -> "Cell":
+        """The cell with these parameters in place of its own."""
+        return replace(self, **parameters)
+
     def with_sources(self, sources: Iterable[Source]) -> "Cell":
         """The cell with those of the files that its schedule's text names."""
         own = tuple(source for source in sources if source.path in self.schedules)
@@ -129,6 +133,16 @@ class Cell:
     def framework(self) -> str:
         """What runs the step: `networks`, which are this project's, or another one's name."""
         return self.peer.partition(".")[0] if self.peer else OWN
+
+    @property
+    def setting(self) -> str:
+        """What the cells of a group share, for people."""
+        return f"{self.layers}, batch {self.batch}, {self.dtype}"
+
+    @property
+    def told(self) -> str:
+        """What distinguishes the cell in its group, for people."""
+        return self.variant if self.peer is None else f"{self.framework} {self.variant}"
 
     @property
     def variant(self) -> str:

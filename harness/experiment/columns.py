@@ -64,16 +64,24 @@ _TYPES = {"string": ("text", (str,)), "integer": ("an integer", (int,)), "number
 
 @dataclass(frozen=True)
 class Table:
-    """One table: no two rows of status ok agree in all columns of `key`."""
+    """One table: no two rows of status ok agree in all columns of `key`. `of_cell` tell the cell and its status."""
 
     name: str
     description: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    of_cell: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The columns that a dry run of the cell fills. A model of the user's has none: its worker predicts."""
+        of_networks = "network" in self.of_cell
+        found = (name for name in self.names if name.startswith("predicted_") or name == "residual_bytes")
+        return tuple(found) if of_networks else ()
 
     def column(self, name: str) -> Column:
         """The column of this name."""
@@ -149,8 +157,18 @@ _ERROR = text("error", "What went wrong; empty if nothing did.", filled="sometim
 
 PROVENANCE = text("provenance", "Names what the row comes from, told in environment.json.", filled="always")
 
-KEY_COLUMNS = tuple(column.name for column in _KEY)
-"""The first columns of every table; the rest of a row is what was measured."""
+_MODEL_KEY = (
+    _KEY[0],
+    text("model", "The model's file and the function that makes it.", filled="always"),
+    text("blocks", "How it is cut: a path or auto; empty for what the function says.", filled="sometimes"),
+    text("variant", "plain autograd, one of PyTorch's own ways, or planned: ours.", filled="always"),
+    text("budget", "Of a planned step: a size, or a share of the way from the smallest to plain.", filled="sometimes"),
+    text("gradients", "Kept to the end of the step, or freed as they come.", filled="always", values=("kept", "freed")),
+    _KEY[-1],
+)
+
+KEY_COLUMNS, MODEL_KEY_COLUMNS = (tuple(column.name for column in key) for key in (_KEY, _MODEL_KEY))
+"""The first columns of tables of networks, and of models of the user's; the rest of a row is what was measured."""
 
 FRAMEWORK_COLUMNS = tuple(column.name for column in _FRAMEWORK)
 """Beside them in the tables that hold several frameworks."""
@@ -158,7 +176,12 @@ FRAMEWORK_COLUMNS = tuple(column.name for column in _FRAMEWORK)
 
 def own_table(name: str, description: str, *, key: tuple[str, ...] = (), columns: tuple[Column, ...]) -> Table:
     """A table of this project's own cells, whose rows `key` tells apart within a cell."""
-    return Table(name, description, ("cell_id", *key), (*_KEY, *columns, _ERROR))
+    return Table(name, description, ("cell_id", *key), (*_KEY, *columns, _ERROR), KEY_COLUMNS)
+
+
+def models_table(name: str, description: str, *, key: tuple[str, ...] = (), columns: tuple[Column, ...]) -> Table:
+    """A table of models of the user's, whose rows `key` tells apart within a cell."""
+    return Table(name, description, ("cell_id", *key), (*_MODEL_KEY, *columns, _ERROR), MODEL_KEY_COLUMNS)
 
 
 def peers_table(
@@ -170,7 +193,8 @@ def peers_table(
         replace(column, filled="sometimes") if column.name in lacking else column
         for column in (*_KEY, *_FRAMEWORK, *columns)
     )
-    return Table(name, description, ("cell_id", *key), (*told, _ERROR))
+    of_cell = (*KEY_COLUMNS, *FRAMEWORK_COLUMNS)
+    return Table(name, description, ("cell_id", *key), (*told, _ERROR), of_cell)
 
 
 def within_64_bits(value: int) -> bool:

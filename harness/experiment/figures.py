@@ -45,6 +45,9 @@ FIGURES: Mapping[str, Figure] = {
         Figure("peers_tradeoff", "frameworks", ("peers_memory", "peers_time")),
         Figure("peers_saving", "frameworks", ("peers_memory",)),
         Figure("peers_resident", "frameworks", ("peers_memory", "resident")),
+        Figure("models_tradeoff", "models", ("models_memory", "models_time")),
+        Figure("models_prediction", "models", ("models_memory",)),
+        Figure("models_budget", "models", ("models_memory",)),
     )
 }
 """By name, in the order in which they are listed."""

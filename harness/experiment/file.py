@@ -28,9 +28,11 @@ from pydantic import (
 
 from harness.experiment.cell import Cell
 from harness.experiment.figures import FIGURES
+from harness.experiment.frameworks import OWN
 from harness.experiment.grid import Grid
-from harness.experiment.job import Job
+from harness.experiment.job import AnyCell, Job
 from harness.experiment.measures import MEASURES, TABLES, Measure
+from harness.experiment.model_grid import ModelGrid
 from harness.experiment.settings import SECTIONS, LimitSettings, StrictTable, word
 from harness.experiment.toml import parse, read_bytes
 from networks.layer_lists import parse_layers
@@ -59,9 +61,16 @@ MeasureName = Annotated[str, word(TABLES)]
 PEER_MEASURES = [measure.name for measure in MEASURES.values() if measure.of_peers]
 """What other frameworks' cells are asked."""
 
-_TABLE, _TABLES = "[grid]", "[[grid]]"
+MODEL_MEASURES = [measure.name for measure in MEASURES.values() if measure.of_models]
+"""What models of the user's are asked."""
+
+_TABLE, _TABLES, _NETWORKS, _MODELS = "[grid]", "[[grid]]", "[grid of networks]", "[grid of models]"
+OneGrid = Annotated[
+    Annotated[Grid, Tag(_NETWORKS)] | Annotated[ModelGrid, Tag(_MODELS)],
+    Discriminator(lambda value: _MODELS if isinstance(value, dict) and "model" in value else _NETWORKS),
+]
 Grids = Annotated[
-    Annotated[Grid, Tag(_TABLE)] | Annotated[list[Grid], Field(min_length=1), Tag(_TABLES)],
+    Annotated[OneGrid, Tag(_TABLE)] | Annotated[list[OneGrid], Field(min_length=1), Tag(_TABLES)],
     Discriminator(lambda value: _TABLES if isinstance(value, list) else _TABLE),
 ]
 
@@ -141,8 +150,19 @@ class Experiment(_Sections):
     @model_validator(mode="after")
     def _peers_are_measured_as_peers(self) -> "Experiment":
         others = [measure for measure in self.measure if measure not in PEER_MEASURES]
-        if others and any(grid.peer for grid in self._grids):
+        if others and any(grid.peer for grid in self._grids if isinstance(grid, Grid)):
             raise ValueError(f"grid: peer has the measures {', '.join(PEER_MEASURES)} alone, not {', '.join(others)}")
+        return self
+
+    @model_validator(mode="after")
+    def _models_are_measured_as_models(self) -> "Experiment":
+        for grid in self._grids:
+            unfit = [name for name in self.measure if isinstance(grid, ModelGrid) != (name in MODEL_MEASURES)]
+            if unfit:
+                raise ValueError(
+                    f"grid: models have the measures {', '.join(MODEL_MEASURES)} alone, and networks have all others; "
+                    f"measure lists {', '.join(unfit)}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -156,7 +176,8 @@ class Experiment(_Sections):
 
     @model_validator(mode="after")
     def _digits_fit(self) -> "Experiment":
-        for text in [text for grid in self._grids for text in grid.layers if "training" in self.measure]:
+        networks = [grid for grid in self._grids if isinstance(grid, Grid) and "training" in self.measure]
+        for text in [text for grid in networks for text in grid.layers]:
             widths = parse_layers(text)
             if (widths[0], widths[-1]) != (DIGITS_INPUTS, DIGITS_CLASSES):
                 raise ValueError(
@@ -166,36 +187,40 @@ class Experiment(_Sections):
         return self
 
     @property
-    def _grids(self) -> list[Grid]:
+    def _grids(self) -> list[Grid | ModelGrid]:
         return self.grid if isinstance(self.grid, list) else [self.grid]
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[AnyCell]:
         """The cells of every grid, each once, the variants of a comparison group beside each other."""
         return [cell for cells in self._groups for cell in cells]
 
     @property
     def frameworks(self) -> list[str]:
         """The other frameworks whose steps are measured."""
-        return sorted({cell.framework for cell in self.cells() if cell.peer})
+        return sorted({cell.framework for cell in self.cells()} - {OWN})
 
     @cached_property
-    def _groups(self) -> list[list[Cell]]:
-        groups: dict[Cell, dict[Cell, None]] = {}
+    def _groups(self) -> list[list[AnyCell]]:
+        groups: dict[AnyCell, dict[AnyCell, None]] = {}
         for cell in (cell for grid in self._grids for cell in grid.cells()):
             groups.setdefault(cell.store_all, {})[cell.with_sources(self._sources)] = None
         return [list(cells) for cells in groups.values()]
 
     def _read_sources(self, folder: Path) -> Iterator[str]:
-        """Read the files of schedules that the grids name, from `folder`; yield what is wrong with them."""
-        for text in (text for grid in self._grids for text in grid.schedule):
-            try:
-                self._sources.update(dict.fromkeys(read_sources(text, folder)))
-            except ValueError as error:
-                yield str(error)
+        """Read the files of schedules and models that the grids name, from `folder`; yield what is wrong with them."""
+        for grid in self._grids:
+            named = grid.model if isinstance(grid, ModelGrid) else grid.schedule
+            read = _model_source if isinstance(grid, ModelGrid) else read_sources
+            for text in named:
+                try:
+                    self._sources.update(dict.fromkeys(read(text, folder)))
+                except ValueError as error:
+                    yield str(error)
 
     def _unserved(self) -> Iterator[str]:
         """What is wrong with each step whose numbers pass 64 bits, or whose schedule cannot serve its network."""
-        cells = (cell.store_all if cell.peer else replace(cell, seed=0) for job in self.jobs() for cell in job.cells)
+        networks = (cell for job in self.jobs() for cell in job.cells if isinstance(cell, Cell))
+        cells = (cell.store_all if cell.peer else replace(cell, seed=0) for cell in networks)
         for cell in dict.fromkeys(cells):
             said = f"layers {cut(cell.layers)}"
             try:
@@ -213,8 +238,7 @@ class Experiment(_Sections):
     def _jobs_of(self, measure: Measure) -> Iterator[Job]:
         settings = self.settings(measure.name)
         for group in self._groups:
-            cells = [replace(cell, step=measure.step) for cell in group] if measure.step else group
-            cells = list(dict.fromkeys(cells))
+            cells = list(dict.fromkeys(cell.with_parameters(measure.fixed) for cell in group))
             if measure.job_of == "group":
                 yield Job(measure=measure.name, cells=tuple(cells), settings=settings)
             else:
@@ -225,6 +249,10 @@ class Experiment(_Sections):
     def settings(self, measure: str) -> dict[str, Any]:
         """Those of the measure's section; none where it has no section."""
         return getattr(self, measure).model_dump() if measure in SECTIONS else {}
+
+
+def _model_source(text: str, folder: Path) -> tuple[Source]:
+    return (Source.read(text.rpartition(":")[0], folder),)
 
 
 def _problems(path: Path, problems: list[Any], describe: Callable[[Any], str]) -> ValueError:
@@ -245,16 +273,18 @@ def _require_plain_name(path: Path) -> None:
 
 def _describe(error: dict[str, Any]) -> str:
     """One line for one problem pydantic found: the key's path, what it must be, and the value received."""
+    grid = ModelGrid if _MODELS in error["loc"][:4] else Grid
     location = list(error["loc"])
     if location[:1] == ["grid"]:
-        location[1:2] = [part for part in location[1:2] if part not in (_TABLE, _TABLES)]
+        kind_of_grid = 3 if _TABLES in location[1:2] else 2
+        del location[kind_of_grid : kind_of_grid + 1], location[1:2]
     kind, context = error["type"], error.get("ctx", {})
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in location).lstrip(".")
     match kind:
         case "missing":
             phrase = "is missing"
         case "extra_forbidden":
-            keys = _keys_beside(location)
+            keys = _keys_beside(location, grid)
             phrase = f"is not a key here; the keys are {', '.join(keys)}{did_you_mean(location[-1], keys)}"
         case "too_short":
             phrase = "must not be empty"
@@ -274,7 +304,7 @@ def _key(name: str) -> str:
     return name if re.fullmatch("[A-Za-z0-9_-]{1,100}", name) else shown(name)
 
 
-def _keys_beside(location: list[str | int]) -> list[str]:
-    tables: dict[Any, type[BaseModel]] = {"grid": Grid, "limits": LimitSettings, **SECTIONS}
+def _keys_beside(location: list[str | int], grid: type[BaseModel]) -> list[str]:
+    tables: dict[Any, type[BaseModel]] = {"grid": grid, "limits": LimitSettings, **SECTIONS}
     table = tables[location[0]] if len(location) > 1 else Experiment
     return sorted(table.model_fields, key=lambda name: name in SECTIONS)

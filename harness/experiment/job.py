@@ -6,7 +6,16 @@ from functools import cached_property
 from typing import Any
 
 from harness.experiment.cell import Cell, digest
+from harness.experiment.model_cell import ModelCell
 from networks.schedules.foreign import Source
+
+AnyCell = Cell | ModelCell
+"""A step of a network, or of a model of the user's. The cells of a job are of one kind."""
+
+
+def cell_with(parameters: Mapping[str, Any]) -> AnyCell:
+    """The cell that has these parameters."""
+    return ModelCell(**parameters) if "model" in parameters else Cell(**parameters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +27,7 @@ class Job:
     """
 
     measure: str
-    cells: tuple[Cell, ...]
+    cells: tuple[Any, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -53,7 +62,7 @@ class Job:
     def from_request(cls, request: Mapping[str, Any]) -> "Job":
         """The inverse of `request`."""
         sources = [Source(path, text) for path, text in request["sources"].items()]
-        cells = tuple(Cell(**cell).with_sources(sources) for cell in request["cells"])
+        cells = tuple(cell_with(cell).with_sources(sources) for cell in request["cells"])
         return cls(measure=request["measure"], cells=cells, settings=request["settings"])
 
 

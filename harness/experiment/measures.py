@@ -5,7 +5,7 @@ capture, others' schedules by dry run, products of matrices, the environment.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.experiment import tables
@@ -51,7 +51,8 @@ class Measure:
         is_exact: its integers repeat to the byte, a row a cell.
         peak: the column of bytes that are compared; empty where there is none.
         seconds: the column of times that are compared, likewise.
-        step: how every step of it ends, whatever the cell says; empty where the cell says it.
+        of_models: models of the user's are asked it, and nothing else is.
+        fixed: parameters that every cell of it has, whatever the experiment says.
         allocators: those under which each cell is measured; none but the process's own where it is empty.
     """
 
@@ -65,7 +66,8 @@ class Measure:
     is_exact: bool = False
     peak: str = ""
     seconds: str = ""
-    step: Literal["", "train_step"] = ""
+    of_models: bool = False
+    fixed: Mapping[str, str] = field(default_factory=dict)
     allocators: tuple[str, ...] = ()
 
 
@@ -130,19 +132,34 @@ MEASURES: Mapping[str, Measure] = {
             table=tables.TRAINING,
             job_of="group",
             seconds="epoch_seconds",
-            step="train_step",
+            fixed={"step": "train_step"},
+        ),
+        Measure(
+            name="models_memory",
+            worker="models.grid:measure_memory",
+            variables=_FOR_MEMORY,
+            table=tables.MODELS_MEMORY,
+            job_of="group",
+            counts_bytes=True,
+            of_models=True,
+            peak="peak_bytes",
+        ),
+        Measure(
+            name="models_time",
+            worker="models.grid:measure_time",
+            variables=_FOR_TIME,
+            table=tables.MODELS_TIME,
+            job_of="group",
+            of_models=True,
+            seconds="step_seconds",
+            fixed={"gradients": "kept"},
         ),
         Measure(name="capture", worker="memory:capture", variables=_FOR_MEMORY, counts_bytes=True),
         Measure(name="check", worker="check:check_schedules", variables=_FOR_MEMORY, counts_bytes=True),
         Measure(name="products", worker="time:measure_products", variables=_FOR_TIME),
         Measure(name="profile", worker="models.measures:profile", variables=_FOR_MEMORY, counts_bytes=True),
-        Measure(
-            name="models_memory",
-            worker="models.measures:memory",
-            variables=_FOR_MEMORY,
-            counts_bytes=True,
-        ),
-        Measure(name="models_time", worker="models.measures:time", variables=_FOR_TIME),
+        Measure(name="model_peak", worker="models.measures:peak", variables=_FOR_MEMORY, counts_bytes=True),
+        Measure(name="model_seconds", worker="models.measures:seconds", variables=_FOR_TIME),
         Measure(name="environment", worker="environment:describe_environment", variables=_FOR_TIME),
     )
 }

@@ -91,6 +91,14 @@ class PeersTimeSettings(TimeSettings):
     seconds: Seconds = 30.0
 
 
+class ModelsTimeSettings(StrictTable):
+    """Every variant of a model is timed in turns; a model that has taken `seconds` and five rounds stops there."""
+
+    repeats: Annotated[int, integer(5, MOST_REPEATS)] = 15
+    seconds: Seconds = 60.0
+    order_seed: Seed = 0
+
+
 class ResidentSettings(StrictTable):
     """Resident memory varies: it is taken several times in a process."""
 
@@ -116,6 +124,7 @@ class LimitSettings(StrictTable):
 SECTIONS: Mapping[str, type[StrictTable]] = {
     "time": TimeSettings,
     "peers_time": PeersTimeSettings,
+    "models_time": ModelsTimeSettings,
     "resident": ResidentSettings,
     "training": TrainingSettings,
 }

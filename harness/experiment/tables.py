@@ -1,6 +1,6 @@
 """The tables of this project's own measures: every column of each."""
 
-from harness.experiment.columns import count, nbytes, own_table, peers_table, seconds, share, text
+from harness.experiment.columns import count, models_table, nbytes, own_table, peers_table, seconds, share, text
 
 ALLOCATORS = ("glibc", "glibc_fixed_threshold")
 """Under which resident memory is taken."""
@@ -92,6 +92,29 @@ _TRAINING = (
     seconds("epoch_seconds", "Of the epoch's training, the test left out."),
 )
 
+_PLANNED = (
+    nbytes("budget_bytes", "The budget of a planned step.", filled="sometimes", minimum=1),
+    text("schedule", "The schedule of a planned step.", filled="sometimes"),
+)
+
+_MODELS_MEMORY = (
+    *_PLANNED,
+    nbytes("peak_bytes", "Peak of requested bytes during a step, measured by memray.", minimum=1),
+    nbytes("predicted_peak_bytes", "The same by the profile; empty for torch.compile.", filled="sometimes"),
+    nbytes("allowance_bytes", "What a step may take above its prediction, within its budget.", filled="sometimes"),
+    share("work", "Forward operations over plain autograd's; empty for torch.compile.", filled="sometimes"),
+    nbytes("smallest_budget_bytes", "The smallest budget that a plan of these blocks meets.", filled="sometimes"),
+)
+
+_MODELS_TIME = (
+    *_PLANNED,
+    count("repeat", "Number of the round, from 0; every variant of a model is timed once a round."),
+    count("position", "Place in the shuffled order of all timings of the process, from 0."),
+    _CPU,
+    seconds("step_seconds", "Of a step."),
+    share("time_ratio", "step_seconds over those of the plain step, of the same blocks, in the same round."),
+)
+
 MEMORY = own_table("memory", "Peak memory of one training step, a row a cell.", columns=_MEMORY)
 TIMELINE = own_table(
     "timeline", "Live bytes over one training step, a row an event.", key=("event",), columns=_TIMELINE
@@ -101,3 +124,12 @@ RESIDENT = peers_table("resident", "Resident peaks, a row a repeat.", key=("allo
 TIME = own_table("time", "Seconds of a training step, a row a repeat.", key=("repeat",), columns=_TIME)
 PEERS_TIME = peers_table("peers_time", "time, of several frameworks.", key=("repeat",), columns=_PEERS_TIME, own=_OWN)
 TRAINING = own_table("training", "Learning the digits, a row an epoch.", key=("epoch",), columns=_TRAINING)
+MODELS_MEMORY = models_table(
+    "models_memory", "Peak memory of one training step of a PyTorch model, a row a cell.", columns=_MODELS_MEMORY
+)
+MODELS_TIME = models_table(
+    "models_time",
+    "Seconds of a training step of a PyTorch model, a row a repeat.",
+    key=("repeat",),
+    columns=_MODELS_TIME,
+)

@@ -68,8 +68,8 @@ WIDE = Page()
 class Recipe:
     """A figure: called with all tables there are, it draws those it `needs`, and its caption says what it lacks.
 
-    `build` takes their finished rows, each with its `variant` and `kind` unless the table has other frameworks' rows
-    too, and returns the figure and its caption. Where it compares, it takes those alone that are `comparable`.
+    `build` takes their finished rows, each with its `variant` and `kind` where the table is of our networks alone,
+    and returns the figure and its caption. Where it compares, it takes those alone that are `comparable`.
     """
 
     build: Callable[..., tuple[Figure, str]]
@@ -104,7 +104,7 @@ class Recipe:
         rows = _shown(table.query("status == 'ok'"))
         if self.comparable:
             rows = rows[self.comparable(rows)]
-        return rows if "framework" in rows else name_variants(rows)
+        return name_variants(rows) if "network" in rows and "framework" not in rows else rows
 
     def _drawn_if_there(self, tables: dict[str, pd.DataFrame], name: str) -> pd.DataFrame | None:
         try:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.experiment.cell import PARAMETERS, Cell
+from harness.experiment.cell import PARAMETERS
 from harness.experiment.frameworks import OWN, PEERS
+from harness.experiment.job import AnyCell, cell_with
 from harness.experiment.measures import TABLES
+from harness.experiment.model_cell import MODEL_PARAMETERS
 from harness.files import open_regular, parse_json, read_regular
 from harness.results.datapackage import listed_tables, sha256_of
 from harness.results.origin import Origin
@@ -104,7 +106,7 @@ class Results:
     environment: Environment
     contents: Mapping[str, bytes]
 
-    def cell_of(self, row: Mapping[str, Any]) -> Cell:
+    def cell_of(self, row: Mapping[str, Any]) -> AnyCell:
         """The cell of a row of a table, with the files of its schedule. Raises as `cell_of`."""
         return cell_of(row).with_sources(self.environment.files)
 
@@ -205,18 +207,18 @@ def _unlike(path: Path, problem: str) -> ValueError:
     )
 
 
-def cell_of(row: Mapping[str, Any]) -> Cell:
+def cell_of(row: Mapping[str, Any]) -> AnyCell:
     """The cell whose parameters stand in a row of a table.
 
     Raises:
         ValueError: they are not those that the row's `cell_id` was made from.
     """
     parameters: dict[str, Any]
-    names = [name for name in PARAMETERS if name in row]
+    names = [name for name in (MODEL_PARAMETERS if "model" in row else PARAMETERS) if name in row]
     parameters = {name: None if row[name] != row[name] else row[name] for name in names}  # nan, for missing text
     if row.get("framework", OWN) != OWN:
         parameters["peer"] = f"{row['framework']}.{row['variant'].partition(' ')[0]}"
-    cell = Cell(**parameters)
+    cell = cell_with(parameters)
     if cell.cell_id != row["cell_id"] or cell.peer not in (None, *PEERS):
         raise ValueError(f"cell {row['cell_id']}: its parameters make {cell.cell_id}; run the experiment again")
     return cell

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.experiment.cell import digest
-from harness.experiment.columns import FRAMEWORK_COLUMNS, KEY_COLUMNS, Table
+from harness.experiment.columns import Table
 from harness.experiment.job import Job, Row
 from harness.experiment.limits import Limits
 from harness.experiment.measures import TABLES
@@ -75,7 +75,7 @@ def _seal(kept: Any, job: Job) -> str:
 def _check_rows(rows: list[Any], job: Job) -> None:
     """Raise ValueError unless each is a row of the job's table, and they are those of its cells."""
     table = TABLES[job.measure]
-    columns = sorted({*KEY_COLUMNS, *FRAMEWORK_COLUMNS} & set(table.names) - {"status"})
+    columns = sorted(set(table.of_cell) - {"status"})
     cells = {cell.cell_id: {name: getattr(cell, name) for name in columns} for cell in job.cells}
     for number, row in enumerate(rows, start=1):
         if problem := _problem_of_row(row, table):

@@ -1,8 +1,7 @@
 """From a job and its outcome to the rows of a table, the prediction beside what is measured."""
 
 from harness.experiment.cell import Cell
-from harness.experiment.columns import FRAMEWORK_COLUMNS, KEY_COLUMNS
-from harness.experiment.job import Job, Outcome
+from harness.experiment.job import AnyCell, Job, Outcome
 from harness.experiment.measures import TABLES
 from harness.experiment.prediction import predict
 from harness.results.store import Row
@@ -16,8 +15,7 @@ def rows_of(job: Job, outcome: Outcome) -> list[Row]:
     measured = [[{}] for _ in job.cells] if outcome.rows is None else outcome.rows
     return [
         {
-            **key_columns(cell, outcome.status),
-            **_framework(job, cell),
+            **key_columns(job.measure, cell, outcome.status),
             **_beside_prediction(job, cell, row),
             "error": outcome.error,
         }
@@ -26,17 +24,13 @@ def rows_of(job: Job, outcome: Outcome) -> list[Row]:
     ]
 
 
-def key_columns(cell: Cell, status: str) -> Row:
-    """The values of `KEY_COLUMNS`."""
-    return {column: status if column == "status" else getattr(cell, column) for column in KEY_COLUMNS}
-
-
-def _framework(job: Job, cell: Cell) -> Row:
-    return {column: getattr(cell, column) for column in FRAMEWORK_COLUMNS if column in TABLES[job.measure].names}
+def key_columns(measure: str, cell: AnyCell, status: str) -> Row:
+    """What stands in the columns of a measure's table that tell the cell."""
+    return {name: status if name == "status" else getattr(cell, name) for name in TABLES[measure].of_cell}
 
 
 def _beside_prediction(job: Job, cell: Cell, row: Row) -> Row:
-    if "predicted_peak_bytes" not in TABLES[job.measure].names or cell.peer is not None:
+    if not TABLES[job.measure].predicted or cell.peer is not None:
         return row
     trace = predict(cell)
     predicted = {

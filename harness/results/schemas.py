@@ -15,6 +15,7 @@ import pandera.pandas as pa
 from harness.experiment.columns import Column, Table, within_64_bits
 from harness.experiment.frameworks import OWN
 from harness.experiment.measures import table_of
+from harness.experiment.model_cell import PLAIN, PLANNED
 from harness.files import text_of
 from networks.wording import in_a_line, shown
 
@@ -36,8 +37,12 @@ TRACKER_PARTS = [
     f"tracker_{kind}_bytes" for kind in ("checkpoints", "working_afters", "deltas", "parameter_deltas", "workspace")
 ]
 
-_EVERY_TABLE: tuple[Rule, ...] = (
-    ("error", "empty where status is ok, and only there", lambda t: t["error"].isna() == (t["status"] == "ok")),
+_ERROR: Rule = (
+    *("error", "empty where status is ok, and only there"),
+    lambda t: t["error"].isna() == (t["status"] == "ok"),
+)
+
+_OF_NETWORKS: tuple[Rule, ...] = (
     (
         "network",
         "NetworkWithCheckpointing where, and only where, there is a checkpoint_frequency or a schedule",
@@ -73,6 +78,13 @@ def _told_of_our_own(column: str) -> Rule:
         return (t["status"] != "ok") | (t[column].notna() == (t["framework"] == OWN))
 
     return (column, f"there where, and only where, the framework is {OWN}", holds)
+
+
+def _of_planned_alone(column: str) -> Rule:
+    def holds(t: pd.DataFrame) -> pd.Series:
+        return (t["status"] != "ok") | (t[column].notna() == (t["variant"] == PLANNED))
+
+    return (column, f"there where, and only where, the variant is {PLANNED}", holds)
 
 
 _PEAKS: tuple[Rule, ...] = (
@@ -111,6 +123,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
                 | (t["forward_seconds"].isna() & t["backward_seconds"].isna() & (t["step"] == "train_step"))
             ),
         ),
+    ),
+    "models_memory": tuple(_of_planned_alone(column) for column in ("budget_bytes", "schedule", "allowance_bytes")),
+    "models_time": (
+        ("time_ratio", "1 in plain rows", lambda t: (t["variant"] != PLAIN) | (t["time_ratio"] == 1)),
+        *(_of_planned_alone(column) for column in ("budget_bytes", "schedule")),
     ),
     "peers_memory": (
         *_PEAKS,
@@ -194,7 +211,7 @@ def _schema(table: Table) -> pa.DataFrameSchema:
         f"unique by {' and '.join(key)}",
         lambda rows: ~rows.duplicated(key) | (rows["status"] != "ok"),
     )
-    rules = (*_EVERY_TABLE, *RULES.get(table.name, ()), unique)
+    rules = (*(_OF_NETWORKS if "network" in columns else ()), _ERROR, *RULES.get(table.name, ()), unique)
     return pa.DataFrameSchema(columns, checks=[_check(*rule) for rule in rules])
 
 

@@ -13,9 +13,13 @@ import pandas as pd
 
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Outcome
+from harness.experiment.model_cell import ModelCell, budget_between
+from harness.experiment.model_grid import ModelGrid
 from harness.experiment.prediction import predict
 from harness.experiment.tables import ALLOCATORS
 from harness.results.rows import key_columns, rows_of
+from harness.results.schemas import parse_table
+from harness.results.store import _csv as csv_of
 from networks import Trace
 from tests.support.cells import answer
 
@@ -49,7 +53,7 @@ def trace(cell: Cell) -> Trace:
 
 
 def table(rows: Iterable[tuple[Cell, dict[str, Any]]]) -> pd.DataFrame:
-    frame = pd.DataFrame([key_columns(cell, "ok") | measured for cell, measured in rows])
+    frame = pd.DataFrame([key_columns("memory", cell, "ok") | measured for cell, measured in rows])
     return frame.astype(TYPES)
 
 
@@ -146,3 +150,63 @@ def framework_tables() -> dict[str, pd.DataFrame]:
         ),
         "memory": memory_table(own),
     }
+
+
+PLAIN_BYTES = {
+    "mlp": 36_000_000,
+    "residual": 56_000_000,
+    "encoder": 917_000_000,
+    "unet": 48_000_000,
+    "decoder": 76_000_000,
+}
+
+
+def model_cells() -> list[ModelCell]:
+    """Five models, each plain, by PyTorch's own ways, and by plans within five budgets."""
+    budgets = ["0%", "10%", "30%", "60%", "90%"]
+    grids = [
+        ModelGrid(
+            model=[f"models/{name}.py:make"],
+            torch_checkpoint=[1, 2, 4],
+            torch_compile=[0.5],
+            budget=budgets,
+            gradients=["kept", "freed"],
+        )
+        for name in PLAIN_BYTES
+    ]
+    return [cell for one in grids for cell in one.cells()]
+
+
+def model_rows(measure: str) -> list[dict[str, Any]]:
+    """Rows of a table of models: the less memory a step takes, the longer it takes."""
+    cells = [cell for cell in model_cells() if measure == "models_memory" or cell.gradients == "kept"]
+    answered = [list(_model_row(cell, measure)) for cell in cells]
+    return rows_of(Job(measure=measure, cells=tuple(cells)), Outcome(answered))
+
+
+def _model_row(cell: ModelCell, measure: str) -> Iterator[dict[str, Any]]:
+    plain_bytes = PLAIN_BYTES[cell.setting.partition(".")[0]]
+    share = {"plain": 1.0, "torch_checkpoint(1)": 0.5, "torch_checkpoint(2)": 0.4, "torch_checkpoint(4)": 0.45}
+    peak_bytes = int(plain_bytes * share.get(cell.variant, 0.8))
+    told = {}
+    if cell.budget is not None:
+        budget_bytes = budget_between(plain_bytes // 3, plain_bytes, cell.budget)
+        peak_bytes = int(0.998 * budget_bytes)
+        told = {"budget_bytes": budget_bytes, "schedule": f"taped(budget_bytes={budget_bytes})"}
+    if measure == "models_memory":
+        compiled = cell.variant.startswith("torch_compile")
+        expected = (
+            {} if compiled else {"predicted_peak_bytes": int(1.001 * peak_bytes), "work": plain_bytes / peak_bytes}
+        )
+        allowance = {"allowance_bytes": 16_384, "smallest_budget_bytes": plain_bytes // 3} if told else {}
+        yield {**told, **expected, **allowance, "peak_bytes": peak_bytes}
+        return
+    for repeat in range(15):
+        ratio = 1.0 if cell.variant == "plain" else (plain_bytes / peak_bytes) ** 0.4 + 0.002 * (repeat % 5)
+        yield {**told, "repeat": repeat, "position": repeat, "step_seconds": 0.1 * ratio, "time_ratio": ratio}
+
+
+def model_tables() -> dict[str, pd.DataFrame]:
+    """The tables of models, as they are read."""
+    names = ("models_memory", "models_time")
+    return {name: parse_table(name, csv_of(name, model_rows(name)), where=name) for name in names}

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 import torch
+from torch._functorch import config as functorch_config
+from torch._inductor import config as inductor_config
 from torch.utils.checkpoint import checkpoint
 
 from harness.experiment.job import Job, Row
 from harness.worker import probes
-from harness.worker.models.meters import meter_of
+from harness.worker.models.meters import Meter, meter_of
 from harness.worker.models.own_step import freeing
 from harness.worker.models.profile import profile_model
 from harness.worker.time import interleaved
@@ -26,6 +28,9 @@ from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border, in_order
 from networks.torch_models.planned_model import planned
 from networks.wording import did_you_mean, shown
+
+Step = Callable[[], torch.Tensor]
+"""A training step of a model; gives the loss."""
 
 WARM_UP_STEPS = 2
 MODEL_SEED = 0
@@ -48,26 +53,31 @@ def profile(job: Job) -> list[list[Row]]:
     return [[profile_model(model.module, model.sample, model.loss, model.blocks, meter)]]
 
 
-def memory(job: Job) -> list[list[Row]]:
+def peak(job: Job) -> list[list[Row]]:
     """The peak of one training step, in a fresh process after two warm ones; and the loss of the first."""
     model = _made(job.settings)
-    step = _steps(model, job.settings)[0]
-    with _gradients(model, job.settings["gradients"]):
+    step = step_of(model, job.settings["variants"][0])
+    with gradients_of(model, job.settings["gradients"]):
         loss = float(step().detach())
-        for _ in range(WARM_UP_STEPS - 1):
-            step()
-        model.module.zero_grad(set_to_none=True)
-        peaks = meter_of(job.settings["device"]).peaks(_forgetting(step))
+        peaks = peaks_of(step, model, meter_of(job.settings["device"]))
     return [[{**peaks, "loss": loss}]]
 
 
-def time(job: Job) -> list[list[Row]]:
+def peaks_of(step: Step, model: Model, meter: Meter) -> dict[str, int]:
+    """The peaks of a step after `WARM_UP_STEPS` others, as the meter tells them."""
+    for _ in range(WARM_UP_STEPS):
+        step()
+    model.module.zero_grad(set_to_none=True)
+    return meter.peaks(_forgetting(step))
+
+
+def seconds(job: Job) -> list[list[Row]]:
     """Seconds of a step of each variant, in turns whose order is shuffled anew in each round."""
     probes.pin_to_one_cpu()
     model = _made(job.settings)
-    steps = _steps(model, job.settings)
+    steps = [step_of(model, variant) for variant in job.settings["variants"]]
     rows: list[Row] = []
-    with _gradients(model, job.settings["gradients"]):
+    with gradients_of(model, job.settings["gradients"]):
         for step in steps:
             for _ in range(WARM_UP_STEPS):
                 step()
@@ -79,34 +89,33 @@ def time(job: Job) -> list[list[Row]]:
     return [rows]
 
 
-def _forgetting(step: Callable[[], torch.Tensor]) -> Callable[[], None]:
+def _forgetting(step: Step) -> Callable[[], None]:
     def forgetting() -> None:
         step()
 
     return forgetting
 
 
-def _gradients(model: Model, gradients: str) -> AbstractContextManager[None]:
+def gradients_of(model: Model, gradients: str) -> AbstractContextManager[None]:
+    """In which gradients are `kept`, or `freed` as they come."""
     return freeing(model.module) if gradients == "freed" else nullcontext()
 
 
-def _steps(model: Model, settings: Mapping[str, Any]) -> list[Callable[[], torch.Tensor]]:
-    """A training step for each variant: "plain", {"torch_checkpoint": n}, or {"plan": a plan as JSON}."""
-    return [_step(model, settings, variant) for variant in settings["variants"]]
-
-
-def _step(model: Model, settings: Mapping[str, Any], variant: Any) -> Callable[[], torch.Tensor]:
+def step_of(model: Model, variant: Any) -> Step:
+    """A training step: "plain", {"torch_checkpoint": n}, {"torch_compile": budget}, or {"plan": a plan as JSON}."""
     match variant:
         case "plain":
             run: Callable[..., Any] = model.module
         case {"torch_checkpoint": int(every)}:
             run = _checkpointed(blocks_of(model.module, model.sample, model.blocks), every)
+        case {"torch_compile": float(share)}:
+            run = _compiled(model.module, share)
         case {"plan": str(text)}:
             run = planned(
                 model.module, BlockPlan.from_json(text), None if isinstance(model.blocks, str) else model.blocks
             )
         case _:
-            raise ValueError(f"a variant must be plain, torch_checkpoint or plan, got {shown(variant)}")
+            raise ValueError(f"a variant must be plain, torch_checkpoint, torch_compile or plan, got {shown(variant)}")
 
     def step() -> torch.Tensor:
         model.module.zero_grad(set_to_none=True)
@@ -115,6 +124,18 @@ def _step(model: Model, settings: Mapping[str, Any], variant: Any) -> Callable[[
         return loss
 
     return step
+
+
+def _compiled(module: torch.nn.Module, share: float) -> Callable[..., Any]:
+    """The model by `torch.compile`, which may keep this share of the activations for the backward pass."""
+    from torch._inductor.compile_fx import compile_fx  # seconds, which only the compiler needs
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        settings = {"cpp.threads": 1, "compile_threads": 1}
+        with functorch_config.patch(activation_memory_budget=share), inductor_config.patch(settings):
+            return compile_fx(graph, inputs)
+
+    return torch.compile(module, backend=backend)
 
 
 def _checkpointed(blocks: Blocks, every: int) -> Callable[..., Any]:
@@ -145,7 +166,7 @@ def _made(settings: Mapping[str, Any]) -> Model:
         made = _function(Path(place), name)()
     except (Exception, SystemExit) as error:
         raise ValueError(f"{told(error, place)}, as {name}() makes the model") from None
-    return _checked(made, f"{place}: {name}()", settings["blocks"])
+    return checked(made, f"{place}: {name}()", settings["blocks"])
 
 
 def _check_device(device: str) -> None:
@@ -174,7 +195,8 @@ def _function(path: Path, name: str) -> Callable[[], Any]:
     return function
 
 
-def _checked(made: Any, place: str, blocks: str | None) -> Model:
+def checked(made: Any, place: str, blocks: str | None) -> Model:
+    """What a user's function has made. Raises ValueError where that is no model with its sample and loss."""
     match made:
         case (torch.nn.Module() as module, sample, loss, *given) if callable(loss) and len(given) < 2:
             inputs = sample if isinstance(sample, tuple) else (sample,)

@@ -8,6 +8,7 @@ from tests.support.tables import (
     framework_tables,
     grid,
     memory_table,
+    model_tables,
     schedule_cells,
     time_table,
     timeline_table,
@@ -42,4 +43,5 @@ def schedules() -> Tables:
 def tables_of(tables: Tables, batch_by_width: Tables, schedules: Tables):
     special = dict.fromkeys(("pareto_work", "pareto_time", "winners", "growth"), schedules)
     special |= dict.fromkeys(("resident_peak", "peers_tradeoff", "peers_saving", "peers_resident"), framework_tables())
+    special |= dict.fromkeys(("models_tradeoff", "models_prediction", "models_budget"), model_tables())
     return lambda name: (special | {"where_it_saves": batch_by_width}).get(name, tables)

@@ -1,0 +1,101 @@
+"""One cell of a grid of users' own PyTorch models: plain data, as `harness.experiment.cell` has it for networks."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+from harness.experiment.cell import digest
+from harness.sizes import parse_bytes
+from networks.schedules.foreign import Source
+
+PLAIN, PLANNED = "plain", "planned"
+"""Variants: plain autograd, and our plan within a budget. Others are PyTorch's own, such as `torch_checkpoint(3)`."""
+
+CODE = ("networks.torch_models.planned_model", "harness.worker.models.measures")
+"""The modules that run and measure a model. With what they import they are a cell's own code."""
+
+
+_SHARE = re.compile(r"(?P<percent>100|[0-9]{1,2})%")
+
+
+def budget_between(smallest_bytes: int, plain_bytes: int, budget: str) -> int:
+    """The bytes of a budget: its size, or its share of the way from the first to the second. Raises ValueError."""
+    if share := _SHARE.fullmatch(budget):
+        return smallest_bytes + (plain_bytes - smallest_bytes) * int(share["percent"]) // 100
+    return parse_bytes(budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCell:
+    """Every parameter of one training step of one model.
+
+    `model` is a `FILE.py:FUNCTION`. `blocks` tells how it is cut: a path, `auto`, or None for what the function returns
+    or a Sequential's children. `budget` is that of a `planned` step: a size such as `17MB`, or a share such as `30%` of
+    the way from the smallest budget that can be met to plain autograd's peak. `gradients` are `kept`, or `freed` as
+    they come.
+
+    `sources` is no parameter: it has the model's file as it was read. A model has no `schedule` of the registry and is
+    no `peer`.
+    """
+
+    model: str
+    blocks: str | None
+    variant: str
+    budget: str | None
+    gradients: str
+    sources: tuple[Source, ...] = ()
+
+    schedule: ClassVar[None] = None
+    peer: ClassVar[None] = None
+    framework: ClassVar[str] = "torch"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All of them by name."""
+        return {name: getattr(self, name) for name in MODEL_PARAMETERS}
+
+    @cached_property
+    def cell_id(self) -> str:
+        return digest(self.parameters)
+
+    @property
+    def store_all(self) -> "ModelCell":
+        """The plain step of the model, which is the name of its group."""
+        return replace(self, blocks=None, variant=PLAIN, budget=None, gradients="kept", sources=())
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The model's file and function."""
+        file, _, function = self.model.rpartition(":")
+        return file, function
+
+    @property
+    def schedules(self) -> tuple[str, ...]:
+        """What has the cell's own code: the model's file, and what runs it."""
+        return (self.place[0], *CODE)
+
+    def with_parameters(self, parameters: Mapping[str, Any]) -> "ModelCell":
+        """The cell with these parameters in place of its own."""
+        return replace(self, **parameters)
+
+    def with_sources(self, sources: Iterable[Source]) -> "ModelCell":
+        """The cell with the model's file."""
+        own = tuple(source for source in sources if source.path == self.place[0])
+        return replace(self, sources=own) if own else self
+
+    @property
+    def setting(self) -> str:
+        """What the cells of a group share, for people."""
+        return self.model.rpartition("/")[2]
+
+    @property
+    def told(self) -> str:
+        """What distinguishes the cell in its group, for people."""
+        budget = [f"within {self.budget}"] if self.budget else []
+        blocks = [f"blocks {self.blocks}"] if self.blocks else []
+        return ", ".join([" ".join([self.variant, *budget]), *blocks, f"gradients {self.gradients}"])
+
+
+MODEL_PARAMETERS = tuple(parameter.name for parameter in fields(ModelCell) if parameter.name != "sources")

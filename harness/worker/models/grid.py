@@ -1,0 +1,160 @@
+"""Models of the user's in an experiment: each variant of a training step under memray, or under the clock.
+
+A model is profiled once for each cut into blocks. Plans and predictions come from that profile.
+"""
+
+import json
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+
+from harness.experiment.job import Job, Row
+from harness.experiment.model_cell import PLAIN, ModelCell, budget_between
+from harness.worker import probes
+from harness.worker.models.measures import (
+    MODEL_SEED,
+    WARM_UP_STEPS,
+    Model,
+    checked,
+    gradients_of,
+    peaks_of,
+    step_of,
+)
+from harness.worker.models.meters import meter_of
+from harness.worker.models.profile import profile_model
+from harness.worker.time import LEAST_REPEATS, interleaved
+from networks.planning.block_rows import cost_of
+from networks.planning.own_models import BlockPlan, BlockProfile
+from networks.schedules.foreign import factory_in
+from networks.schedules.spec import calls_in
+
+DEVICE = "cpu"
+NO_LIMIT_BYTES = 2**62
+
+
+class Subject(NamedTuple):
+    """A model, cut into blocks, and its profile."""
+
+    model: Model
+    profile: BlockProfile
+
+    def plan(self, cell: ModelCell) -> BlockPlan | None:
+        """The plan of a cell that has a budget."""
+        if cell.budget is None:
+            return None
+        widest = self.profile.plan(budget_bytes=NO_LIMIT_BYTES, gradients=cell.gradients)
+        most = widest.rows[0].peak_bytes + widest.allowance_bytes
+        budget_bytes = budget_between(widest.smallest_budget_bytes, most, cell.budget)
+        return self.profile.plan(budget_bytes=budget_bytes, gradients=cell.gradients)
+
+
+def measure_memory(job: Job) -> list[list[Row]]:
+    """The peak of a step of each variant, each in a process of its own, beside what is predicted of it."""
+    subjects = _subjects(job.cells)
+    return [[_apart(partial(_memory, cell, subjects[cell.blocks]))] for cell in job.cells]
+
+
+def measure_time(job: Job) -> list[list[Row]]:
+    """Seconds of a step of each variant, in turns whose order is shuffled anew in each round."""
+    cpu = probes.pin_to_one_cpu()
+    subjects = _subjects(job.cells)
+    plans = [subjects[cell.blocks].plan(cell) for cell in job.cells]
+    steps = [
+        step_of(subjects[cell.blocks].model, _variant(cell, plan)) for cell, plan in zip(job.cells, plans, strict=True)
+    ]
+    for step in (step for step in steps for _ in range(WARM_UP_STEPS)):
+        step()
+    rows: list[list[Row]] = [[] for _ in steps]
+    left = job.settings["seconds"]
+    for repeat, position, variant in interleaved(len(steps), job.settings["repeats"], job.settings["order_seed"]):
+        if position == repeat * len(steps) and repeat >= LEAST_REPEATS and left <= 0:
+            break
+        with probes.quiet_heap():
+            lap = probes.stopwatch()
+            steps[variant]()
+            seconds = lap()
+        left -= seconds
+        rows[variant].append({"repeat": repeat, "position": position, "cpu": cpu, "step_seconds": seconds})
+    plain = {cell.blocks: of_cell for cell, of_cell in zip(job.cells, rows, strict=True) if cell.variant == PLAIN}
+    for cell, plan, of_cell in zip(job.cells, plans, rows, strict=True):
+        for row, beside in zip(of_cell, plain[cell.blocks], strict=True):
+            row |= {**_told(plan), "time_ratio": row["step_seconds"] / beside["step_seconds"]}
+    return rows
+
+
+def _subjects(cells: Sequence[ModelCell]) -> dict[str | None, Subject]:
+    """The model of a job, by how it is cut."""
+    return {cell.blocks: _subject(cell) for cell in {cell.blocks: cell for cell in cells}.values()}
+
+
+def _subject(cell: ModelCell) -> Subject:
+    torch.manual_seed(MODEL_SEED)
+    file, function = cell.place
+    model = checked(factory_in(file, function, cell.sources)(), cell.model, cell.blocks)
+    profile = profile_model(model.module, model.sample, model.loss, model.blocks, meter_of(DEVICE))
+    return Subject(model, BlockProfile.from_row(profile))
+
+
+def _memory(cell: ModelCell, subject: Subject) -> Row:
+    plan = subject.plan(cell)
+    step = step_of(subject.model, _variant(cell, plan))
+    with gradients_of(subject.model, cell.gradients):
+        peaks = peaks_of(step, subject.model, meter_of(DEVICE))
+    return {**_told(plan), **_expected(cell, subject, plan), **peaks}
+
+
+def _variant(cell: ModelCell, plan: BlockPlan | None) -> Any:
+    """What a cell's variant is called by `step_of`."""
+    if plan is not None:
+        return {"plan": plan.to_json()}
+    if cell.variant == PLAIN:
+        return PLAIN
+    (call,) = calls_in(cell.variant)
+    return {call.name: call.arguments[0]}
+
+
+def _told(plan: BlockPlan | None) -> Row:
+    return {} if plan is None else {"budget_bytes": plan.budget_bytes, "schedule": plan.best.schedule}
+
+
+def _expected(cell: ModelCell, subject: Subject, plan: BlockPlan | None) -> Row:
+    """What the profile tells of a cell; nothing of what PyTorch's compiler makes."""
+    if plan is not None:
+        return {
+            "predicted_peak_bytes": plan.predicted_peak_bytes,
+            "allowance_bytes": plan.allowance_bytes,
+            "work": plan.work,
+            "smallest_budget_bytes": plan.smallest_budget_bytes,
+        }
+    if cell.variant.startswith("torch_compile"):
+        return {}
+    chain = subject.profile.chain(cell.gradients)
+    cost = cost_of(chain, "plain()" if cell.variant == PLAIN else cell.variant)
+    return {"predicted_peak_bytes": cost.peak_bytes, "work": cost.forward_flops / sum(chain.forward_flops)}
+
+
+def _apart(work: Callable[[], Row]) -> Row:
+    """What `work` gives in a process of its own, forked from this one."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.write(writing, json.dumps(work()).encode())
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        content = answer.read()
+    os.waitpid(child, 0)
+    if not content:
+        raise RuntimeError("the process of a step has ended without an answer; the log has its last words")
+    row: Row = json.loads(content)
+    return row
