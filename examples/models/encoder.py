@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-WIDTH, HEADS, DEPTH, LENGTH, BATCH = 256, 4, 12, 256, 8
+WIDTH, HEADS, DEPTH, LENGTH, BATCH = 256, 4, 12, 256, 4
 
 
 class Encoder(nn.Module):
