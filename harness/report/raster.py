@@ -38,6 +38,7 @@ def _add(
         if row["schedule"] == row["schedule"] and row["schedule"] is not None and is_strange(row["schedule"]):
             continue
         cell = results.cell_of({name: value for name, value in row.items() if name != "variant"})
+        assert isinstance(cell, Cell)  # the tables are of networks
         label = f"{cell.layers}, batch {cell.batch:,}, {cell.dtype}"
         network = networks.setdefault(label, _network(cell, label))
         step = {"name": str(row["variant"]), "kind": str(row["kind"]), "step": cell.step}

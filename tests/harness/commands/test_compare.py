@@ -156,8 +156,8 @@ def test_a_gate_needs_cells_to_compare(a, tmp_path):
     write(a, measures=["memory"])
     result = compare(a, a, "--fail-if-slower", 1.05)
     line = (
-        "--fail-if-slower has nothing to compare: no cell is finished in both folders' time or peers_time or training; "
-        "leave it out\n"
+        "--fail-if-slower has nothing to compare: no cell is finished in both folders' time or peers_time or training "
+        "or models_time; leave it out\n"
     )
     assert (result.exit_code, result.stderr) == (2, line)
     b = write(tmp_path / "b", cells=[replace(STORE_ALL, seed=9)])
