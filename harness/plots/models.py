@@ -43,7 +43,7 @@ def models_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, s
                     ax.annotate(row["number"], place, (4, 3), textcoords="offset points", size=7, color=GREY)
         log2(ax, "x")
         ax.margins(0.12)
-        ax.set(xlabel="measured peak of one step (MiB)", ylabel="step time over plain")
+        ax.set(xlabel="measured peak (MiB)", ylabel="step time over plain")
     _key(figure, [look for kind, look in LOOKS.items() if kind in set(table["kind"])])
     repeats = f"{table['repeats'].min()} to {table['repeats'].max()}"
     return figure, (
@@ -69,7 +69,7 @@ def models_prediction(memory: pd.DataFrame) -> tuple[Figure, str]:
         log2(ax, "x")
         ax.margins(0.12)
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-        ax.set(xlabel="measured peak of one step (MiB)", ylabel="predicted over measured")
+        ax.set(xlabel="measured peak (MiB)", ylabel="predicted over measured")
     _key(figure, [look for gradients, look in GRADIENT_LOOKS.items() if gradients in set(table["gradients"])])
     return figure, (
         "Each point is a step: plain, by torch.utils.checkpoint, or by a plan of ours. Above 0 the prediction is the "
