@@ -136,7 +136,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "harness.report": {
         *("harness.analysis", "harness.experiment", "harness.results", "harness.sizes"),
-        *("networks.schedules", "networks.tracker"),
+        *("networks.planning", "networks.schedules", "networks.tracker"),
     },
     "harness.commands": {
         *(*GROUND, "harness.experiment", "harness.results", "harness.execute", "harness.analysis", "harness.plots"),

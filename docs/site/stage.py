@@ -14,7 +14,10 @@ from pathlib import Path
 import names
 
 HERE = Path(__file__).parent
-SHOWN = ("*.md", "LICENSE", "docs/*.md", "examples/*.*", "results/*/figures/*.png", "results/*/figures/*.svg")
+SHOWN = (
+    *("*.md", "LICENSE", "docs/*.md", "examples/*.*", "notebooks/*.ipynb"),
+    *("results/*/figures/*.png", "results/*/figures/*.svg"),
+)
 
 
 def stage(folder: Path) -> None:

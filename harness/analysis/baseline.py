@@ -15,6 +15,11 @@ def pareto_front(table: pd.DataFrame, costs: list[str]) -> pd.Series:
     return pd.Series(~(no_worse & better).any(axis=0), index=table.index)
 
 
+def is_comparable(table: pd.DataFrame) -> bool:
+    """Whether the table has any store-all row, so that others can be compared with it."""
+    return bool(((table["network"] == STORE_ALL) & table["micro_batch"].isna()).any())
+
+
 def has_store_all(table: pd.DataFrame) -> pd.Series:
     """Whether the table has for each row the store-all row that it is compared with.
 

@@ -1,12 +1,13 @@
 """What each experiment asks, and what its tables answer: a number, and a sentence around it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from harness.analysis import frameworks
+from harness.analysis.baseline import is_comparable
 from harness.analysis.memory import residuals, savings, work_ratios
 from harness.analysis.rows import each_row
 from harness.analysis.schedules import winners
@@ -14,6 +15,7 @@ from harness.analysis.time import with_time_ratios
 from harness.analysis.training import accuracy_summary
 from harness.analysis.variants import name_variants
 from harness.sizes import format_bytes
+from networks.planning.planner import SAVES_LITTLE
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -27,14 +29,16 @@ class Answer:
     sentence: str
 
 
-def answer(tables: Tables) -> Answer:
-    """What the tables of one experiment say, by what they are of. All rows must be of finished cells."""
+def answer(tables: Tables, figures: Iterable[str]) -> Answer:
+    """What the finished cells of one experiment say, by what it asks, which its figures tell."""
     for wanted, told in _ANSWERS.items():
-        if set(wanted) <= tables.keys():
+        if wanted in {*figures, *tables} and (wanted in tables or "memory" in tables):
+            if told in _COMPARING and not is_comparable(tables["memory"]):
+                continue
             return told(tables)
-    names = ", ".join(tables)
-    rows = sum(map(len, tables.values()))
-    return Answer(f"{rows:,}", "rows", f"The tables are {names or 'none'}.")
+    return Answer(
+        f"{sum(map(len, tables.values())):,}", "rows", f"There are tables of {', '.join(tables) or 'nothing'}."
+    )
 
 
 def _timeline(tables: Tables) -> Answer:
@@ -75,13 +79,40 @@ def _frameworks(tables: Tables) -> Answer:
 
 def _schedules(tables: Tables) -> Answer:
     best = winners(tables["memory"], tables.get("time"))
-    optimal = int((best["kind"] == "optimal").sum())
+    optimal = best[best["kind"] == "optimal"]
+    more = (optimal["runner_up_work_ratio"] / optimal["forward_work_ratio"] - 1).max()
     return Answer(
-        f"{optimal} of {len(best)}",
-        "networks and budgets at which optimal does the least work",
-        f"Within each of {len(best)} budgets of {best['layers'].nunique()} networks, the least work is from "
-        f"{best['forward_work_ratio'].min():.2f} to {best['forward_work_ratio'].max():.2f} times store-all's forward "
-        f"work. {_saved(tables)}",
+        f"{len(optimal)} of {len(best)}",
+        "budgets within which optimal does the least work",
+        f"They are budgets of {best['layers'].nunique()} networks. The best schedule of another kind does up to "
+        f"{more:.0%} more forward work. {_saved(tables)}",
+    )
+
+
+def _growth(tables: Tables) -> Answer:
+    memory = name_variants(tables["memory"])
+    low, high = int(memory["depth"].min()), int(memory["depth"].max())
+    peaks = [
+        memory[memory["depth"] == depth].groupby("kind", observed=True)["memray_peak_bytes"].min().astype("float64")
+        for depth in (low, high)
+    ]
+    growing = (peaks[1] / peaks[0]).sort_values(ascending=False)
+    each = ", ".join(f"{kind} {factor:.1f}" for kind, factor in growing.items())
+    return Answer(
+        f"{growing.iloc[-1]:.1f} times",
+        f"the peak by {growing.index[-1]}, where the depth grows {high / low:.0f} times",
+        f"From {low} to {high} layers the peaks grow by these factors: {each}. {_saved(tables)}",
+    )
+
+
+def _where(tables: Tables) -> Answer:
+    table = savings(name_variants(tables["memory"]))
+    plain = table[(table["step"] == "backward") & (table["network"] != "Network")]
+    vain = int((plain["saved_share"] < SAVES_LITTLE).sum())
+    return Answer(
+        f"{vain} of {len(plain)}",
+        f"settings where a schedule saves less than {SAVES_LITTLE:.0%}",
+        f"There the parameter deltas fill the peak, or the batch is small. {_saved(tables)}",
     )
 
 
@@ -111,10 +142,15 @@ def _saved(tables: Tables) -> str:
     )
 
 
-_ANSWERS: Mapping[tuple[str, ...], Callable[[Tables], Answer]] = {
-    ("timeline",): _timeline,
-    ("training",): _training,
-    ("peers_memory",): _frameworks,
-    ("memory",): _memory,
+_ANSWERS: Mapping[str, Callable[[Tables], Answer]] = {
+    "timeline": _timeline,
+    "training": _training,
+    "peers_memory": _frameworks,
+    "growth": _growth,
+    "where_it_saves": _where,
+    "winners": _schedules,
+    "memory": _memory,
 }
-"""The first whose tables there are."""
+"""By a figure or a table; the first that an experiment has."""
+_COMPARING = (_growth, _where, _schedules, _memory)
+"""Those that compare with store-all."""

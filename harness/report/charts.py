@@ -8,6 +8,7 @@ import altair as alt
 import pandas as pd
 
 from harness.analysis import frameworks
+from harness.analysis.baseline import is_comparable
 from harness.analysis.memory import residual_bound, residuals, savings
 from harness.analysis.rows import each_row
 from harness.analysis.schedules import GROWING, growth
@@ -57,7 +58,8 @@ def _network(table: pd.DataFrame) -> pd.Series:
 
 def _where(sets: Mapping[str, Tables]) -> Drawn | None:
     """Where checkpointing saves: experiments that have several widths and batches."""
-    table = _gathered(sets, lambda of: savings(name_variants(of["memory"])), "memory")
+    able = {name: of for name, of in sets.items() if "memory" in of and is_comparable(of["memory"])}
+    table = _gathered(able, lambda of: savings(name_variants(of["memory"])))
     if table.empty:
         return None
     shapes = table.groupby("experiment")[["width", "batch"]].transform("nunique")

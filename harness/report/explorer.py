@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from harness.analysis.baseline import COMPARED, has_store_all
+from harness.analysis.baseline import COMPARED, is_comparable
 from harness.analysis.memory import work_ratios
 from harness.analysis.schedules import optimal_curve
 from harness.analysis.time import time_ratios
@@ -45,7 +45,7 @@ def explored(sets: Iterable[tuple[str, dict[str, pd.DataFrame]]]) -> dict[str, A
 def _cells(experiment: str, memory: pd.DataFrame, time: pd.DataFrame | None) -> pd.DataFrame:
     table = work_ratios(name_variants(memory))
     table = table.assign(experiment=experiment, peak_mib=table["memray_peak_bytes"].astype("float64") / MIB)
-    if time is not None and has_store_all(time).any():
+    if time is not None and is_comparable(time):
         ratios = time_ratios(time, seconds="step_seconds", pair_on=["repeat"])
         return table.merge(ratios, how="left", on=[*COMPARED, *VARIANT])
     return table

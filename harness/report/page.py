@@ -89,7 +89,7 @@ def _asset(name: str) -> str:
 
 
 def _experiment(one: Reported, tables: Mapping[str, pd.DataFrame]) -> str:
-    told = answer(tables)
+    told = answer(tables, one.results.environment.experiment.figures)
     name, title = escape(one.name), escape(one.results.environment.experiment.title)
     question = f"<p>{_with_code(one.description)}</p>" if one.description else ""
     again = ""

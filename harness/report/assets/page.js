@@ -21,6 +21,7 @@ async function drawAll(data, parts) {
     }),
   ]);
   document.documentElement.dataset.drawn = theme();
+  performance.mark("drawn");
 }
 
 async function start() {

@@ -17,6 +17,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
 
+SCREENSHOTS = ROOT / "build" / "screenshots"
+"""Each page as it was drawn, for people to look at."""
 MOST_BYTES = 4 * 2**20
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 HALF_DESK = {"width": 640, "height": 450}
@@ -75,7 +77,7 @@ def test_the_page_of_all_committed_results_is_small(file):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [PHONE, DESK, HALF_DESK], ids=["360 px", "desk", "200 %"])
-def test_it_opens_without_a_complaint_and_nothing_lies_over_another(chromium, file, viewport, scheme):
+def test_it_opens_without_a_complaint_and_nothing_lies_over_another(chromium, file, viewport, scheme, record_property):
     page, complaints = opened(chromium, file, viewport, color_scheme=scheme)
     assert page.locator("html").get_attribute("data-drawn") == scheme
     drawings = page.locator(".drawing")
@@ -85,6 +87,8 @@ def test_it_opens_without_a_complaint_and_nothing_lies_over_another(chromium, fi
         assert marks.count() > 0, drawings.nth(place).get_attribute("id")
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     assert page.evaluate(OVERLAPS) == []
+    page.screenshot(path=SCREENSHOTS / f"{viewport['width']}-{scheme}.png", full_page=True)
+    record_property("drawn_seconds", page.evaluate("performance.getEntriesByName('drawn')[0].startTime / 1000"))
     assert complaints == []
     page.context.close()
 
