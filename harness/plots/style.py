@@ -62,6 +62,7 @@ class Page:
 
 
 WIDE = Page()
+"""The page of a screen, as wide as figures are where no width is asked for."""
 
 
 @dataclass(frozen=True)
