@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from harness.analysis import frameworks
+from harness.analysis import frameworks, models
 from harness.analysis.baseline import is_comparable
 from harness.analysis.memory import residuals, savings, work_ratios
 from harness.analysis.rows import each_row
@@ -14,10 +12,9 @@ from harness.analysis.schedules import winners
 from harness.analysis.time import with_time_ratios
 from harness.analysis.training import accuracy_summary
 from harness.analysis.variants import name_variants
+from harness.report.drawn import Tables
 from harness.sizes import format_bytes
 from networks.planning.planner import SAVES_LITTLE
-
-Tables = Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -142,10 +139,22 @@ def _saved(tables: Tables) -> str:
     )
 
 
+def _models(tables: Tables) -> Answer:
+    planned = models.planned(tables["models_memory"])
+    within = int((planned["room"] >= 0).sum())
+    return Answer(
+        f"{within} of {len(planned)}",
+        "planned steps whose measured peak is within the budget",
+        f"{planned['name'].nunique()} PyTorch models were trained by plans within budgets. The tightest plan leaves "
+        f"{planned['room'].min():.1%} of its budget.",
+    )
+
+
 _ANSWERS: Mapping[str, Callable[[Tables], Answer]] = {
     "timeline": _timeline,
     "training": _training,
     "peers_memory": _frameworks,
+    "models_memory": _models,
     "growth": _growth,
     "where_it_saves": _where,
     "winners": _schedules,

@@ -1,44 +1,20 @@
 """The other charts of the page: tables in, Vega-Lite out, each with what it shows in words."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from harness.analysis import frameworks
 from harness.analysis.baseline import is_comparable
 from harness.analysis.memory import residual_bound, residuals, savings
 from harness.analysis.rows import each_row
 from harness.analysis.schedules import GROWING, growth
 from harness.analysis.variants import name_variants
+from harness.report import frameworks
+from harness.report.drawn import Drawn, Tables, gathered, network_of
 from harness.report.looks import HEIGHT, MIB, choose, colour, distinct, shape, specification
 from harness.report.packing import records
 from networks.tracker import KINDS
-
-Tables = Mapping[str, pd.DataFrame]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A chart.
-
-    Attributes:
-        name: its own in the page.
-        title: its heading.
-        words: what it shows, for who does not see it.
-        caption: how to read it.
-        spec: its Vega-Lite.
-        key: what its colours and its shapes stand for, in their order.
-    """
-
-    name: str
-    title: str
-    words: str
-    caption: str
-    spec: dict[str, Any]
-    key: dict[str, list[str]]
 
 
 def charts(sets: Mapping[str, Tables]) -> list[Drawn]:
@@ -46,20 +22,10 @@ def charts(sets: Mapping[str, Tables]) -> list[Drawn]:
     return [drawn for draw in _CHARTS for drawn in [draw(sets)] if drawn]
 
 
-def _gathered(sets: Mapping[str, Tables], make: Callable[[Tables], pd.DataFrame], *needed: str) -> pd.DataFrame:
-    """What `make` says of each experiment that has the tables, with the experiment's name."""
-    tables = [make(of).assign(experiment=name) for name, of in sets.items() if set(needed) <= of.keys()]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def _network(table: pd.DataFrame) -> pd.Series:
-    return table["layers"] + ", batch " + table["batch"].astype(str)
-
-
 def _where(sets: Mapping[str, Tables]) -> Drawn | None:
     """Where checkpointing saves: experiments that have several widths and batches."""
     able = {name: of for name, of in sets.items() if "memory" in of and is_comparable(of["memory"])}
-    table = _gathered(able, lambda of: savings(name_variants(of["memory"])))
+    table = gathered(able, lambda of: savings(name_variants(of["memory"])))
     if table.empty:
         return None
     shapes = table.groupby("experiment")[["width", "batch"]].transform("nunique")
@@ -96,10 +62,10 @@ def _where(sets: Mapping[str, Tables]) -> Drawn | None:
 
 def _peaks(sets: Mapping[str, Tables]) -> Drawn | None:
     """What fills the peak of each variant, by kind of buffer."""
-    table = _gathered(sets, lambda of: name_variants(of["memory"]), "memory")
+    table = gathered(sets, lambda of: name_variants(of["memory"]), "memory")
     if table.empty:
         return None
-    table = table.assign(network=table["experiment"] + ": " + _network(table), variant=table["variant"].astype(str))
+    table = table.assign(network=table["experiment"] + ": " + network_of(table), variant=table["variant"].astype(str))
     long = pd.concat(
         table[["network", "variant"]].assign(
             kind=kind.replace("_", " "), order=order, mib=table[f"tracker_{kind}_bytes"].astype("float64") / MIB
@@ -133,89 +99,6 @@ def _peaks(sets: Mapping[str, Tables]) -> Drawn | None:
     )
 
 
-def _resident(sets: Mapping[str, Tables]) -> Drawn | None:
-    """Requested peaks beside resident ones."""
-
-    def peaks(of: Tables) -> pd.DataFrame:
-        memory = of["memory"] if "memory" in of else of["peers_memory"]
-        resident = of["resident"]
-        return frameworks.resident_peaks(memory, resident)
-
-    able = {name: of for name, of in sets.items() if of.keys() & {"memory", "peers_memory"}}
-    table = _gathered(able, peaks, "resident")
-    if table.empty:
-        return None
-    table = table.assign(
-        network=table["experiment"] + ": " + _network(table),
-        requested_mib=table["requested_bytes"].astype("float64") / MIB,
-        resident_mib=table["resident_bytes"].astype("float64") / MIB,
-    )
-    allocators = distinct(table["allocator"])
-    columns = ["network", "name", "allocator", "requested_mib", "resident_mib", "kept_bytes"]
-    base = alt.Chart(alt.InlineData(records(table[columns])))
-    picked = choose("resident_network", "network", "network", distinct(table["network"]))
-    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=150))
-    requested = base.mark_tick(thickness=3, color="grey", tooltip={"content": "data"}).encode(
-        x=alt.X("requested_mib:Q", title="peak (MiB)"), y=y
-    )
-    points = base.mark_point(filled=True, size=70, tooltip={"content": "data"}).encode(
-        x="resident_mib:Q",
-        y=y,
-        color=colour("allocator", allocators),
-        shape=shape("allocator", allocators),
-    )
-    kept = table["kept_bytes"].astype("float64").groupby(table["allocator"]).max() / MIB
-    chart = alt.layer(requested, points).add_params(picked).transform_filter(picked)
-    return Drawn(
-        "resident",
-        "Requested and resident",
-        "Ticks are requested peaks, points resident ones. Most that stays resident beyond the request, by allocator: "
-        + ", ".join(f"{name} {mib:.1f} MiB" for name, mib in kept.items())
-        + ".",
-        "Tick: the peak that the step requests, by memray. Point: how far resident memory rose, the median of repeats.",
-        specification(chart.properties(width="container", height=alt.Step(18))),
-        {"colour": allocators, "shape": allocators},
-    )
-
-
-def _frameworks(sets: Mapping[str, Tables]) -> Drawn | None:
-    """Memory against time of every framework's step."""
-
-    def steps(of: Tables) -> pd.DataFrame:
-        return frameworks.savings(of["peers_memory"]).merge(frameworks.step_times(of["peers_time"]), on="cell_id")
-
-    table = _gathered(sets, steps, "peers_memory", "peers_time")
-    if table.empty:
-        return None
-    table = table.assign(network=_network(table), peak_mib=table["memray_peak_bytes"].astype("float64") / MIB)
-    names, kinds = distinct(table["framework"]), distinct(table["kind"])
-    columns = ["network", "name", "framework", "kind", "peak_mib", "step_seconds", "over_floor", "saved_share"]
-    picked = choose("frameworks_network", "network", "network", distinct(table["network"]))
-    chart = (
-        alt.Chart(alt.InlineData(records(table[columns])))
-        .mark_point(filled=True, size=90, tooltip={"content": "data"})
-        .encode(
-            x=alt.X("step_seconds:Q", title="time of the step (s)", scale=alt.Scale(zero=False, padding=12)),
-            y=alt.Y("peak_mib:Q", title="peak (MiB)"),
-            color=colour("framework", names),
-            shape=shape("kind", kinds),
-        )
-        .add_params(picked)
-        .transform_filter(picked)
-    )
-    least = table.loc[table["peak_mib"].groupby(table["network"]).idxmin()]
-    return Drawn(
-        "frameworks",
-        "Frameworks",
-        "Points of peak against time. The least peak of each network: "
-        + "; ".join(f"{row['network']}: {row['name']}, {row['peak_mib']:.1f} MiB" for row in least.to_dict("records"))
-        + ".",
-        "The same step in each framework: memray's peak against the median time of the step.",
-        specification(chart.properties(width="container", height=HEIGHT)),
-        {"colour": names, "shape": kinds},
-    )
-
-
 def _predicted(sets: Mapping[str, Tables]) -> Drawn | None:
     """Measured peaks less predicted ones, against the bound."""
 
@@ -223,7 +106,7 @@ def _predicted(sets: Mapping[str, Tables]) -> Drawn | None:
         memory = of["memory"] if "memory" in of else of["peers_memory"]
         return residuals(memory.dropna(subset="residual_bytes"))
 
-    table = _gathered({name: of for name, of in sets.items() if of.keys() & {"memory", "peers_memory"}}, rest)
+    table = gathered({name: of for name, of in sets.items() if of.keys() & {"memory", "peers_memory"}}, rest)
     if table.empty:
         return None
     table = table.assign(
@@ -315,8 +198,9 @@ def _growth(sets: Mapping[str, Tables]) -> Drawn | None:
 _CHARTS: tuple[Callable[[Mapping[str, Tables]], Drawn | None], ...] = (
     _where,
     _peaks,
-    _resident,
-    _frameworks,
+    frameworks.resident,
+    frameworks.compared,
+    frameworks.models,
     _predicted,
     _growth,
 )

@@ -15,7 +15,8 @@ import vl_convert
 
 from harness.experiment.measures import table_of
 from harness.report.answers import answer
-from harness.report.charts import Drawn, charts
+from harness.report.charts import charts
+from harness.report.drawn import Drawn
 from harness.report.explorer import explored
 from harness.report.looks import SHAPES
 from harness.report.packing import columns_of, packed

@@ -1,0 +1,148 @@
+"""The page's charts of allocators, frameworks and PyTorch models of one's own."""
+
+from collections.abc import Mapping
+
+import altair as alt
+import pandas as pd
+
+from harness.analysis import frameworks as analysed
+from harness.analysis import models as of_models
+from harness.analysis.rows import each_row
+from harness.report.drawn import Drawn, Tables, gathered, network_of
+from harness.report.looks import HEIGHT, MIB, choose, colour, distinct, shape, specification
+from harness.report.packing import records
+
+
+def resident(sets: Mapping[str, Tables]) -> Drawn | None:
+    """Requested peaks beside resident ones."""
+
+    def peaks(of: Tables) -> pd.DataFrame:
+        memory = of["memory"] if "memory" in of else of["peers_memory"]
+        resident = of["resident"]
+        return analysed.resident_peaks(memory, resident)
+
+    able = {name: of for name, of in sets.items() if of.keys() & {"memory", "peers_memory"}}
+    table = gathered(able, peaks, "resident")
+    if table.empty:
+        return None
+    table = table.assign(
+        network=table["experiment"] + ": " + network_of(table),
+        requested_mib=table["requested_bytes"].astype("float64") / MIB,
+        resident_mib=table["resident_bytes"].astype("float64") / MIB,
+    )
+    allocators = distinct(table["allocator"])
+    columns = ["network", "name", "allocator", "requested_mib", "resident_mib", "kept_bytes"]
+    base = alt.Chart(alt.InlineData(records(table[columns])))
+    picked = choose("resident_network", "network", "network", distinct(table["network"]))
+    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=150))
+    requested = base.mark_tick(thickness=3, color="grey", tooltip={"content": "data"}).encode(
+        x=alt.X("requested_mib:Q", title="peak (MiB)"), y=y
+    )
+    points = base.mark_point(filled=True, size=70, tooltip={"content": "data"}).encode(
+        x="resident_mib:Q",
+        y=y,
+        color=colour("allocator", allocators),
+        shape=shape("allocator", allocators),
+    )
+    kept = table["kept_bytes"].astype("float64").groupby(table["allocator"]).max() / MIB
+    chart = alt.layer(requested, points).add_params(picked).transform_filter(picked)
+    return Drawn(
+        "resident",
+        "Requested and resident",
+        "Ticks are requested peaks, points resident ones. Most that stays resident beyond the request, by allocator: "
+        + ", ".join(f"{name} {mib:.1f} MiB" for name, mib in kept.items())
+        + ".",
+        "Tick: the peak that the step requests, by memray. Point: how far resident memory rose, the median of repeats.",
+        specification(chart.properties(width="container", height=alt.Step(18))),
+        {"colour": allocators, "shape": allocators},
+    )
+
+
+def compared(sets: Mapping[str, Tables]) -> Drawn | None:
+    """Memory against time of every framework's step."""
+
+    def steps(of: Tables) -> pd.DataFrame:
+        return analysed.savings(of["peers_memory"]).merge(analysed.step_times(of["peers_time"]), on="cell_id")
+
+    table = gathered(sets, steps, "peers_memory", "peers_time")
+    if table.empty:
+        return None
+    table = table.assign(network=network_of(table), peak_mib=table["memray_peak_bytes"].astype("float64") / MIB)
+    names, kinds = distinct(table["framework"]), distinct(table["kind"])
+    columns = ["network", "name", "framework", "kind", "peak_mib", "step_seconds", "over_floor", "saved_share"]
+    picked = choose("frameworks_network", "network", "network", distinct(table["network"]))
+    chart = (
+        alt.Chart(alt.InlineData(records(table[columns])))
+        .mark_point(filled=True, size=90, tooltip={"content": "data"})
+        .encode(
+            x=alt.X("step_seconds:Q", title="time of the step (s)", scale=alt.Scale(zero=False, padding=12)),
+            y=alt.Y("peak_mib:Q", title="peak (MiB)"),
+            color=colour("framework", names),
+            shape=shape("kind", kinds),
+        )
+        .add_params(picked)
+        .transform_filter(picked)
+    )
+    least = table.loc[table["peak_mib"].groupby(table["network"]).idxmin()]
+    return Drawn(
+        "frameworks",
+        "Frameworks",
+        "Points of peak against time. The least peak of each network: "
+        + "; ".join(f"{row['network']}: {row['name']}, {row['peak_mib']:.1f} MiB" for row in least.to_dict("records"))
+        + ".",
+        "The same step in each framework: memray's peak against the median time of the step.",
+        specification(chart.properties(width="container", height=HEIGHT)),
+        {"colour": names, "shape": kinds},
+    )
+
+
+def models(sets: Mapping[str, Tables]) -> Drawn | None:
+    """Memory against time of PyTorch models of one's own: plain, by PyTorch's own checkpointing, and planned."""
+
+    def steps(of: Tables) -> pd.DataFrame:
+        return of_models.with_times(of["models_memory"], of["models_time"])
+
+    table = gathered(sets, steps, "models_memory", "models_time")
+    if table.empty:
+        return None
+    table = table.assign(
+        peak_mib=table["peak_bytes"].astype("float64") / MIB,
+        budget_mib=table["budget_bytes"].astype("float64") / MIB,
+        kind=table["kind"].str.replace("_", " "),
+    )
+    kinds = distinct(table["kind"])
+    columns = [
+        "name",
+        "variant",
+        "kind",
+        "gradients",
+        "peak_mib",
+        "budget_mib",
+        "time_ratio",
+        "ratio_low",
+        "ratio_high",
+    ]
+    picked = choose("own_model", "model", "name", distinct(table["name"]))
+    chart = (
+        alt.Chart(alt.InlineData(records(table[columns])))
+        .mark_point(filled=True, size=90, tooltip={"content": "data"})
+        .encode(
+            x=alt.X("time_ratio:Q", title="time of the step / plain", scale=alt.Scale(zero=False, padding=12)),
+            y=alt.Y("peak_mib:Q", title="peak (MiB)"),
+            color=colour("kind", kinds),
+            shape=shape("kind", kinds),
+        )
+        .add_params(picked)
+        .transform_filter(picked)
+    )
+    least = each_row(table.sort_values("peak_mib").drop_duplicates("name"))
+    return Drawn(
+        "own-models",
+        "PyTorch models of one's own",
+        "Points of peak against time. The least peak of each model: "
+        + "; ".join(f"{row['name']}: {row['kind']}, {row['peak_mib']:.1f} MiB" for row in least)
+        + ".",
+        "Measured peak against the median time over plain autograd's. Lower and further left is better.",
+        specification(chart.properties(width="container", height=HEIGHT)),
+        {"colour": kinds, "shape": kinds},
+    )
