@@ -7,6 +7,7 @@ import altair as alt
 import pandas as pd
 
 from harness.analysis.baseline import COMPARED, is_comparable
+from harness.analysis.chains import name_chains
 from harness.analysis.memory import work_ratios
 from harness.analysis.schedules import optimal_curve
 from harness.analysis.time import time_ratios
@@ -38,6 +39,7 @@ def explored(sets: Iterable[tuple[str, dict[str, pd.DataFrame]]]) -> dict[str, A
         "cells": records(table.drop(columns=["error"])),
         "optimum": records(curve),
         "kinds": kinds,
+        "chains": name_chains(table["layers"]),
         "charts": {cost: specification(_chart(cost, title, kinds)) for cost, title in COSTS.items()},
     }
 

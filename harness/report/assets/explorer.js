@@ -27,7 +27,7 @@ class Explorer {
     this.best = document.getElementById("explorer-best");
     const networks = distinct(data.cells.map((cell) => cell.layers));
     const most = (layers) => data.cells.filter((cell) => cell.layers === layers).length;
-    options(this.form.layers, networks.map((layers) => [layers, layers]), networks.reduce((a, b) => (most(b) > most(a) ? b : a)));
+    options(this.form.layers, networks.map((layers) => [layers, data.chains[layers] === layers ? layers : `${layers}: ${data.chains[layers]}`]), networks.reduce((a, b) => (most(b) > most(a) ? b : a)));
     options(this.form.cost, [["work_ratio", "work"], ["time_ratio", "time"]], "work_ratio");
     this.table = new DataTable(document.getElementById("explorer-table"), "cells", this.columns([]));
     this.form.addEventListener("input", (event) => {
