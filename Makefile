@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help experiments peers models plots report test frameworks lowest bench optimality chaos fuzz smoke verify lint types docs notebook clean
+.PHONY: help experiments peers models plots report test frameworks lowest coverage bench optimality chaos fuzz smoke verify lint types docs notebook clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -81,6 +81,12 @@ frameworks: $(PEERS_READY) ## run the tests that need PyTorch, JAX, scikit-learn
 
 lowest: $(LOWEST_READY) ## run the tests with the lowest versions that pyproject.toml allows
 	$(LOWEST_VENV)/bin/python $(PYTEST)/lowest.xml -W ignore::DeprecationWarning
+
+coverage: $(PEERS_READY) ## measure which lines and branches the tests run, in workers as well; below the floor it fails
+	rm -rf build/coverage
+	$(PEERS_VENV)/bin/python -m coverage run $(PYTEST)/coverage.xml
+	@# A worker that a test kills may leave half a file, of which this would warn.
+	$(PEERS_VENV)/bin/python -W ignore -m coverage report
 
 bench: $(READY) ## measure training steps against their matrix products and least memory, and what the harness costs (twenty minutes)
 	$(VENV)/bin/python -m benchmarks.step

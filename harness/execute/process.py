@@ -27,10 +27,10 @@ WORKER = (sys.executable, "-m", "harness.worker")
 
 INHERITED = (
     *("PATH", "LD_LIBRARY_PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"),
-    *("PYTHONHOME", "PYTHONNOUSERSITE"),
+    *("PYTHONHOME", "PYTHONNOUSERSITE", "COVERAGE_PROCESS_CONFIG"),
 )
-"""All that a worker sees of the caller's environment as it is: what it needs to start, and the BLAS kernel of this
-machine. Where packages are is told beside it, by `_packages`."""
+"""All that a worker sees of the caller's environment as it is: what it needs to start, the BLAS kernel of this machine,
+and, while `make coverage` runs, where coverage is measured. `_packages` adds where packages are."""
 
 LONGEST_ERROR = 1000
 """How many letters a cell's error has at most."""
