@@ -4,6 +4,10 @@ Block l of 1..L maps x[l-1] to x[l]; x[0] is the caller's and charged to nobody.
 x[l-1], x[l], parameters and buffers is its *tape*. A schedule holds outputs and tapes, in one order of *positions*:
 2l is x[l], and 2l-1 is the tape of block l.
 
+x[l] is one tensor or several. What they take are their *storages*: first those that block l makes, then those of x[l-1]
+that it passes on, as a skip of a U-shaped net is passed on. A storage counts once, however many borders and tapes keep
+it alive.
+
 It is plain integers: no torch, no numpy. `networks.schedules.blocks.replay` adds them up.
 """
 
@@ -21,14 +25,15 @@ class Block:
 
     Attributes:
         name: as the user's model calls it.
-        output_bytes: x[l], all tensors of the border together.
+        made_bytes: each storage of x[l] that the block makes.
+        passed_on: storages of x[l-1] that x[l] has, too, by their places in x[l-1].
         tape_bytes: storages that autograd saves of the block beside x[l-1], x[l], parameters and buffers.
-        tape_holds_input: the tape keeps the storage of x[l-1] alive.
-        tape_holds_output: the tape keeps the storage of x[l] alive.
-        run_bytes: the peak of a run without tape, with the output and without the input.
-        taped_run_bytes: the peak of a run with tape, with the output and without the input.
-        backward_bytes: the peak of the backward pass: tape, x[l] if the tape holds it, the deltas at x[l] and x[l-1],
-            gradients and scratch. Neither x[l-1] nor `graph_bytes` is in it.
+        tape_inputs: storages of x[l-1] that the tape keeps alive, by their places in x[l-1].
+        tape_outputs: storages that the block makes and its tape keeps alive, by their places in `made_bytes`.
+        run_bytes: the peak of a run without tape, with what it makes and without the input.
+        taped_run_bytes: the peak of a run with tape, with what it makes and without the input.
+        backward_bytes: the peak of the backward pass: tape, `tape_outputs`, the deltas at x[l] and x[l-1], gradients
+            and scratch. Neither x[l-1] nor `graph_bytes` is in it.
         gradient_bytes: gradients of the block's parameters.
         delta_bytes: the delta at x[l].
         graph_bytes: graph nodes and holders, from the first run to the end of the backward pass, taped or not.
@@ -39,10 +44,11 @@ class Block:
     """
 
     name: str
-    output_bytes: int
+    made_bytes: tuple[int, ...]
+    passed_on: tuple[int, ...] = ()
     tape_bytes: int
-    tape_holds_input: bool = True
-    tape_holds_output: bool = False
+    tape_inputs: tuple[int, ...] = (0,)
+    tape_outputs: tuple[int, ...] = ()
     run_bytes: int
     taped_run_bytes: int
     backward_bytes: int
@@ -55,6 +61,13 @@ class Block:
 
     def __post_init__(self) -> None:
         _check_counts(self, f"block {self.name!r}: ")
+        self.check_places("tape_outputs", len(self.made_bytes), "what it makes")
+
+    def check_places(self, name: str, count: int, where: str) -> None:
+        """Raise ValueError unless all of this field are places among `count` storages."""
+        for place in getattr(self, name):
+            if place >= count:
+                raise ValueError(f"block {self.name!r}: {name} must be places in {where}, below {count}, got {place}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +103,9 @@ class BlockChain:
         if not self.blocks:
             raise ValueError("blocks must be at least one, got none")
         _check_counts(self, "")
+        for number, block in enumerate(self.blocks, 1):
+            for name in ("passed_on", "tape_inputs"):
+                block.check_places(name, len(self.borders[number - 1]), f"x[{number - 1}]")
 
     @property
     def depth(self) -> int:
@@ -97,9 +113,46 @@ class BlockChain:
         return len(self.blocks)
 
     @cached_property
+    def storage_bytes(self) -> tuple[int, ...]:
+        """Bytes of each storage, by its number. Number 0 is all that is the caller's."""
+        return (0, *(nbytes for block in self.blocks for nbytes in block.made_bytes))
+
+    @cached_property
+    def made(self) -> tuple[range, ...]:
+        """Numbers of the storages that block l makes."""
+        ends = list(accumulate((len(block.made_bytes) for block in self.blocks), initial=1))
+        return (range(1), *map(range, ends, ends[1:]))
+
+    @cached_property
+    def borders(self) -> tuple[tuple[int, ...], ...]:
+        """Numbers of the storages of x[l]."""
+        first = self.blocks[0]
+        borders: list[tuple[int, ...]] = [(0,) * (1 + max((0, *first.passed_on, *first.tape_inputs)))]
+        for block, made in zip(self.blocks, self.made[1:], strict=True):
+            below = borders[-1]
+            borders.append((*made, *(below[place] for place in block.passed_on if place < len(below))))
+        return tuple(borders)
+
+    @cached_property
+    def tape_inputs(self) -> tuple[frozenset[int], ...]:
+        """Numbers of the storages of x[l-1] that the tape of block l keeps alive."""
+        blocks = zip(self.blocks, self.borders, strict=False)
+        return (frozenset(), *(frozenset(below[place] for place in block.tape_inputs) for block, below in blocks))
+
+    @cached_property
+    def tape_outputs(self) -> tuple[frozenset[int], ...]:
+        """Numbers of the storages that block l makes and its tape keeps alive."""
+        blocks = zip(self.blocks, self.made[1:], strict=True)
+        return (frozenset(), *(frozenset(made[place] for place in block.tape_outputs) for block, made in blocks))
+
+    def bytes_of(self, storages: Iterable[int]) -> int:
+        """Bytes of storages of these numbers."""
+        return sum(map(self.storage_bytes.__getitem__, storages))
+
+    @cached_property
     def output_bytes(self) -> tuple[int, ...]:
         """Bytes of x[l]; 0 of x[0]."""
-        return self._of_blocks(lambda block: block.output_bytes)
+        return tuple(self.bytes_of(set(border)) for border in self.borders)
 
     @cached_property
     def tape_bytes(self) -> tuple[int, ...]:
@@ -163,9 +216,7 @@ class BlockChain:
 
 
 def _check_counts(of: Block | BlockChain, where: str) -> None:
-    for name in _counts(of):
-        check_count(f"{where}{name}", getattr(of, name), least=0)
-
-
-def _counts(of: Block | BlockChain) -> Iterable[str]:
-    return (field.name for field in fields(of) if field.type is int)
+    for field in fields(of):
+        value = getattr(of, field.name)
+        for count in (value,) if field.type is int else value if field.type == tuple[int, ...] else ():
+            check_count(f"{where}{field.name}", count, least=0)

@@ -19,7 +19,7 @@ from networks.planning.own_models import BlockProfile, ProfiledBlock
 
 COLUMNS: dict[str, Callable[[ProfiledBlock], str]] = {
     "block": lambda block: block.name,
-    "output": lambda block: format_bytes(block.output_bytes),
+    "output": lambda block: format_bytes(sum(block.made_bytes)),
     "tape": lambda block: format_bytes(block.tape_bytes),
     "run": lambda block: format_bytes(block.run_bytes),
     "run with tape": lambda block: format_bytes(block.taped_run_bytes),
@@ -45,7 +45,7 @@ def text(profile: BlockProfile) -> Iterator[Text | Table]:
     for block in profile.blocks:
         table.add_row(*(cell(block) for cell in shown.values()))
     yield table
-    yield Text("output: what passes to the next block. tape: what autograd saves beside inputs and outputs.")
+    yield Text("output: what the block makes for those above it. tape: what autograd saves beside inputs and outputs.")
     yield Text(
         "run, run with tape, backward: peaks, without the block's input. ms: a run without tape, median of five."
     )

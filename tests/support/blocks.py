@@ -1,13 +1,14 @@
 """Oracles for chains of blocks, written from the rules of what is live and nothing else: a naive replay, and a search.
 
-A = {x held} + {x[l-1] : tape l held and its block's tape holds the input}
-  + {x[l] : tape l held and its block's tape holds the output} - {x[0]}
-H = bytes of A + bytes of the tapes held
+A storage is named by the block that makes it, its place there, and which copy it is of those that are alive. What is
+held maps a position to the storages that it keeps alive: x[l] all of its own, and the tape of block l what its block
+says of x[l-1] and of what it makes. H are the bytes of all these storages, each once, and of the tapes held.
 """
 
 import heapq
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,8 +16,41 @@ from networks.block_chain import Block, BlockChain
 from networks.schedules import Keep
 
 
-def random_block_chain(seed: int, *, most_blocks: int = 5) -> BlockChain:
-    """A chain of 1 to `most_blocks` blocks, whose tapes, gradients or scratch may each be small or large."""
+def random_block_chain(seed: int, *, most_blocks: int = 5, passing: bool = False) -> BlockChain:
+    """A chain of 1 to `most_blocks` blocks, whose tapes, gradients or scratch may each be small or large.
+
+    Each block makes one tensor, or where they are `passing` some, and passes on some of those that it is given.
+    """
+    chain = _random_chain(seed, most_blocks)
+    return _passing(chain, np.random.default_rng([seed, 1])) if passing else chain
+
+
+def _passing(chain: BlockChain, generator: np.random.Generator) -> BlockChain:
+    blocks: list[Block] = []
+    places = int(generator.integers(1, 3))
+    for block in chain.blocks:
+        output = sum(block.made_bytes)
+        parts = (output, int(generator.integers(0, output, endpoint=True)))[: generator.integers(1, 3)]
+        inputs, outputs = (np.flatnonzero(generator.random(count) < 0.6).tolist() for count in (places, len(parts)))
+        passed = np.flatnonzero(generator.random(places) < 0.7).tolist()
+        more = sum(parts) - output
+        blocks.append(
+            replace(
+                block,
+                made_bytes=parts,
+                passed_on=tuple(passed),
+                tape_inputs=tuple(inputs),
+                tape_outputs=tuple(outputs),
+                run_bytes=block.run_bytes + more,
+                taped_run_bytes=block.taped_run_bytes + more,
+                backward_bytes=block.backward_bytes + sum(parts[place] for place in outputs),
+            )
+        )
+        places = len(parts) + len(passed)
+    return replace(chain, blocks=tuple(blocks))
+
+
+def _random_chain(seed: int, most_blocks: int) -> BlockChain:
     generator = np.random.default_rng(seed)
 
     def number(most: float) -> int:
@@ -29,10 +63,10 @@ def random_block_chain(seed: int, *, most_blocks: int = 5) -> BlockChain:
         gradient = number(size)
         return Block(
             name=f"block {name}",
-            output_bytes=output,
+            made_bytes=(output,),
             tape_bytes=tape,
-            tape_holds_input=bool(flag() < 0.8),
-            tape_holds_output=holds_output,
+            tape_inputs=(0,) * (flag() < 0.8),
+            tape_outputs=(0,) * holds_output,
             run_bytes=output + number(size * (flag() < 0.5)),
             taped_run_bytes=output + tape + number(size * (flag() < 0.5)),
             backward_bytes=tape + holds_output * output + delta + gradient + number(size * (flag() < 0.5)),
@@ -58,29 +92,43 @@ def random_block_chain(seed: int, *, most_blocks: int = 5) -> BlockChain:
     )
 
 
+Storage = tuple[int, int, int]
+"""The block that makes it, its place there, and which of its copies it is. Block 0 is the caller."""
+
+Border = tuple[Storage, ...]
+Held = dict[int, Border]
+
+CALLERS: Border = ((0, 0, 0),) * 9
+
+
 class Rules:
-    """The bytes of each moment, by what is held: a set of positions, 2l for x[l] and 2l-1 for the tape of block l."""
+    """The bytes of each moment, by what is held: positions 2l for x[l] and 2l-1 for the tape of block l."""
 
     def __init__(self, chain: BlockChain):
         self.chain = chain
         self.depth = chain.depth
         self.blocks = (None, *chain.blocks)
 
-    def alive(self, held: Collection[int]) -> set[int]:
-        alive = {position // 2 for position in held if position % 2 == 0}
-        for number in range(1, self.depth + 1):
-            if 2 * number - 1 in held:
-                alive |= {number - 1} if self.blocks[number].tape_holds_input else set()
-                alive |= {number} if self.blocks[number].tape_holds_output else set()
-        return alive - {0}
+    def made(self, held: Held, number: int, below: Border) -> Border:
+        """x[number] as the block makes it of x[number-1]."""
+        block = self.blocks[number]
+        copies = [copy for maker, _, copy in set(below).union(*held.values()) if maker == number]
+        copy = 1 + max(copies, default=0)
+        new = ((number, place, copy) for place in range(len(block.made_bytes)))
+        return (*new, *(below[place] for place in block.passed_on))
 
-    def bytes_held(self, held: Collection[int], *, beside: Collection[int] = ()) -> int:
-        """H, with the outputs `beside` counted once."""
-        outputs = (self.alive(held) | set(beside)) - {0}
-        tapes = [number for number in range(1, self.depth + 1) if 2 * number - 1 in held]
-        return sum(self.blocks[number].output_bytes for number in outputs) + sum(
-            self.blocks[number].tape_bytes for number in tapes
-        )
+    def tape(self, number: int, below: Border, border: Border) -> Border:
+        """What the tape of a block keeps alive of x[number-1] and x[number]."""
+        block = self.blocks[number]
+        return (*(below[place] for place in block.tape_inputs), *(border[place] for place in block.tape_outputs))
+
+    def bytes_held(self, held: Held, *, beside: Iterable[Storage] = ()) -> int:
+        """H, with the storages `beside` counted once."""
+        sizes = {
+            (maker, place, copy): self.blocks[maker].made_bytes[place] if maker else 0
+            for maker, place, copy in set(beside).union(*held.values())
+        }
+        return sum(sizes.values()) + sum(self.blocks[(one + 1) // 2].tape_bytes for one in held if one % 2)
 
     def waiting(self, number: int) -> int:
         chain, above = self.chain, range(number + 1, self.depth + 1)
@@ -95,7 +143,7 @@ class Rules:
             + sum(block.standing_bytes for block in chain.blocks)
         )
 
-    def run(self, held: Collection[int], number: int, *, taped: bool, asking: int) -> int:
+    def run(self, held: Held, number: int, below: Border, *, taped: bool, asking: int) -> int:
         block = self.blocks[number]
         if asking:
             beside = self.waiting(asking)
@@ -104,7 +152,7 @@ class Rules:
             beside += sum(self.blocks[one].graph_bytes for one in range(1, number + 1))
             beside += sum(self.blocks[one].standing_bytes for one in range(1, number + 1))
         own = block.taped_run_bytes if taped else block.run_bytes
-        return self.bytes_held(held, beside=[number - 1]) + own + beside
+        return self.bytes_held(held, beside=below) + own + beside
 
     def before(self) -> int:
         """The most of both passes of what runs before the blocks."""
@@ -114,103 +162,111 @@ class Rules:
         stays += sum(block.husk_bytes + block.standing_bytes for block in chain.blocks)
         return max(chain.before_run_bytes, chain.before_backward_bytes + stays)
 
-    def loss(self, held: Collection[int]) -> int:
-        chain, last = self.chain, self.depth
+    def loss(self, held: Held, last: Border) -> int:
+        chain = self.chain
         stands = sum(block.graph_bytes + block.standing_bytes for block in chain.blocks)
-        forward = self.bytes_held(held, beside=[last]) + chain.loss_forward_bytes + stands
-        holds = chain.loss_holds_output or chain.blocks[-1].tape_holds_output
-        backward = self.bytes_held(held, beside=[last] if holds else [])
+        forward = self.bytes_held(held, beside=last) + chain.loss_forward_bytes + stands
+        backward = self.bytes_held(held, beside=last if chain.loss_holds_output else ())
         return max(forward, backward + chain.loss_backward_bytes + stands + chain.engine_bytes)
 
-    def backward(self, held: Collection[int], number: int) -> int:
-        """`held` is without outputs from x[number] on, and without the tape of the block."""
-        block = self.blocks[number]
-        beside = [number - 1] if block.tape_holds_input else []
-        return self.bytes_held(held, beside=beside) + block.backward_bytes + self.waiting(number) - block.delta_bytes
+    def backward(self, held: Held, number: int) -> int:
+        """`held` is without outputs from x[number] on."""
+        block, tape = self.blocks[number], 2 * number - 1
+        inputs = [storage for storage in held[tape] if storage[0] != number]  # the others are in `backward_bytes`
+        others = {position: kept for position, kept in held.items() if position != tape}
+        return self.bytes_held(others, beside=inputs) + block.backward_bytes + self.waiting(number) - block.delta_bytes
 
 
 def naive_replay(chain: BlockChain, keep: Keep) -> tuple[int, int]:
     """Peak bytes and forward work of a step by `keep`."""
     rules, depth = Rules(chain), chain.depth
     live, flops = [rules.before()], 0
-    held: set[int] = {0}
+    held: Held = {0: CALLERS}
     used, now = {0: 0}, 0
     for number in range(depth, 0, -1):
         tape = 2 * number - 1
-        held = {position for position in held if position <= tape}
+        held = {position: kept for position, kept in held.items() if position <= tape}
         if tape not in held:
             stop, asking = (2 * depth, 0) if number == depth else (tape, number)
             start = max(position for position in held if position % 2 == 0 and position <= 2 * (number - 1))
+            border = held[start]
             answer = {*keep({position: now - used[position] for position in held}, start, stop), 0}
             used[start] = now
-            held &= answer
+            held = {position: kept for position, kept in held.items() if position in answer}
             for run in range(start // 2 + 1, number + 1):
                 taped = run == number or (2 * run - 1 in answer and 2 * run - 1 not in held)
-                live.append(rules.run(held, run, taped=taped, asking=asking))
+                live.append(rules.run(held, run, border, taped=taped, asking=asking))
                 flops += chain.blocks[run - 1].forward_flops
                 now += chain.blocks[run - 1].forward_flops
-                new = ({2 * run - 1} if taped else set()) | ({2 * run} if run < number and 2 * run in answer else set())
+                below, border = border, rules.made(held, run, border)
+                new = {2 * run - 1: rules.tape(run, below, border)} if taped else {}
+                new |= {2 * run: border} if run < number and 2 * run in answer else {}
                 held |= new
                 used |= dict.fromkeys(new, now)
         if number == depth:
-            live.append(rules.loss(held))
-        held.discard(tape)
+            live.append(rules.loss(held, border))
         live.append(rules.backward(held, number))
+        del held[tape]
     return max(live), flops
+
+
+State = tuple[frozenset[tuple[int, Border]], int, int | None, Border]
+"""What is held, the block whose backward pass is next, the block that has just been run for it, and what that gave."""
 
 
 def block_pareto_front(chain: BlockChain) -> list[tuple[int, int]]:
     """All (peak bytes, forward work) of which no way of running the step has both less: by falling peak.
 
-    A state is what is held, the block whose backward pass is next, and the block that has just been run for it. Every
-    answer to every question is tried, one position at a time.
+    Every answer to every question is tried, one position at a time.
     """
     rules, depth = Rules(chain), chain.depth
 
-    def moves(
-        held: frozenset[int], number: int, at: int | None
-    ) -> Iterator[tuple[int, int, frozenset[int], int, int | None]]:
-        """Yield (work, peak, held, next block, the block that has just been run)."""
+    def moves(kept: frozenset[tuple[int, Border]], number: int, at: int | None, below: Border) -> Iterator:
+        """Yield (work, peak, the state after it)."""
+        held = dict(kept)
         tape, asking = 2 * number - 1, number if number < depth else 0
         if at is None:
             if tape in held:
-                left = frozenset(position for position in held if position < tape)
-                yield 0, rules.backward(left, number), left, number - 1, None
+                left = {position: each for position, each in held.items() if position <= tape}
+                peak = rules.backward(left, number)
+                del left[tape]
+                yield 0, peak, frozenset(left.items()), number - 1, None, ()
                 return
             start = max(position for position in held if position % 2 == 0 and position <= 2 * (number - 1))
-            others = sorted(held - {0})
+            others = sorted(held.items() - {(0, CALLERS)})
             for dropped in itertools.chain.from_iterable(
                 itertools.combinations(others, count) for count in range(len(others) + 1)
             ):
-                yield 0, 0, held - set(dropped), number, start // 2
+                yield 0, 0, kept - set(dropped), number, start // 2, held[start]
             return
         run = at + 1
         flops = chain.blocks[run - 1].forward_flops
+        border = rules.made(held, run, below)
+        with_tape = kept | {(2 * run - 1, rules.tape(run, below, border))}
         if run == number:
-            peak = rules.run(held, run, taped=True, asking=asking)
-            after = held | {tape}
-            yield flops, max(peak, rules.loss(after)) if number == depth else peak, after, number, None
+            peak = rules.run(held, run, below, taped=True, asking=asking)
+            peak = max(peak, rules.loss(dict(with_tape), border)) if number == depth else peak
+            yield flops, peak, with_tape, number, None, ()
             return
-        for taped in (False, True)[: 1 if 2 * run - 1 in held else 2]:
-            peak = rules.run(held, run, taped=taped, asking=asking)
-            after = held | ({2 * run - 1} if taped else frozenset())
-            yield flops, peak, after, number, run
-            yield flops, peak, after | {2 * run}, number, run
+        for after in (kept,) if 2 * run - 1 in held else (kept, with_tape):
+            peak = rules.run(held, run, below, taped=after is with_tape, asking=asking)
+            yield flops, peak, after, number, run, border
+            yield flops, peak, after | {(2 * run, border)}, number, run, border
 
     front: list[tuple[int, int]] = []
-    least_peak: dict[tuple[frozenset[int], int, int | None], float] = {}
+    least_peak: dict[State, float] = {}
     order = itertools.count()
-    queue = [(0, rules.before(), next(order), frozenset({0}), depth, None)]
+    queue = [(0, rules.before(), next(order), frozenset({(0, CALLERS)}), depth, None, ())]
     while queue:
-        flops, peak, _, held, number, at = heapq.heappop(queue)
-        if peak >= least_peak.get((held, number, at), float("inf")):
+        flops, peak, _, *state = heapq.heappop(queue)
+        if peak >= least_peak.get(tuple(state), float("inf")):
             continue
-        least_peak[held, number, at] = peak
-        if number == 0:
+        least_peak[tuple(state)] = peak
+        if state[1] == 0:
             front.append((peak, flops))
             continue
-        for more, live, *state in moves(held, number, at):
+        for more, live, *after in moves(*state):
             label = flops + more, max(peak, live)
-            if label[1] < least_peak.get(tuple(state), float("inf")):
-                heapq.heappush(queue, (*label, next(order), *state))
+            if label[1] < least_peak.get(tuple(after), float("inf")):
+                heapq.heappush(queue, (*label, next(order), *after))
     return front

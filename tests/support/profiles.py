@@ -7,7 +7,7 @@ MIB = 2**20
 
 def block(name: str, *, output: int = MIB, tape: int = 4 * MIB, gradient: int = MIB // 4, **others) -> ProfiledBlock:
     numbers = {
-        "output_bytes": output,
+        "made_bytes": (output,),
         "tape_bytes": tape,
         "run_bytes": 2 * output,
         "taped_run_bytes": 2 * output + tape,

@@ -103,7 +103,7 @@ def assert_trains_as_plain(make, keep, **how):
 
 
 def chain_of(depth, flops=None):
-    sizes = {"output_bytes": 1, "tape_bytes": 2, "run_bytes": 1, "taped_run_bytes": 3, "backward_bytes": 2}
+    sizes = {"made_bytes": (1,), "tape_bytes": 2, "run_bytes": 1, "taped_run_bytes": 3, "backward_bytes": 2}
     flops = flops or [1] * depth
     blocks = (
         Block(name=str(i), gradient_bytes=0, delta_bytes=1, forward_flops=work, **sizes)

@@ -169,27 +169,58 @@ def untaped_peak(run: Step, x: Border, meter: Meter) -> int:
 
 
 class Tape(NamedTuple):
-    """What autograd saves of a run: bytes beside its inputs and outputs, whether it holds those, and graph nodes."""
+    """What autograd saves of a run: bytes beside its inputs and what it makes, which of those it holds, graph nodes."""
 
     nbytes: int
-    holds_input: bool
-    holds_output: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
     nodes: int
 
 
-def tape_of(run: Step, x: Border, model: torch.nn.Module) -> Tape:
-    """Run a block, and look at what autograd saves of it."""
-    inputs = fresh(x)
+def tape_of(run: Step, x: Border, below: Sequence[int], model: torch.nn.Module) -> Tape:
+    """Run a block, and look at what autograd saves of it. `below` are the storages of `x` by their places."""
     with _saving() as saved:
-        y = run(inputs)
-    places, before, after = storages(saved), storages(inputs), storages(y)
+        y = run(fresh(x))
+    places, made = storages(saved), [place for place in storages(y) if place not in below]
     known = storages((*model.parameters(), *model.buffers()))
-    beside = places.keys() - before.keys() - after.keys() - known.keys()
+    beside = places.keys() - {*below, *made} - known.keys()
     return Tape(
         nbytes=sum(places[place] for place in beside),
-        holds_input=not places.keys().isdisjoint(before),
-        holds_output=not places.keys().isdisjoint(after),
+        inputs=tuple(number for number, place in enumerate(below) if place in places),
+        outputs=tuple(number for number, place in enumerate(made) if place in places),
         nodes=_nodes(y),
+    )
+
+
+class Deltas(NamedTuple):
+    """Storages of the deltas around the backward pass of a block, None where there is no delta.
+
+    Attributes:
+        above: the address of the one at each output.
+        below: address and bytes of the one at each input. It may be one of those above, or larger than the delta, which
+            is then a view of it.
+    """
+
+    above: list[int | None]
+    below: list[tuple[int, int] | None]
+
+
+def deltas_of(run: Step, x: Border) -> Deltas:
+    """Run a block and its backward pass, and look at the deltas."""
+    inputs = fresh(x)
+    y = run(inputs)
+    above = [torch.ones_like(tensor) if tensor.requires_grad else None for tensor in y]
+    trained = [tensor for tensor in inputs if tensor.requires_grad]
+    found: dict[int, torch.Tensor | None] = {}
+    if trained and any(tensor.requires_grad for tensor in y):
+        heads = [tensor for tensor in y if tensor.requires_grad]
+        given = [delta for delta in above if delta is not None]
+        left = torch.autograd.grad(heads, trained, given, allow_unused=True)
+        found = {id(tensor): delta for tensor, delta in zip(trained, left, strict=True)}
+    deltas = [found.get(id(tensor)) for tensor in inputs]
+    return Deltas(
+        above=[None if delta is None else place_of(delta) for delta in above],
+        below=[None if delta is None else (place_of(delta), nbytes([delta])) for delta in deltas],
     )
 
 
@@ -216,8 +247,12 @@ def _saving() -> Iterator[list[torch.Tensor]]:
 
 def storages(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
     """Bytes of each storage of these tensors, by its address."""
-    found = (tensor.untyped_storage() for tensor in tensors)
-    return {storage.data_ptr(): storage.nbytes() for storage in found}
+    return {place_of(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
+
+
+def place_of(tensor: torch.Tensor) -> int:
+    """The address of a tensor's storage."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def nbytes(tensors: Iterable[torch.Tensor]) -> int:

@@ -14,12 +14,15 @@ from harness.worker import probes
 from harness.worker.models.meters import Mark, Meter
 from harness.worker.models.own_step import (
     Source,
+    deltas_of,
     described,
     freeing,
     fresh,
     is_saved,
     measure_own_step,
     nbytes,
+    place_of,
+    storages,
     tape_of,
     untaped_peak,
 )
@@ -50,19 +53,23 @@ def profile_model(
 
     def walk(blocks: Sequence[Block], x: Border) -> Border:
         measured: dict[Any, dict[str, Any]] = {}
-        x = fresh(x)
+        x, below = fresh(x), list(storages(x))
         for block in blocks:
             y, random, buffers = _tried(block, x, model)
-            key = block.fingerprint, tuple(map(str, described(x))), random
+            order = tuple(below.index(place_of(tensor)) for tensor in x)
+            key = block.fingerprint, tuple(map(str, described(x))), order, random
             if key not in measured:
                 facts = Facts(block.name, random=random, buffers=tuple(places(model, buffers)))
-                measured[key] = _block_row(block, facts, x, y, model, meter, overhead)
+                measured[key] = _block_row(block, facts, x, below, y, model, meter, overhead)
             rows.append({"name": block.name, **measured[key], "random": random, "buffers": buffers})
+            after = storages(y)
+            below = [place for place in after if place not in below] + [place for place in below if place in after]
             x = fresh(y)
         ends.append(x)
         return x
 
     found(walk, *inputs)
+    _charge_deltas(rows)
     return {
         "blocks": rows,
         **_outside(model, found, inputs, loss, ends[-1], meter),
@@ -123,22 +130,35 @@ def _scaled(x: Border) -> Border:
 
 
 def _block_row(
-    run: Step, facts: Facts, x: Border, y: Border, model: torch.nn.Module, meter: Meter, overhead: _Overhead
+    run: Step,
+    facts: Facts,
+    x: Border,
+    below: Sequence[int],
+    y: Border,
+    model: torch.nn.Module,
+    meter: Meter,
+    overhead: _Overhead,
 ) -> dict[str, Any]:
-    """What one block takes, by the names of `networks.planning.own_models.ProfiledBlock`."""
-    tape = tape_of(run, x, model)
-    output_bytes, delta_bytes = nbytes(y), nbytes(tensor for tensor in y if tensor.requires_grad)
+    """What one block takes, by the names of `networks.planning.own_models.ProfiledBlock`.
+
+    `below` are the storages of `x` by their places.
+    """
+    tape = tape_of(run, x, below, model)
+    after = storages(y)
+    made_bytes = [after[place] for place in after if place not in below]
+    delta_bytes = nbytes(tensor for tensor in y if tensor.requires_grad)
     taped = measure_own_step([run], [facts], x, model, meter, taped=True)
     gradient_bytes = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
     freed = measure_own_step([run], [facts], x, model, meter, taped=True, freed=True)
     untaped = measure_own_step([run], [facts], x, model, meter)
-    taped_graph = taped.forward_bytes - tape.nbytes - (output_bytes if tape.holds_output else 0)
+    taped_graph = taped.forward_bytes - tape.nbytes - sum(made_bytes[place] for place in tape.outputs)
     graph = untaped.forward_bytes
     return {
-        "output_bytes": output_bytes,
+        "made_bytes": made_bytes,
+        "passed_on": [number for number, place in enumerate(below) if place in after],
         "tape_bytes": tape.nbytes,
-        "tape_holds_input": tape.holds_input,
-        "tape_holds_output": tape.holds_output,
+        "tape_inputs": tape.inputs,
+        "tape_outputs": tape.outputs,
         "run_bytes": max(untaped_peak(run, x, meter), untaped.runs[0] - graph),
         "taped_run_bytes": max(taped.runs[0] - taped_graph, untaped.runs[-1] - graph - delta_bytes),
         "backward_bytes": max(taped.backward_bytes - taped_graph, untaped.backward_bytes - graph),
@@ -150,7 +170,23 @@ def _block_row(
         "forward_flops": _flops(run, x),
         "seconds": _seconds(run, x),
         "engine_bytes": ENGINE_NODE_BYTES * tape.nodes,
+        "deltas": deltas_of(run, x),
     }
+
+
+def _charge_deltas(rows: list[dict[str, Any]]) -> None:
+    """Charge each block with the deltas at x[l] as the blocks above leave them, where these are larger than measured.
+
+    The delta of a tensor that is concatenated, say, is a view of that of all of it.
+    """
+    above: list[tuple[Any, int] | None] = []
+    for number, row in reversed(list(enumerate(rows, 1))):
+        deltas = row.pop("deltas")
+        more = max(0, sum(dict(filter(None, above)).values()) - row["delta_bytes"])
+        for name in ("delta_bytes", "backward_bytes", "freed_backward_bytes"):
+            row[name] += more
+        known = dict(zip(deltas.above, above, strict=False))  # the loss's are as measured
+        above = [each and (known.get(each[0]) or ((number, each[0]), each[1])) for each in deltas.below]
 
 
 def _flops(run: Step, x: Border) -> int:

@@ -1,19 +1,25 @@
 """The dynamic programmes of `taped`: the least work, and the least peak, with outputs and tapes held until they serve.
 
-Notation: a *span* (i, j) is the backward passes of blocks j, .., i+1 with x[i] at hand, and `below` are the bytes that
-are held beside x[i]. A span begins when block j asks for its tape, and is run in one of three ways:
+Notation: a *span* (i, j) is the backward passes of blocks j, .., i+1 with x[i] at hand, and `below` are the bytes of
+all that is held but for the storages of x[i]. A span begins when block j asks for its tape, and is run in one of three
+ways:
 
     turn      (j = i+1): block j runs with its tape, and its backward pass follows
     tape      block i+1 runs with its tape, which is held; then the span (i+1, j), then the pass of block i+1
     advance   blocks i+1..k run; then the span (k, j) with x[i] held, then the span (i, k)
 
-Once block i+1 has run with its tape, x[i] stays alive if that tape holds it, or if the tape of block i is held and
-holds it. The second is no matter where the first is true. Otherwise the span has a second row, in which x[i] stays.
+A border holds a storage from the block that makes it to the last one that passes it on, without a gap. So what x[k]
+shares with anything held below x[i] is in x[i], too, and an advance counts it once. Once block i+1 has run with its
+tape, those storages of x[i] stay alive that this tape holds, or that are *held below*: by the tape of block i, or by
+outputs and tapes further down. Spans that differ in what is held below x[i] are different *rows*. A chain whose blocks
+pass nothing on has one row for each x[i], or two if the tape of block i holds x[i] and that of block i+1 does not.
 Compare Beaumont et al. 2019, whose two kinds of checkpoint these are.
 """
 
 from abc import ABC, abstractmethod
 from functools import cached_property
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +28,66 @@ from networks.schedules._memory import Bytes
 
 TAPE = -1
 """Says that a span begins with a tape. Other numbers are positions that it advances to."""
+
+MOST_ROWS = 8
+"""Most rows of one x[i]. Where there would be more, all that was passed on to x[i] counts as held below."""
+
+NOTHING: frozenset[int] = frozenset()
+
+
+class Rows:
+    """The rows of a chain, numbered from those of x[0] to those of x[L-1]; each is a set of storages held below."""
+
+    def __init__(self, chain: BlockChain):
+        self._chain = chain
+        self._borders = [frozenset(border) - {0} for border in chain.borders]
+        self._held: list[list[frozenset[int]]] = [[NOTHING] for _ in range(chain.depth)]
+        for start, held in enumerate(self._held):
+            if len(held) > MOST_ROWS:
+                held[:] = [self._borders[start].difference(chain.made[start], chain.tape_inputs[start + 1])]
+            for end in range(start + 1, chain.depth):
+                if not self._borders[start] & self._borders[end]:
+                    break
+                self._add(end, self._borders[start])
+            for below in held:
+                self._add(start + 1, self._after_tape(start, below))
+        self.first = list(accumulate(map(len, self._held), initial=0))
+        """The first row of each x[i]."""
+
+    def __len__(self) -> int:
+        return self.first[-1]
+
+    def of(self, start: int) -> range:
+        """The rows of x[start]."""
+        return range(self.first[start], self.first[start + 1])
+
+    def after_tape(self, start: int, row: int) -> int:
+        """The row of x[start+1] once block start+1 has run with its tape."""
+        return self._number(start + 1, self._after_tape(start, self._held[start][row - self.first[start]]))
+
+    def after_advance(self, start: int) -> list[int]:
+        """The rows of x[start+1], .., x[L-1] where x[start] is held."""
+        return [self._number(end, self._borders[start]) for end in range(start + 1, self._chain.depth)]
+
+    def staying(self, start: int, row: int) -> frozenset[int]:
+        """Storages of x[start] that stay alive once block start+1 has run with its tape."""
+        return self._chain.tape_inputs[start + 1] | self._held[start][row - self.first[start]]
+
+    def _after_tape(self, start: int, below: frozenset[int]) -> frozenset[int]:
+        return self._chain.tape_inputs[start + 1] | below | self._chain.tape_outputs[start + 1]
+
+    def _add(self, start: int, held: frozenset[int]) -> None:
+        if start < self._chain.depth and self._told_apart(start, held) not in self._held[start]:
+            self._held[start].append(self._told_apart(start, held))
+
+    def _number(self, start: int, held: frozenset[int]) -> int:
+        rows = self._held[start]
+        told = self._told_apart(start, held)
+        return self.first[start] + (rows.index(told) if told in rows else 0)
+
+    def _told_apart(self, start: int, held: frozenset[int]) -> frozenset[int]:
+        """What of `held` makes a difference: what is of x[start] and not held by the tape of block start+1 itself."""
+        return (held & self._borders[start]) - self._chain.tape_inputs[start + 1]
 
 
 class Spans:
@@ -32,25 +98,45 @@ class Spans:
         self.output_bytes = np.array(chain.output_bytes)
         self.tape_bytes = np.array(chain.tape_bytes)
         self.work = np.cumsum(chain.forward_flops, dtype=np.float64)
-        self.holds_input = [*(block.tape_holds_input for block in chain.blocks), False]
-        """Of x[l], whether the tape of block l+1 keeps it alive."""
-        self.holds_output = [False, *(block.tape_holds_output for block in chain.blocks)]
+        self.rows = Rows(chain)
         self._chain = chain
         self._first = np.array(chain.forward_bytes)
         self._waiting = np.array(chain.waiting_bytes)
         self._run = np.array([0, *(block.run_bytes for block in chain.blocks)])
+        self._shared_bytes = _shared_bytes(chain)
+
+    def staying_bytes(self, start: int, row: int) -> tuple[int, int]:
+        """Bytes of the storages of x[start] that stay alive beside a tape, and of those that are none of x[start+1]."""
+        staying = self.rows.staying(start, row)
+        return self._chain.bytes_of(staying), self._chain.bytes_of(staying.difference(self._chain.borders[start + 1]))
+
+    def left_bytes(self, start: int) -> np.ndarray:
+        """Bytes of the storages of x[start] that are none of x[start+1], .., x[L-1]."""
+        left: np.ndarray = self.output_bytes[start] - self._shared_bytes[start, start + 1 : self.depth]
+        return left
 
     @cached_property
-    def pass_bytes(self) -> np.ndarray:
-        """Most bytes of the backward pass of each block, and of the loss before that of L, beside what is held."""
-        chain, last = self._chain, self._chain.blocks[-1]
-        passes: np.ndarray = (
-            np.array([0, *(block.backward_bytes - block.delta_bytes for block in chain.blocks)]) + self._waiting
-        )
-        held = last.output_bytes if chain.loss_holds_output or last.tape_holds_output else 0
-        loss = max(last.output_bytes + chain.loss_forward_bytes, held + chain.loss_backward_bytes + chain.engine_bytes)
-        passes[-1] = max(passes[-1], last.tape_bytes + chain.graph_bytes + loss)
+    def pass_bytes(self) -> list[int]:
+        """Most bytes of the backward pass of block i+1, and of the loss before that of L, by the rows of x[i].
+
+        What is held, and what of x[i] stays alive, is not in it.
+        """
+        blocks = enumerate(self._chain.blocks)
+        passes = [
+            int(block.backward_bytes - block.delta_bytes + self._waiting[start + 1])
+            for start, block in blocks
+            for _ in self.rows.of(start)
+        ]
+        for row in self.rows.of(self.depth - 1):
+            passes[row] = max(passes[row], self._loss_bytes(row))
         return passes
+
+    def _loss_bytes(self, row: int) -> int:
+        chain = self._chain
+        output = chain.bytes_of(set(chain.borders[-1]) - self.rows.staying(self.depth - 1, row))
+        held = output if chain.loss_holds_output else chain.bytes_of(chain.tape_outputs[-1])
+        loss = max(output + chain.loss_forward_bytes, held + chain.loss_backward_bytes + chain.engine_bytes)
+        return chain.blocks[-1].tape_bytes + chain.graph_bytes + loss
 
     def taped_run_bytes(self, number: int, asking: int) -> int:
         """Most bytes of the run of a block with its tape, beside what is held and what it reads."""
@@ -61,67 +147,83 @@ class Spans:
         """Most bytes of the runs from x[start] to each of x[start+1]..x[asking-1], beside what is held and x[start]."""
         runs = slice(start + 1, asking)
         needs = self._run[runs] + (self._first[runs] if asking == self.depth else self._waiting[asking])
-        needs[1:] += self.output_bytes[start + 1 : asking - 1]
+        inputs = slice(start + 1, asking - 1)
+        needs[1:] += self.output_bytes[inputs] - self._shared_bytes[start, inputs]
         most: np.ndarray = np.maximum.accumulate(needs)
         return most
+
+
+def _shared_bytes(chain: BlockChain) -> np.ndarray:
+    """Bytes of the storages that x[i] and x[j] share."""
+    shared = np.zeros((chain.depth + 1, chain.depth + 1), dtype=np.int64)
+    last = {storage: number for number, border in enumerate(chain.borders) for storage in border}
+    for number, made in enumerate(chain.made):
+        for storage in made:
+            borders = slice(number, last[storage] + 1)
+            shared[borders, borders] += chain.storage_bytes[storage]
+    return shared
 
 
 class Programme(ABC):
     """Says what to hold by how each span begins; sizes are counted in units."""
 
     def __init__(self, chain: BlockChain, *, unit: int):
-        self._spans = Spans(chain)
-        self._outputs: list[int] = ((self._spans.output_bytes + unit // 2) // unit).tolist()
-        self._tapes: list[int] = ((self._spans.tape_bytes + unit // 2) // unit).tolist()
+        def units(nbytes: Any) -> Any:
+            return ((np.asarray(nbytes) + unit // 2) // unit).tolist()
+
+        self._spans = spans = Spans(chain)
+        self._rows = rows = spans.rows
+        starts = range(spans.depth)
+        self._outputs: list[int] = units(spans.output_bytes)
+        self._tapes: list[int] = units(spans.tape_bytes)
+        self._left: list[list[int]] = [units(spans.left_bytes(start)) for start in starts]
+        """What is held beside x[start+1], .., x[L-1] where x[start] is held, but for what is below."""
+        self._advanced = [rows.after_advance(start) for start in starts]
+        """The rows of these."""
+        staying = [spans.staying_bytes(start, row) for start in starts for row in rows.of(start)]
+        self._staying: list[tuple[int, int]] = units(staying)
 
     @abstractmethod
-    def _begin(self, start: int, asking: int, below: int, *, stays: bool) -> int:
+    def _begin(self, start: int, row: int, asking: int, below: int) -> int:
         """How a span of several blocks begins: `TAPE`, or the position to advance to."""
 
     def keep(self, held: list[int], asking: int, spare: int = 0) -> set[int]:
         """The positions to hold when block `asking` asks and `held`, in ascending order, are held."""
-        start = max(position for position in held if position % 2 == 0) // 2
-        kept, below = {0, *held} - {2 * start}, spare + self._below(held, start)
-        taped = 2 * start - 1 in kept
-        while start + 1 < asking:
-            stays = self._stays(start, taped)
-            choice = self._begin(start, asking, below, stays=stays)
-            taped = choice == TAPE
-            if taped:
-                kept.add(2 * start + 1)
-                below += self._taped(start, stays)
-                start += 1
-            else:
-                kept.add(2 * start)
-                below += self._outputs[start]
-                start = choice
+        at = self._reached(held, spare)
+        kept = {0, *held} - {2 * at[0]}
+        while at[0] + 1 < asking:
+            start, row, below = at
+            end = self._begin(start, row, asking, below)
+            kept.add(2 * start + 1 if end == TAPE else 2 * start)
+            at = self._tape(*at) if end == TAPE else self._advance_to(end, *at)
         return kept | {0}
 
-    def _below(self, held: list[int], start: int) -> int:
-        """What is held beside x[start]."""
-        tapes = [(position + 1) // 2 for position in held if position % 2]
-        outputs = {position // 2 for position in held if position % 2 == 0}
-        outputs.update(number - 1 for number in tapes if self._spans.holds_input[number - 1])
-        outputs.update(number for number in tapes if self._spans.holds_output[number])
-        return sum(self._outputs[number] for number in outputs - {start}) + sum(self._tapes[number] for number in tapes)
+    def _reached(self, held: list[int], below: int) -> tuple[int, int, int]:
+        """The highest x[i] held, its row, and what is held beside it, as spans count it."""
+        at = (0, 0, below)
+        for position in held[1:]:
+            output = position // 2  # the input of a tape
+            at = self._advance_to(output, *at) if output > at[0] else at
+            at = self._tape(*at) if position % 2 else at
+        return at
 
-    def _rows(self, start: int) -> list[bool]:
-        """Whether x[start] stays alive once block start+1 has run with its tape, in each row of its spans."""
-        return sorted({self._stays(start, taped) for taped in (False, True)})
+    def _tape(self, start: int, row: int, below: int) -> tuple[int, int, int]:
+        after = self._rows.after_tape(start, row) if start + 1 < self._spans.depth else 0
+        return start + 1, after, below + self._beside_tape(start, row)
 
-    def _stays(self, start: int, taped: bool) -> bool:
-        """The same, where the tape of block `start` is held or not."""
-        return self._spans.holds_input[start] or (taped and self._spans.holds_output[start])
+    def _advance_to(self, end: int, start: int, row: int, below: int) -> tuple[int, int, int]:
+        place = end - start - 1
+        return end, self._advanced[start][place], below + self._left[start][place]
 
-    def _taped(self, start: int, stays: bool) -> int:
+    def _beside_tape(self, start: int, row: int) -> int:
         """What is held beside x[start+1] once block start+1 has run with its tape, but for what is below."""
-        return (self._outputs[start] if stays else 0) + self._tapes[start + 1]
+        return self._staying[row][1] + self._tapes[start + 1]
 
 
 class LeastWork(Programme):
     """The least work within a budget: O(L^3) operations on rows of units.
 
-    `_work[stays][j][i]` is a row of the work of the span (i, j) for every `below`, infinite where it does not fit.
+    `_work[j][row]` is the work of the span (i, j) for every `below`, infinite where none fits. Rows are those of x[i].
     """
 
     def __init__(self, chain: BlockChain, budget_bytes: int, *, unit: int):
@@ -129,78 +231,77 @@ class LeastWork(Programme):
         self._unit = unit
         self._budget_bytes = budget_bytes
         depth = self._spans.depth
-        fitting = min(self._cap(int(self._spans.pass_bytes[1:].min())), sum(self._outputs) + sum(self._tapes))
+        fitting = min(self._cap(min(self._spans.pass_bytes)), sum(self._outputs) + sum(self._tapes))
         self.slots = max(0, fitting + 1)
-        self._work = [np.full((asking, self.slots), np.inf) for asking in range(depth + 1)]
-        self._staying = {
-            start: np.full((depth + 1, self.slots), np.inf) for start in range(depth) if self._rows(start)[1:]
-        }
+        self._work = [np.full((self._rows.first[asking], self.slots), np.inf) for asking in range(depth + 1)]
         self._lower = np.empty((depth, self.slots))
         self._total = np.empty((depth, self.slots))
         for start in range(depth - 1, -1, -1):
-            for stays in self._rows(start):
-                self._solve(start, stays=stays)
-
-    def _row(self, start: int, asking: int, *, stays: bool) -> np.ndarray:
-        second = stays and start in self._staying
-        row: np.ndarray = self._staying[start][asking] if second else self._work[asking][start]
-        return row
+            for row in self._rows.of(start):
+                self._solve(start, row)
 
     def _cap(self, other_bytes: Bytes) -> Bytes:
         """The most units that fit into the budget beside `other_bytes`; negative if not even those fit."""
         units: Bytes = (self._budget_bytes - other_bytes) // self._unit
         return units
 
-    def _solve(self, start: int, *, stays: bool) -> None:
+    def _solve(self, start: int, row: int) -> None:
         depth, work = self._spans.depth, self._spans.work
+        _, after, shift = self._tape(start, row, 0)
+        alike = _stretches(self._left[start], self._advanced[start])
         for asking in range(start + 1, depth + 1):
-            row = self._row(start, asking, stays=stays)
-            fits = self._tape_fits(start, asking, stays=stays)
+            found = self._work[asking][row]
+            fits = self._tape_fits(start, row, asking)
             if asking == start + 1:
-                row[:fits] = work[asking] - work[start]
+                found[:fits] = work[asking] - work[start]
             else:
-                self._advance(start, asking, row)
-                shift = self._taped(start, stays)
-                taped = self._after_tape(start, asking)[shift : shift + fits] + (work[start + 1] - work[start])
-                np.minimum(row[: len(taped)], taped, out=row[: len(taped)])
+                self._advance(start, asking, alike, found)
+                taped = self._work[asking][after][shift : shift + fits] + (work[start + 1] - work[start])
+                np.minimum(found[: len(taped)], taped, out=found[: len(taped)])
             if asking < depth:
-                np.add(row, work[asking] - work[start], out=self._lower[asking])
+                np.add(found, work[asking] - work[start], out=self._lower[asking])
 
-    def _after_tape(self, start: int, asking: int) -> np.ndarray:
-        return self._row(start + 1, asking, stays=self._stays(start + 1, True))
-
-    def _tape_fits(self, start: int, asking: int, *, stays: bool) -> int:
+    def _tape_fits(self, start: int, row: int, asking: int) -> int:
         """For how many `below` block start+1 fits, in its run with tape and in its backward pass."""
         run = self._cap(self._spans.taped_run_bytes(start + 1, asking)) - self._outputs[start]
-        turn = self._cap(int(self._spans.pass_bytes[start + 1])) - (self._outputs[start] if stays else 0)
+        turn = self._cap(self._spans.pass_bytes[row]) - self._staying[row][0]
         return max(0, min(self.slots, run + 1, turn + 1))
 
-    def _advance(self, start: int, asking: int, row: np.ndarray) -> None:
-        """The least work of the span if it begins with an advance; `_lower` has that of the advances and below."""
-        own = self._outputs[start]
-        fits = self._cap(self._spans.advance_bytes(start, asking)) + 1 - own  # the longer the advance, the fewer
-        width = min(self.slots - own, int(fits[0]))
-        if width <= 0:
-            return
-        total = self._total[: len(fits), :width]
-        np.add(self._work[asking][start + 1 :, own : own + width], self._lower[start + 1 : asking, :width], out=total)
-        if fits[-1] < width:
-            total[np.arange(width) >= fits[:, None]] = np.inf
-        np.min(total, axis=0, out=row[:width])
+    def _advance(self, start: int, asking: int, alike: list[tuple[int, int]], found: np.ndarray) -> None:
+        """The least work of the span if it begins with an advance; `_lower` has that of the advances and below.
+
+        The ends of advances are taken in stretches that are `alike`.
+        """
+        fits = self._cap(self._spans.advance_bytes(start, asking)) + 1 - self._outputs[start]
+        for first, stop in alike:
+            fitting = fits[first:stop]  # the longer the advance, the fewer
+            shift, row = self._left[start][first], self._advanced[start][first] if len(fitting) else 0
+            width = min(self.slots - shift, int(fitting[0])) if len(fitting) else 0
+            if width <= 0:
+                return
+            count, end = len(fitting), start + 1 + first
+            total = self._total[:count, :width]
+            above = self._work[asking][row : row + count, shift : shift + width]
+            np.add(above, self._lower[end : end + count, :width], out=total)
+            if fitting[-1] < width:
+                total[np.arange(width) >= fitting[:, None]] = np.inf
+            np.minimum(found[:width], total.min(axis=0), out=found[:width])
 
     def work(self, spare: int) -> float:
         """Work of the whole step with `spare` units of the budget left unused; infinite where it does not fit."""
-        return _at(self._row(0, self._spans.depth, stays=self._stays(0, False)), spare)
+        return _at(self._work[self._spans.depth][0], spare)
 
-    def _begin(self, start: int, asking: int, below: int, *, stays: bool) -> int:
-        work, held = self._spans.work, below + self._outputs[start]
+    def _begin(self, start: int, row: int, asking: int, below: int) -> int:
+        work, ends = self._spans.work, range(start + 1, asking)
         taped = np.inf
-        if below < self._tape_fits(start, asking, stays=stays):
-            taped = work[start + 1] + _at(self._after_tape(start, asking), below + self._taped(start, stays))
-        total = np.array([_at(self._row(start, end, stays=stays), below) for end in range(start + 1, asking)])
-        total += self._work[asking][start + 1 :, held] if held < self.slots else np.inf
+        if below < self._tape_fits(start, row, asking):
+            _, after, beside = self._tape(start, row, below)
+            taped = work[start + 1] + _at(self._work[asking][after], beside)
+        total = np.array([_at(self._work[end][row], below) for end in ends])
+        advances = (self._advance_to(end, start, row, below) for end in ends)
+        total += [_at(self._work[asking][after], beside) for _, after, beside in advances]
         total += work[start + 1 : asking]
-        total[self._cap(self._spans.advance_bytes(start, asking)) < held] = np.inf
+        total[self._cap(self._spans.advance_bytes(start, asking)) < below + self._outputs[start]] = np.inf
         best = int(np.argmin(total))
         return TAPE if taped <= total[best] else start + 1 + best
 
@@ -209,39 +310,46 @@ def _at(row: np.ndarray, below: int) -> float:
     return float(row[below]) if below < len(row) else np.inf
 
 
+def _stretches(values: list[int], rows: list[int]) -> list[tuple[int, int]]:
+    """Where values that are equal, of rows that follow each other, begin and end."""
+    pairs = enumerate(pairwise(zip(values, rows, strict=True)), 1)
+    borders = [place for place, ((value, row), other) in pairs if other != (value, row + 1)]
+    return list(pairwise([0, *borders, len(values)]))
+
+
 class LeastPeak(Programme):
     """The least peak: the same recursion, over maxima of bytes beside what is held below.
 
-    `_need[stays, i, j]` are the most bytes of the span (i, j), x[i] among them.
+    `_need[row, j]` are the most bytes of the span (i, j), x[i] among them; The row is of x[i].
     """
 
     def __init__(self, chain: BlockChain):
         super().__init__(chain, unit=1)
         depth = self._spans.depth
-        self._need = np.zeros((2, depth + 1, depth + 1), dtype=np.int64)
+        self._need = np.zeros((len(self._rows), depth + 1), dtype=np.int64)
         for start in range(depth - 1, -1, -1):
-            for stays in self._rows(start):
+            for row in self._rows.of(start):
                 for asking in range(start + 1, depth + 1):
-                    taped = self._taped_need(start, asking, stays)
-                    self._need[int(stays), start, asking] = self._advanced_needs(start, asking, stays).min(
-                        initial=taped
-                    )
+                    taped = self._taped_need(start, row, asking)
+                    self._need[row, asking] = self._advanced_needs(start, row, asking).min(initial=taped)
 
-    def _taped_need(self, start: int, asking: int, stays: bool) -> int:
-        number, own = start + 1, self._outputs[start]
-        run = own + self._spans.taped_run_bytes(number, asking)
-        above = self._need[int(self._stays(number, True)), number, asking] if number < asking else 0
-        return int(max(run, self._spans.pass_bytes[number] + own * stays, above + self._taped(start, stays)))
+    def _taped_need(self, start: int, row: int, asking: int) -> int:
+        number, after, beside = self._tape(start, row, 0)
+        run = self._outputs[start] + self._spans.taped_run_bytes(number, asking)
+        turn = self._spans.pass_bytes[row] + self._staying[row][0]
+        above = self._need[after, asking] if number < asking else 0
+        return int(max(run, turn, above + beside))
 
-    def _advanced_needs(self, start: int, asking: int, stays: bool) -> np.ndarray:
+    def _advanced_needs(self, start: int, row: int, asking: int) -> np.ndarray:
         """By how far one advances: to start+1..asking-1."""
-        ends = range(start + 1, asking)
-        first = [int(self._stays(end, False)) for end in ends]
-        above = np.maximum(self._spans.advance_bytes(start, asking), self._need[first, ends, asking])
-        needs: np.ndarray = np.maximum(self._outputs[start] + above, self._need[int(stays), start, start + 1 : asking])
+        count = asking - start - 1
+        left = np.array(self._left[start][:count], dtype=np.int64)
+        run = self._outputs[start] + self._spans.advance_bytes(start, asking)
+        above = left + self._need[self._advanced[start][:count], asking]
+        needs: np.ndarray = np.maximum(np.maximum(run, above), self._need[row, start + 1 : asking])
         return needs
 
-    def _begin(self, start: int, asking: int, below: int, *, stays: bool) -> int:
-        needs = self._advanced_needs(start, asking, stays)
+    def _begin(self, start: int, row: int, asking: int, below: int) -> int:
+        needs = self._advanced_needs(start, row, asking)
         best = int(np.argmin(needs))
-        return TAPE if self._taped_need(start, asking, stays) <= needs[best] else start + 1 + best
+        return TAPE if self._taped_need(start, row, asking) <= needs[best] else start + 1 + best

@@ -1,5 +1,6 @@
 """A training step of a model of blocks, replayed over integers: what is live at each moment, and what it costs."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ class Moment(NamedTuple):
         phase: one of `PHASES`.
         block: the block that is run; of the loss, block L; 0 of what runs before the blocks.
         asking: the block whose backward pass waits for this; 0 in the forward pass.
-        outputs_bytes: outputs that are alive, the input of the block among them.
+        outputs_bytes: storages of outputs that are alive, those of the block's input among them.
         tapes_bytes: tapes that are held, but for that of the block whose backward pass this is.
         own_bytes: what the run or the pass itself takes.
         gradients_bytes: gradients of the blocks above.
@@ -96,6 +97,13 @@ def moments(chain: BlockChain, keep: Keep) -> Iterator[Moment]:
     yield Moment(BEFORE_BACKWARD, 0, 0, 0, 0, chain.before_backward_bytes, gradients, beside)
 
 
+class _Copy(NamedTuple):
+    """A storage as a run has made it. A rerun makes another one, even if a tape keeps the first alive."""
+
+    storage: int
+    run: int
+
+
 class _Step:
     """What is held in a step: positions, and when each was used last by the clock of work."""
 
@@ -103,8 +111,10 @@ class _Step:
         self.held: dict[int, int] = {0: 0}
         self._chain = chain
         self._keep = keep
-        self._now = 0
-        self._holders = [0] * (chain.depth + 1)  # what keeps x[l] alive: itself, the tape above, the tape of its block
+        self._now = self._runs = 0
+        self._border = tuple(_Copy(storage, 0) for storage in chain.borders[0])  # what the last run gave
+        self._copies = {0: self._border}  # what each position that is held keeps alive
+        self._holders: Counter[_Copy] = Counter(self._border)
         self._outputs_bytes = self._tapes_bytes = 0
         self._asking = 0
 
@@ -116,22 +126,24 @@ class _Step:
         start = max(position for position in self.held if position < 2 * last and position % 2 == 0)
         cached = {position: self._now - used for position, used in self.held.items()}
         answer = frozenset(self._keep(cached, start, stop)) | {0, 2 * last - 1}
+        self._border = self._copies[start]
         for position in self.held.keys() - answer:
             self._drop(position)
         self.held |= {start: self._now} if start in answer else {}
         for number in range(start // 2 + 1, last + 1):
             taped = 2 * number - 1 in answer and 2 * number - 1 not in self.held
             yield self._run_moment(number, taped=taped)
+            below, self._border = self._border, self._made(number)
             self._now += self._chain.forward_flops[number]
             if taped:
-                self._hold(2 * number - 1)
+                self._hold(2 * number - 1, self._of_tape(number, below))
             if number < last and 2 * number in answer:
-                self._hold(2 * number)
+                self._hold(2 * number, self._border)
 
     def loss(self) -> Iterator[Moment]:
         """Both passes of the loss."""
         chain, last = self._chain, self._chain.depth
-        outputs = self._with_output(last)
+        outputs = self._outputs_with(self._border)
         taped = self._tapes_bytes
         yield Moment(LOSS_FORWARD, last, 0, outputs, taped, chain.loss_forward_bytes, 0, chain.graph_bytes)
         outputs = outputs if chain.loss_holds_output else self._outputs_bytes
@@ -145,9 +157,9 @@ class _Step:
 
     def backward(self, number: int) -> Moment:
         """The backward pass of block `number`, which takes its tape."""
-        self._drop(2 * number - 1)
         block = self._chain.blocks[number - 1]
-        outputs = self._with_output(number - 1) if block.tape_holds_input else self._outputs_bytes
+        inputs = self._drop(2 * number - 1)[: len(block.tape_inputs)]
+        outputs = self._outputs_with(inputs)
         gradients, beside = self._waiting(number)
         beside -= block.delta_bytes
         return Moment(BACKWARD, number, number, outputs, self._tapes_bytes, block.backward_bytes, gradients, beside)
@@ -156,39 +168,45 @@ class _Step:
         block = self._chain.blocks[number - 1]
         gradients, beside = self._waiting(self._asking) if self._asking else (0, self._chain.forward_bytes[number])
         phase, own = (TAPED_RUN, block.taped_run_bytes) if taped else (RUN, block.run_bytes)
-        outputs = self._with_output(number - 1)
+        outputs = self._outputs_with(self._border)
         return Moment(phase, number, self._asking, outputs, self._tapes_bytes, own, gradients, beside)
+
+    def _made(self, number: int) -> tuple[_Copy, ...]:
+        """x[number], as a run on the border makes it and passes it on."""
+        self._runs += 1
+        made = (_Copy(storage, self._runs) for storage in self._chain.made[number])
+        return (*made, *(self._border[place] for place in self._chain.blocks[number - 1].passed_on))
+
+    def _of_tape(self, number: int, below: tuple[_Copy, ...]) -> tuple[_Copy, ...]:
+        """What the tape of the block that has just run keeps alive of its input and of what it has made."""
+        block = self._chain.blocks[number - 1]
+        return (*(below[place] for place in block.tape_inputs), *(self._border[place] for place in block.tape_outputs))
 
     def _waiting(self, number: int) -> tuple[int, int]:
         gradients = self._chain.gradients_above_bytes[number]
         return gradients, self._chain.waiting_bytes[number] - gradients
 
-    def _with_output(self, number: int) -> int:
-        """Bytes of the outputs alive, and of x[number]."""
-        return self._outputs_bytes + (0 if self._holders[number] else self._chain.output_bytes[number])
+    def _outputs_with(self, copies: Iterable[_Copy]) -> int:
+        """Bytes of the storages of outputs that are alive, and of `copies`."""
+        return self._outputs_bytes + self._bytes_of(copy for copy in set(copies) if not self._holders[copy])
 
-    def _hold(self, position: int) -> None:
+    def _bytes_of(self, copies: Iterable[_Copy]) -> int:
+        return self._chain.bytes_of(copy.storage for copy in copies)
+
+    def _hold(self, position: int, copies: tuple[_Copy, ...]) -> None:
         self.held[position] = self._now
-        self._change(position, 1)
+        self._copies[position] = copies
+        self._outputs_bytes = self._outputs_with(copies)
+        self._holders.update(copies)
+        self._tapes_bytes += self._tape_bytes(position)
 
-    def _drop(self, position: int) -> None:
+    def _drop(self, position: int) -> tuple[_Copy, ...]:
         del self.held[position]
-        self._change(position, -1)
+        copies = self._copies.pop(position)
+        self._holders.subtract(copies)
+        self._outputs_bytes -= self._bytes_of(copy for copy in set(copies) if not self._holders[copy])
+        self._tapes_bytes -= self._tape_bytes(position)
+        return copies
 
-    def _change(self, position: int, by: int) -> None:
-        number, is_tape = (position + 1) // 2, position % 2
-        if not is_tape:
-            self._change_holders(number, by)
-            return
-        block = self._chain.blocks[number - 1]
-        self._tapes_bytes += by * block.tape_bytes
-        if block.tape_holds_input:
-            self._change_holders(number - 1, by)
-        if block.tape_holds_output:
-            self._change_holders(number, by)
-
-    def _change_holders(self, number: int, by: int) -> None:
-        before = self._holders[number]
-        self._holders[number] += by
-        if not before or not self._holders[number]:
-            self._outputs_bytes += by * self._chain.output_bytes[number]
+    def _tape_bytes(self, position: int) -> int:
+        return self._chain.tape_bytes[(position + 1) // 2] if position % 2 else 0

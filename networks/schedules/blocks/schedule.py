@@ -111,7 +111,7 @@ class OutputsChain:
 
     @property
     def after_bytes(self) -> tuple[int, ...]:
-        """Bytes of x[l]."""
+        """Bytes of x[l]. What several of them share is counted in each."""
         return self.blocks.output_bytes
 
     @property
@@ -127,7 +127,8 @@ class OutputsChain:
     @cached_property
     def recompute_bytes(self) -> tuple[int, ...]:
         """Most bytes live beside all outputs while blocks are run for the tape of block l; of L, the forward pass."""
-        scratch = [0, *(block.run_bytes - block.output_bytes for block in self.blocks.blocks)]
+        runs = (block.run_bytes for block in self.blocks.blocks)
+        scratch = [max(0, run - output) for run, output in zip((0, *runs), self.after_bytes, strict=True)]
         most = list(accumulate(scratch[:-2], max))
         first = [beside + above for beside, above in zip(self.blocks.forward_bytes, scratch, strict=True)]
         waiting = (beside + above for beside, above in zip(self.blocks.waiting_bytes[1:-1], most, strict=True))
@@ -142,16 +143,17 @@ class OutputsChain:
 
     def _turn_bytes(self, number: int) -> int:
         chain, block = self.blocks, self.blocks.blocks[number - 1]
-        gone = 0 if block.tape_holds_input else chain.output_bytes[number - 1]  # once the block has run
+        gone = chain.output_bytes[number - 1] - chain.bytes_of(chain.tape_inputs[number])  # once the block has run
         waiting = chain.waiting_bytes[number]
         turn = max(waiting + block.taped_run_bytes, waiting - block.delta_bytes + block.backward_bytes - gone)
         if number < self.depth:
             return turn
         beside = block.tape_bytes + chain.graph_bytes - gone
-        held = block.output_bytes if chain.loss_holds_output or block.tape_holds_output else 0
+        output = chain.output_bytes[number]
+        held = output if chain.loss_holds_output else chain.bytes_of(chain.tape_outputs[number])
         return max(
             chain.forward_bytes[number] + block.taped_run_bytes,
-            beside + block.output_bytes + chain.loss_forward_bytes,
+            beside + output + chain.loss_forward_bytes,
             beside + held + chain.loss_backward_bytes + chain.engine_bytes,
             waiting - block.delta_bytes + block.backward_bytes - gone,
         )

@@ -21,7 +21,7 @@ import numpy as np
 
 from networks.block_chain import BlockChain
 from networks.rounding import ceil_div
-from networks.schedules.blocks._programme import LeastPeak, LeastWork, Programme
+from networks.schedules.blocks._programme import LeastPeak, LeastWork, Programme, Rows
 from networks.schedules.blocks.replay import BlockCost, replay_blocks
 from networks.schedules.blocks.schedule import BlockSchedule, block_schedule
 from networks.schedules.blocks.torch_checkpoint import plain
@@ -100,9 +100,10 @@ def _unit(chain: BlockChain) -> tuple[int, int]:
     units that time allows, it is the one in which sizes are rounded least: blocks that are alike are rounded alike, and
     errors of one sign add up.
     """
-    sizes = np.array(chain.output_bytes[1:-1] + chain.tape_bytes[1:], dtype=np.int64)
+    made_bytes = tuple(sum(block.made_bytes) for block in chain.blocks[:-1])
+    sizes = np.array(made_bytes + chain.tape_bytes[1:], dtype=np.int64)
     total = max(1, int(sizes.sum()))
-    units = _most_units(chain.depth)
+    units = _most_units(chain.depth, len(Rows(chain)))
     candidates = np.unique(-(-total // np.arange(units * 4 // 5, units + 1)))
     wrong = [int(np.abs((sizes + unit // 2) // unit * unit - sizes).sum()) for unit in candidates.tolist()]
     best = int(np.argmin(wrong))
@@ -110,9 +111,13 @@ def _unit(chain: BlockChain) -> tuple[int, int]:
     return unit, 1 + min(math.isqrt(2 * chain.depth) + 1, ceil_div(wrong[best], unit))
 
 
-def _most_units(depth: int) -> int:
-    """Units by depth: time grows with its third power, and tables, which count beyond 400 blocks, with its square."""
-    return min(UNITS, max(55 * 10**8 // depth**3, 2000), 32 * 10**7 // depth**2)
+def _most_units(depth: int, rows: int) -> int:
+    """Units by depth: time grows with its third power, and tables, which count beyond 400 blocks, with its square.
+
+    Of more rows than two for each block, it grows with these.
+    """
+    rows = max(depth, rows // 2)
+    return min(UNITS, max(55 * 10**8 // (depth**2 * rows), 2000), 32 * 10**7 // (depth * rows))
 
 
 def _answers(chain: BlockChain, programme: Programme, spare: int = 0) -> tuple[Keep, BlockCost]:

@@ -39,7 +39,7 @@ def profiled(model, inputs=(X,), cut="layers"):
     """A profile whose bytes are made up, so a plan needs no measurement: outputs of 100 and tapes of 1,000 bytes."""
     found = blocks_of(model, inputs, cut)
     row = {
-        "output_bytes": 100,
+        "made_bytes": [100],
         "tape_bytes": 1000,
         "run_bytes": 120,
         "taped_run_bytes": 1100,
@@ -51,8 +51,6 @@ def profiled(model, inputs=(X,), cut="layers"):
         "husk_bytes": 0,
         "forward_flops": 10,
         "seconds": 1e-3,
-        "tape_holds_input": True,
-        "tape_holds_output": False,
     }
     blocks = [{"name": name, **row, **_random_and_buffers(name)} for name in found.names]
     outside = ("before_bytes", "before_run_bytes", "before_backward_bytes", "loss_forward_bytes", "loss_backward_bytes")

@@ -114,7 +114,7 @@ def test_a_profile_tells_what_blocks_draw_and_write():
         assert block["random"]
         assert block["buffers"] == [f"layers.{number}.norm.{each}" for each in statistics]
         assert block["forward_flops"] == 2 * BATCH * WIDTH * WIDTH
-        assert block["output_bytes"] == 4 * BATCH * WIDTH
+        assert block["made_bytes"] == [4 * BATCH * WIDTH]
         assert block["gradient_bytes"] == 4 * (WIDTH * WIDTH + 3 * WIDTH)
     assert row["parameters_bytes"] == sum(parameter.nbytes for parameter in model.parameters())
     assert (row["cut"], row["threads"]) == ("layers", 1)

@@ -18,9 +18,9 @@ from tests.support.blocks import random_block_chain
 SCHEDULES = [store_all(), periodic(2), periodic(3, recompute="each"), sqrt(), revolve(slots=1), revolve(slots=2)]
 
 
-@given(st.integers(0, 2**32), st.sampled_from(SCHEDULES))
-def test_blocks_never_take_more_than_the_chain_that_a_lifted_schedule_reads(seed, schedule):
-    chain = random_block_chain(seed, most_blocks=9)
+@given(st.integers(0, 2**32), st.sampled_from(SCHEDULES), st.booleans())
+def test_blocks_never_take_more_than_the_chain_that_a_lifted_schedule_reads(seed, schedule, passing):
+    chain = random_block_chain(seed, most_blocks=9, passing=passing)
     view = replay(OutputsChain(chain), schedule(OutputsChain(chain)))
     cost = replay_blocks(chain, lifted(schedule)(chain))
     assert cost.peak_bytes <= view.peak_bytes
@@ -30,15 +30,15 @@ def test_blocks_never_take_more_than_the_chain_that_a_lifted_schedule_reads(seed
 @given(st.integers(0, 2**32), st.sampled_from(SCHEDULES))
 def test_they_take_as_much_where_no_run_needs_scratch_and_nothing_stands(seed, schedule):
     chain = random_block_chain(seed, most_blocks=9)
-    plain_runs = (replace(one, run_bytes=one.output_bytes, graph_bytes=0, standing_bytes=0) for one in chain.blocks)
+    plain_runs = (replace(one, run_bytes=sum(one.made_bytes), graph_bytes=0, standing_bytes=0) for one in chain.blocks)
     chain = replace(chain, blocks=tuple(plain_runs))
     view = replay(OutputsChain(chain), schedule(OutputsChain(chain)))
     assert replay_blocks(chain, lifted(schedule)(chain)).peak_bytes == view.peak_bytes
 
 
-@given(st.integers(0, 2**32), st.floats(0.5, 2))
-def test_a_lifted_budget_is_never_passed(seed, factor):
-    chain = random_block_chain(seed, most_blocks=9)
+@given(st.integers(0, 2**32), st.floats(0.5, 2), st.booleans())
+def test_a_lifted_budget_is_never_passed(seed, factor, passing):
+    chain = random_block_chain(seed, most_blocks=9, passing=passing)
     budget = 1 + int(factor * replay_blocks(chain, block_schedule("revolve(slots=1)")(chain)).peak_bytes)
     for factory in (greedy, optimal):
         try:

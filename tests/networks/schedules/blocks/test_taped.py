@@ -27,9 +27,9 @@ def deep_chain(depth: int, *, seed: int = 0) -> BlockChain:
         output, tape, gradient = (int(size) * 2**14 + number for size in generator.integers(1, 200, size=3))
         return Block(
             name=str(number),
-            output_bytes=output,
+            made_bytes=(output,),
             tape_bytes=tape,
-            tape_holds_output=bool(generator.random() < 0.3),
+            tape_outputs=(0,) * (generator.random() < 0.3),
             run_bytes=2 * output,
             taped_run_bytes=2 * output + tape,
             backward_bytes=tape + 3 * output + gradient,
@@ -95,8 +95,8 @@ def test_tapes_that_are_held_save_half_of_the_recomputation_or_more():
 
 def test_equal_blocks_lose_nothing_to_rounding():
     one = deep_chain(1).blocks[0]
-    sizes = {"output_bytes": 3 * 999_983, "tape_bytes": 17 * 999_983}
-    chain = replace(deep_chain(1), blocks=(replace(one, **sizes, tape_holds_output=False),) * 40)
+    sizes = {"made_bytes": (3 * 999_983,), "tape_bytes": 17 * 999_983}
+    chain = replace(deep_chain(1), blocks=(replace(one, **sizes, tape_outputs=()),) * 40)
     least, most = peaks(chain)
     for budget in np.linspace(least, most, 9).astype(int).tolist():
         more = answer(chain, budget)
