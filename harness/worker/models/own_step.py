@@ -198,7 +198,7 @@ class Deltas(NamedTuple):
     Attributes:
         above: the address of the one at each output.
         below: address and bytes of the one at each input. It may be one of those above, or larger than the delta, which
-            is then a view of it.
+            is then a view of it. Where it is smaller, its bytes are those of the delta.
     """
 
     above: list[int | None]
@@ -220,7 +220,7 @@ def deltas_of(run: Step, x: Border) -> Deltas:
     deltas = [found.get(id(tensor)) for tensor in inputs]
     return Deltas(
         above=[None if delta is None else place_of(delta) for delta in above],
-        below=[None if delta is None else (place_of(delta), nbytes([delta])) for delta in deltas],
+        below=[None if delta is None else (place_of(delta), max(delta.nbytes, nbytes([delta]))) for delta in deltas],
     )
 
 

@@ -146,7 +146,7 @@ def _block_row(
     tape = tape_of(run, x, below, model)
     after = storages(y)
     made_bytes = [after[place] for place in after if place not in below]
-    delta_bytes = nbytes(tensor for tensor in y if tensor.requires_grad)
+    delta_bytes = sum(tensor.nbytes for tensor in y if tensor.requires_grad)
     taped = measure_own_step([run], [facts], x, model, meter, taped=True)
     gradient_bytes = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
     freed = measure_own_step([run], [facts], x, model, meter, taped=True, freed=True)
@@ -175,17 +175,20 @@ def _block_row(
 
 
 def _charge_deltas(rows: list[dict[str, Any]]) -> None:
-    """Charge each block with the deltas at x[l] as the blocks above leave them, where these are larger than measured.
+    """Charge each block with the deltas at x[l] as the blocks above leave them.
 
-    The delta of a tensor that is concatenated, say, is a view of that of all of it.
+    The delta of a tensor that is concatenated, say, is a view of that of all of it. One that no block uses has none.
     """
     above: list[tuple[Any, int] | None] = []
     for number, row in reversed(list(enumerate(rows, 1))):
         deltas = row.pop("deltas")
-        more = max(0, sum(dict(filter(None, above)).values()) - row["delta_bytes"])
-        for name in ("delta_bytes", "backward_bytes", "freed_backward_bytes"):
-            row[name] += more
-        known = dict(zip(deltas.above, above, strict=False))  # the loss's are as measured
+        if number < len(rows):  # what the loss leaves is as measured
+            delta_bytes = sum(dict(filter(None, above)).values())
+            more = max(0, delta_bytes - row["delta_bytes"])
+            row["backward_bytes"] += more
+            row["freed_backward_bytes"] += more
+            row["delta_bytes"] = delta_bytes
+        known = dict(zip(deltas.above, above, strict=False))
         above = [each and (known.get(each[0]) or ((number, each[0]), each[1])) for each in deltas.below]
 
 

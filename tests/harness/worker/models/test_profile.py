@@ -54,8 +54,57 @@ def embedded():
     return Embedded(), torch.randint(0, 100, (BATCH,)), "layers", 200
 
 
+class First(nn.Module):
+    """Makes two tensors, of which the second is for all blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        y = self.linear(x)
+        return y, torch.exp(-y.square())
+
+
+class Reading(nn.Module):
+    """Reads the memory, passes it on, and makes a skip for the last block."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x, memory, *skips):
+        return torch.tanh(self.linear(x) * memory), memory, *skips, torch.sigmoid(x)
+
+
+class Joined(nn.Module):
+    """Joins the skips, so the delta at each is a view of that of all."""
+
+    def forward(self, x, memory, *skips):
+        return torch.cat((x, *skips), 1)
+
+
+class Passing(nn.Module):
+    """Borders of several tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList([First(), *(Reading() for _ in range(5)), Joined()])
+
+    def forward(self, x):
+        border = (x,)
+        for block in self.blocks[:-1]:
+            border = block(*border)
+        return self.blocks[-1](*border)
+
+
+def passing():
+    model = Passing()
+    return model, torch.randn(BATCH, WIDTH), list(model.blocks), 6 * WIDTH
+
+
 @pytest.mark.parametrize("gradients", ["kept", "freed"])
-@pytest.mark.parametrize("make", [sequential, embedded])
+@pytest.mark.parametrize("make", [sequential, embedded, passing])
 def test_plans_take_what_they_predict(make, gradients):
     torch.manual_seed(0)
     model, x, cut, classes = make()
@@ -71,7 +120,7 @@ def test_plans_take_what_they_predict(make, gradients):
     for share in (0, 0.2, 0.4, 0.6, 0.8, 1):
         budget = smallest + int(share * max(0, plain.predicted_peak_bytes - smallest)) + 1
         plan = profile.plan(budget_bytes=budget, gradients=gradients)
-        under = planned(model, plan)
+        under = planned(model, plan, blocks=cut if isinstance(cut, list) else None)
 
         def step(under=under):
             model.zero_grad(set_to_none=True)

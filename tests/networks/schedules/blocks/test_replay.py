@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -30,12 +31,13 @@ def test_a_replay_equals_the_rules_for_any_schedule(seed, whim, passing):
     assert (cost.peak_bytes, cost.forward_flops) == naive_replay(chain, whimsical(whim))
 
 
-def block(name: str, **numbers: int) -> Block:
+def block(name: str, **numbers: int | tuple[int, ...]) -> Block:
     small = {"made_bytes": (10,), "tape_bytes": 4, "run_bytes": 11, "taped_run_bytes": 15, "backward_bytes": 30}
     rest = {"gradient_bytes": 5, "delta_bytes": 10, "graph_bytes": 2, "husk_bytes": 1, "standing_bytes": 3}
     return Block(name=name, **{**small, **rest, "forward_flops": 7, **numbers})
 
 
+LOSS = {"loss_forward_bytes": 0, "loss_backward_bytes": 0}
 TWO = BlockChain(
     blocks=(block("first"), block("second")),
     loss_forward_bytes=6,
@@ -63,8 +65,53 @@ def test_every_moment_of_two_blocks_by_hand():
     ]
 
 
+U_SHAPED = replace(
+    TWO,
+    blocks=(
+        block("first", tape_outputs=(0,)),
+        block("down", made_bytes=(100,), passed_on=(0,)),
+        block("up", made_bytes=(1000,), tape_inputs=(0, 1)),
+    ),
+)
+"""x[2] has a new tensor of 100 bytes, and the skip of 10 that is x[1]."""
+
+
+def outputs_of(keep: Keep) -> list[tuple[str, int, int]]:
+    return [(moment.phase, moment.block, moment.outputs_bytes) for moment in moments(U_SHAPED, keep)][1:-1]
+
+
+def test_a_skip_is_counted_once_however_many_hold_it():
+    """Block 1's tape, x[1], x[2] and the tapes of blocks 2 and 3 all have the skip."""
+    assert outputs_of(lambda cached, start, stop: range(stop)) == [
+        ("taped run", 1, 0),
+        ("taped run", 2, 10),
+        ("taped run", 3, 110),
+        ("loss forward", 3, 1110),
+        ("loss backward", 3, 1110),
+        ("backward", 3, 110),
+        ("backward", 2, 10),
+        ("backward", 1, 0),
+    ]
+
+
+def test_a_rerun_makes_a_skip_again_where_its_maker_runs_again():
+    """The tape of block 1 keeps the first skip alive, and x[1] is not held: block 2 reads a second one."""
+    assert outputs_of(lambda cached, start, stop: (0, 1)) == [
+        ("taped run", 1, 0),
+        ("run", 2, 10),
+        ("taped run", 3, 110),
+        ("loss forward", 3, 1110),
+        ("loss backward", 3, 1110),
+        ("backward", 3, 110),
+        ("run", 1, 10),
+        ("taped run", 2, 20),
+        ("backward", 2, 20),
+        ("backward", 1, 0),
+    ]
+
+
 def test_plain_runs_each_block_once_and_a_checkpointed_segment_twice():
-    chain = BlockChain(blocks=tuple(block(str(n)) for n in range(6)), loss_forward_bytes=0, loss_backward_bytes=0)
+    chain = BlockChain(blocks=tuple(block(str(n)) for n in range(6)), **LOSS)
     assert replay_blocks(chain, plain()(chain)).runs == (0, 1, 1, 1, 1, 1, 1)
     assert replay_blocks(chain, torch_checkpoint(3)(chain)).runs == (0, 2, 2, 2, 2, 2, 1)
     assert replay_blocks(chain, torch_checkpoint(6)(chain)).forward_flops == 11 * 7
@@ -79,9 +126,22 @@ def test_plain_runs_each_block_once_and_a_checkpointed_segment_twice():
             "block 'head': forward_flops must be an integer of at least 0, got 1.5",
         ),
         (
-            lambda: BlockChain(blocks=(), loss_forward_bytes=0, loss_backward_bytes=0),
+            lambda: BlockChain(blocks=(), **LOSS),
             "blocks must be at least one",
         ),
+        (
+            lambda: BlockChain(blocks=(block("a"), block("b", passed_on=(1,))), **LOSS),
+            r"block 'b': passed_on must be places in x\[1\], below 1, got 1",
+        ),
+        (
+            lambda: BlockChain(blocks=(block("a"), block("b", tape_inputs=(0, 2))), **LOSS),
+            r"block 'b': tape_inputs must be places in x\[1\], below 1, got 2",
+        ),
+        (
+            lambda: block("a", tape_outputs=(1,)),
+            "block 'a': tape_outputs must be places in what it makes, below 1, got 1",
+        ),
+        (lambda: block("a", made_bytes=(1, -1)), "block 'a': made_bytes must be an integer of at least 0, got -1"),
         (lambda: torch_checkpoint(0), "every must be an integer of at least 1, got 0"),
     ],
 )

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from networks.block_chain import Block, BlockChain
 from networks.schedules.blocks import block_schedule, plain, replay_blocks, taped, torch_checkpoint
 from networks.schedules.blocks.taped import MOST_BLOCKS, smallest_budget
-from tests.slow.optimality import compare_blocks
+from tests.slow.optimality import compare_blocks, compare_passing_blocks
 from tests.support.blocks import block_pareto_front, naive_replay, random_block_chain
 
 REMAKES = {1: 1, 66: 1, 84: 1, 197: 1, 226: 1}
 """Seeds of chains with budgets, and how many, that are met only by making a tape early and the output again."""
+
+PASSING_REMAKES = {84: 1}
+"""The same of chains whose blocks pass storages on."""
 
 
 def deep_chain(depth: int, *, seed: int = 0) -> BlockChain:
@@ -63,6 +66,44 @@ def test_nothing_is_cheaper_within_a_budget_than_what_taped_answers(seed):
     assert sum(ratio > 1 for _, ratio in cases) == REMAKES.get(seed, 0)
 
 
+@pytest.mark.parametrize("seed", range(100))
+def test_nothing_is_cheaper_where_blocks_pass_storages_on(seed):
+    cases = compare_passing_blocks(seed)
+    assert not any(passed for passed, _ in cases)
+    assert all(ratio >= 1 for _, ratio in cases)
+    assert sum(ratio > 1 for _, ratio in cases) == PASSING_REMAKES.get(seed, 0)
+
+
+def u_shaped_chain(half: int) -> BlockChain:
+    """Each block of the first half passes on all that it is given; the others take a skip each, and do not save it."""
+    down = deep_chain(half).blocks
+    skips = (replace(one, passed_on=tuple(range(number))) for number, one in enumerate(down))
+    up = (
+        replace(one, passed_on=tuple(range(2, number)))
+        for number, one in zip(range(half, 1, -1), deep_chain(half, seed=1).blocks, strict=False)
+    )
+    return replace(deep_chain(half), blocks=(*skips, *up))
+
+
+def dense_chain(depth: int) -> BlockChain:
+    """Each block passes on all that it is given, and its tape holds every other one of these."""
+    blocks = (
+        replace(one, passed_on=tuple(range(number)), tape_inputs=tuple(range(0, number, 2)))
+        for number, one in enumerate(deep_chain(depth).blocks)
+    )
+    return replace(deep_chain(depth), blocks=tuple(blocks))
+
+
+@pytest.mark.parametrize("chain", [u_shaped_chain(8), dense_chain(16)], ids=["U-shaped", "dense"])
+def test_budgets_are_kept_and_work_falls_where_storages_are_passed_far(chain):
+    budgets = np.linspace(*peaks(chain), 8).astype(int).tolist()
+    answers = [naive_replay(chain, taped(budget_bytes=budget)(chain)) for budget in budgets]
+    assert all(peak_bytes <= budget for (peak_bytes, _), budget in zip(answers, budgets, strict=True))
+    work = [flops for _, flops in answers]
+    assert work == sorted(work, reverse=True)
+    assert work[0] > 1.2 * work[-1] == 1.2 * sum(chain.forward_flops)
+
+
 @pytest.mark.parametrize("depth", [20, 40])
 def test_work_never_rises_with_the_budget_which_is_never_passed(depth):
     chain = deep_chain(depth)
@@ -104,10 +145,10 @@ def test_equal_blocks_lose_nothing_to_rounding():
         assert answer(chain, more.peak_bytes).forward_flops == more.forward_flops
 
 
-@given(st.integers(0, 2**32), st.floats(0, 1))
+@given(st.integers(0, 2**32), st.floats(0, 1), st.booleans())
 @settings(max_examples=60)
-def test_a_naive_replay_of_its_answers_keeps_the_budget(seed, share):
-    chain = random_block_chain(seed, most_blocks=12)
+def test_a_naive_replay_of_its_answers_keeps_the_budget(seed, share, passing):
+    chain = random_block_chain(seed, most_blocks=12, passing=passing)
     least, most = peaks(chain)
     budget = least + int(share * max(0, most - least))
     peak_bytes, flops = naive_replay(chain, taped(budget_bytes=budget)(chain))
