@@ -47,6 +47,7 @@ def profiled(model, inputs=(X,), cut="layers"):
         "freed_backward_bytes": 1250,
         "gradient_bytes": 50,
         "delta_bytes": 100,
+        "engine_bytes": 0,
         "graph_bytes": 0,
         "husk_bytes": 0,
         "forward_flops": 10,
