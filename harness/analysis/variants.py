@@ -34,7 +34,7 @@ SCHEDULE_KINDS = [_kind(name) for entry in REGISTERED.values() if entry.planned 
 """The kinds of schedules that every plan has, in the order in which they are shown; `Network` is `store-all`."""
 
 TRAIN_STEP, MICRO_BATCH = "train step", "micro-batch"
-KINDS = [*SCHEDULE_KINDS, TRAIN_STEP, MICRO_BATCH]
+VARIANT_KINDS = [*SCHEDULE_KINDS, TRAIN_STEP, MICRO_BATCH]
 """A `train_step`, in parts or not, is of a kind of its own, whatever its schedule. There are others, such as
 `rules.py:fibonacci` and `checkpoint-schedules Revolve`; they come between the schedules here and the steps, by name."""
 
@@ -68,9 +68,9 @@ def name_variants(table: pd.DataFrame) -> pd.DataFrame:
 
 def _place(kind: str) -> tuple[int, str]:
     """Where a kind stands in the order of all."""
-    if kind not in KINDS:
+    if kind not in VARIANT_KINDS:
         return len(SCHEDULE_KINDS), kind
-    place = KINDS.index(kind)
+    place = VARIANT_KINDS.index(kind)
     return (place, "") if place < len(SCHEDULE_KINDS) else (place + 1, "")
 
 

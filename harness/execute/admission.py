@@ -10,7 +10,7 @@ from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Outcome
 from harness.experiment.limits import Limits
 from harness.experiment.measures import MEASURES
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from harness.sizes import format_apart
 
 WORKER_BYTES = 112 * 2**20
@@ -68,8 +68,8 @@ def _too_large(job: Job, limits: Limits) -> str:
 
 def _step_bytes(cell: Cell) -> int:
     if cell.peer is not None:
-        return PEER_BYTES + int(PEER_FACTOR * predict(cell.store_all).peak_bytes)
-    return int(STEP_FACTOR * predict(cell).peak_bytes)
+        return PEER_BYTES + int(PEER_FACTOR * trace_of(cell.store_all).peak_bytes)
+    return int(STEP_FACTOR * trace_of(cell).peak_bytes)
 
 
 def available_bytes() -> int:

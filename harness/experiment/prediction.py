@@ -10,7 +10,7 @@ from networks.schedules.replay import Cost, replay
 _dry_run = lru_cache(maxsize=256)(dry_run)
 
 
-def predict(cell: Cell) -> Trace:
+def trace_of(cell: Cell) -> Trace:
     """What one training step of `cell` would do, by dry run."""
     return _dry_run(
         cell.widths,
@@ -23,9 +23,9 @@ def predict(cell: Cell) -> Trace:
 
 
 def cost(cell: Cell) -> Cost | Trace:
-    """The work and the peak of `predict(cell)`, in a tenth of the time where the step is not run in parts."""
+    """The work and the peak of `trace_of(cell)`, in a tenth of the time where the step is not run in parts."""
     if cell.micro_batch is not None:
-        return predict(cell)
+        return trace_of(cell)
     options = cell.checkpointing
     schedule = options.get("schedule") or (periodic(**options) if options else store_all())
     return replay(cell.chain, schedule(cell.chain))

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 
-from harness.analysis.variants import KINDS
+from harness.analysis.variants import VARIANT_KINDS
 
 WIDTH_INCHES = 8.4  # a README's column at 100 dots an inch: 9 points stay 9 points there
 NARROW_INCHES = 5.0
@@ -51,7 +51,7 @@ _LOOKS = {
     "micro-batch": ("#8a7a00", "p"),
 }
 SPARE_LOOKS = list(zip(cycle(SPARE_COLOURS), SPARE_MARKERS * len(SPARE_COLOURS), strict=False))
-KIND_LOOKS = with_defaults(_LOOKS, KINDS, SPARE_LOOKS)
+KIND_LOOKS = with_defaults(_LOOKS, VARIANT_KINDS, SPARE_LOOKS)
 """The colour and the marker of each kind of variant, the same in every figure."""
 STRANGE_LOOKS = SPARE_LOOKS[len(KIND_LOOKS) - len(_LOOKS) :]
 """Those of all other kinds, by their place among the others of a figure."""

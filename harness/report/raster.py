@@ -10,7 +10,7 @@ from harness.analysis.trace import PARAMETER_DELTAS, STATES, span_bytes, spans
 from harness.analysis.variants import name_variants
 from harness.experiment.cell import Cell
 from harness.experiment.frameworks import OWN
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from harness.results.folder import Results
 from networks.schedules.spec import is_strange
 
@@ -67,7 +67,7 @@ def _network(cell: Cell, label: str) -> dict[str, Any]:
 
 def _step(cell: Cell) -> dict[str, Any]:
     """What happens in a step: its events, the first one of the backward pass, and the spans, four numbers each."""
-    trace = predict(cell)
+    trace = trace_of(cell)
     timeline = trace.timeline
     return {
         "events": len(timeline),

@@ -3,7 +3,7 @@
 from harness.experiment.cell import Cell
 from harness.experiment.job import AnyCell, Job, Outcome
 from harness.experiment.measures import TABLES
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from harness.results.store import Row
 
 PREDICTED = ("forward_steps", "forward_flops", "hits", "misses", "peak_cached_layers")
@@ -32,7 +32,7 @@ def key_columns(measure: str, cell: AnyCell, status: str) -> Row:
 def _beside_prediction(job: Job, cell: Cell, row: Row) -> Row:
     if not TABLES[job.measure].predicted or cell.peer is not None:
         return row
-    trace = predict(cell)
+    trace = trace_of(cell)
     predicted = {
         "predicted_peak_bytes": trace.peak_bytes,
         **{f"predicted_{phase}_peak_bytes": nbytes for phase, nbytes in trace.peak_bytes_by_phase.items()},

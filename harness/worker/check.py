@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Row
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from networks.planning.searches import search_named
 from networks.schedules.foreign import announced, line_of, passed_by
 from networks.schedules.replay import replay
@@ -57,7 +57,7 @@ def _problem_of(cell: Cell, call: Call, budget_bytes: int | None) -> str:
         asked = inspect.unwrap(schedule)
         keep = schedule(cell.chain)
         asked = keep if callable(keep) else asked
-        trace = predict(replace(cell, schedule=schedule.__name__))
+        trace = trace_of(replace(cell, schedule=schedule.__name__))
         if cell.micro_batch is None:
             again = replay(cell.chain, keep)
             if (again.peak_bytes, again.forward_steps) != (trace.peak_bytes, trace.forward_steps):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from networks import Network, NetworkWithCheckpointing, buffers
 from networks.buffers import activation_buffer, parameter_delta_buffers
 from networks.chain import MAPPED_BYTES, Chain, block_rows
@@ -30,14 +30,14 @@ MIB = 2**20
 def test_a_step_keeps_no_more_resident_than_it_asks_for(step):
     cell = replace(HOLED, **step)
     assert cell.chain.maps_buffers
-    predicted = predict(cell).peak_bytes
+    predicted = trace_of(cell).peak_bytes
     (rows,) = measured("resident", cell, repeats=2, allocator="glibc")
     assert max(row["resident_peak_bytes"] for row in rows) < predicted + MIB
 
 
 def test_the_allowance_covers_mappings():
     ((row,),) = measured("memory", HOLED)
-    trace = predict(HOLED)
+    trace = trace_of(HOLED)
     assert row["tracker_peak_bytes"] == trace.peak_bytes
     assert 0 < row["memray_peak_bytes"] - trace.peak_bytes <= allowance_bytes(trace)
     assert sys.getsizeof(buffers._mapping(MAPPED_BYTES)) <= MAPPING_ALLOWANCE

@@ -22,7 +22,7 @@ from harness.experiment.file import Experiment
 from harness.experiment.job import Job, Outcome
 from harness.experiment.limits import NO_LIMITS, Limits
 from harness.experiment.measures import TABLES
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from harness.provenance import ROOT
 from harness.results.datapackage import listed_tables
 from harness.results.folder import parse_environment
@@ -179,7 +179,7 @@ def _experiment_reader(folder: Path) -> Callable[[bytes], object]:
         for job in Experiment.load(path).jobs():
             assert Job.from_request(json.loads(json.dumps(job.request()))) == job
         for cell in cells[-3:]:
-            trace = predict(cell.store_all if cell.peer else cell)
+            trace = trace_of(cell.store_all if cell.peer else cell)
             assert max(trace.peak_bytes, trace.forward_flops) < 2**63
 
     return read

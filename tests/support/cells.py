@@ -7,7 +7,7 @@ from typing import Any
 from harness.execute.process import run_in_subprocess
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from harness.files import format_json, parse_json
 from harness.results.datapackage import data_package, sha256_of
 
@@ -81,7 +81,7 @@ def publish_as_they_are(folder: Path) -> None:
 
 def memory_row(cell: Cell) -> dict[str, Any]:
     """What a dry run says, with the few KiB that an interpreter adds."""
-    step = predict(cell)
+    step = trace_of(cell)
     kinds = step.peak_bytes_by_kind
     parts = {
         "memray_activation_buffers_bytes": kinds["checkpoints"] + kinds["working_afters"] + kinds["deltas"],

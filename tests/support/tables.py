@@ -15,7 +15,7 @@ from harness.experiment.cell import Cell
 from harness.experiment.job import Job, Outcome
 from harness.experiment.model_cell import ModelCell, budget_between
 from harness.experiment.model_grid import ModelGrid
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from harness.experiment.tables import ALLOCATORS
 from harness.results.rows import key_columns, rows_of
 from harness.results.schemas import parse_table
@@ -49,7 +49,7 @@ def grid(
 
 
 def trace(cell: Cell) -> Trace:
-    return predict(cell)
+    return trace_of(cell)
 
 
 def table(rows: Iterable[tuple[Cell, dict[str, Any]]]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from harness.execute.pool import Pool
 from harness.execute.process import run_in_subprocess
 from harness.experiment.job import Job, Outcome
 from harness.experiment.measures import MEASURES
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from tests.support.cells import store_all_cell
 
 NAMES = ("memory", "timeline", "time", "training")
@@ -127,9 +127,9 @@ def test_a_job_needs_its_worker_its_networks_and_its_largest_step():
     small, large = store_all_cell("64,128x4,10", batch=256), store_all_cell("64,512x4,10", batch=1024)
     parameters = 4 * (65 * 512 + 3 * 513 * 512 + 513 * 10)
     alone = needed_bytes(Job(measure="memory", cells=(large,)))
-    assert alone >= WORKER_BYTES + parameters + predict(large).peak_bytes
+    assert alone >= WORKER_BYTES + parameters + trace_of(large).peak_bytes
     together = needed_bytes(Job(measure="time", cells=(small, large)))
-    assert alone < together < alone + predict(small).peak_bytes + 2**20
+    assert alone < together < alone + trace_of(small).peak_bytes + 2**20
     assert 0 < available_bytes() < 2**50
 
 

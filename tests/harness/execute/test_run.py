@@ -8,7 +8,7 @@ import pytest
 from harness.errors import RunAbortedError
 from harness.execute.run import UNRECORDED
 from harness.experiment.limits import NO_LIMITS, Limits
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from tests.support.cells import REPEATS
 from tests.support.runs import TEXT, again, table
 
@@ -27,7 +27,7 @@ def test_a_run_measures_every_job_and_publishes_the_tables_in_grid_order(start, 
         ("8,4x4,3", "2"),
     ]
     for row, cell in zip(rows, [cell for job in workers.jobs[:4] for cell in job.cells], strict=True):
-        predicted = predict(cell).peak_bytes
+        predicted = trace_of(cell).peak_bytes
         assert int(row["predicted_peak_bytes"]) == predicted
         assert int(row["residual_bytes"]) == int(row["memray_peak_bytes"]) - predicted
     assert [row["cell_id"] for row in table(paths, "time.csv")[::REPEATS]] == [row["cell_id"] for row in rows]

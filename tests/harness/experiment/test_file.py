@@ -13,7 +13,7 @@ from harness.experiment.figures import FIGURES
 from harness.experiment.file import Experiment
 from harness.experiment.grid import Grid
 from harness.experiment.job import Job
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from networks.schedules import FACTORIES
 
 PROJECT = Path(__file__).parents[3]
@@ -225,7 +225,7 @@ def test_the_largest_numbers_are_taken(tmp_path):
     cells = load(tmp_path, HEAD + text + f'schedule = ["revolve(slots={LARGEST})"]').cells()
     assert len(cells) == 6
     for cell in cells:
-        trace = predict(cell)
+        trace = trace_of(cell)
         assert (
             0 < max(trace.peak_bytes, trace.forward_flops, needed_bytes(Job(measure="memory", cells=(cell,)))) < 2**63
         )

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
-from harness.analysis.variants import KINDS, SCHEDULE_KINDS, name_variants
+from harness.analysis.variants import SCHEDULE_KINDS, VARIANT_KINDS, name_variants
 from harness.experiment.cell import Cell
 from harness.plots import recipe
 from harness.plots.looks import KIND_LOOKS, STRANGE_LOOKS, with_defaults
@@ -120,7 +120,7 @@ def test_what_has_no_look_gets_one_that_no_other_name_has():
 
 
 def test_every_kind_has_a_look():
-    assert KIND_LOOKS.keys() == set(KINDS)
+    assert KIND_LOOKS.keys() == set(VARIANT_KINDS)
 
 
 def test_winners_writes_the_best_of_each_kind_and_marks_the_least_work():

@@ -10,7 +10,7 @@ from harness.execute.process import run_in_subprocess
 from harness.experiment.columns import KEY_COLUMNS
 from harness.experiment.job import Job
 from harness.experiment.measures import MEASURES, TABLES
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from harness.worker.__main__ import function_of
 from tests.support.cells import measured, store_all_cell
 
@@ -44,7 +44,7 @@ ADDED_BY_THE_PARENT = {
 def test_memory_is_what_the_dry_run_predicts_and_memray_sees_a_little_more(cell):
     ((row,),) = measured("memory", cell)
     assert row.keys() == {*TABLES["memory"].names} - {*KEY_COLUMNS, *ADDED_BY_THE_PARENT}
-    trace = predict(cell)
+    trace = trace_of(cell)
     assert row["tracker_peak_bytes"] == trace.peak_bytes
     assert (row["forward_steps"], row["hits"], row["misses"]) == (trace.forward_steps, trace.hits, trace.misses)
     assert 0 < row["memray_peak_bytes"] - trace.peak_bytes < 32 * 1024
@@ -74,7 +74,7 @@ def test_memory_and_timeline_repeat_to_the_byte(monkeypatch, tmp_path):
 
 def test_a_timeline_is_the_trackers_with_what_memray_saw_at_each_event():
     (rows,) = measured("timeline", CHECKPOINTED)
-    trace = predict(CHECKPOINTED)
+    trace = trace_of(CHECKPOINTED)
     assert [(row["phase"], row["action"], row["layer"], row["bytes"]) for row in rows] == trace.timeline
     assert [row["live_bytes"] for row in rows] == trace.live_bytes_over_time
     assert [row["event"] for row in rows] == list(range(len(rows)))

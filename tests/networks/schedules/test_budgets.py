@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.experiment.file import Experiment
-from harness.experiment.prediction import predict
+from harness.experiment.prediction import trace_of
 from harness.provenance import ROOT
 from networks.chain import Chain
 from networks.dry_run import STEPS, dry_run
@@ -138,4 +138,4 @@ def test_in_growth_the_optimum_has_the_bytes_that_revolve_takes():
         (slots,) = re.findall(r"slots=(\d+)", of["revolve"].schedule)
         assert int(slots) == (of["revolve"].depth - 1).bit_length()  # log2 of the depth, rounded up
         assert of["optimal"].schedule == f"optimal(budget_of={of['revolve'].schedule!r})"
-        assert budget(None, of["revolve"].schedule).on(of["optimal"].chain) == predict(of["revolve"]).peak_bytes
+        assert budget(None, of["revolve"].schedule).on(of["optimal"].chain) == trace_of(of["revolve"]).peak_bytes
