@@ -63,7 +63,7 @@ def _curve(memory: pd.DataFrame) -> pd.DataFrame:
 
 def _chart(cost: str, title: str, kinds: list[str]) -> Any:
     x = alt.X(f"{cost}:Q", title=title, scale=alt.Scale(zero=False, nice=True, padding=16))
-    y = alt.Y("peak_mib:Q", title="peak of the step (MiB)", scale=alt.Scale(domainMin=0))
+    y = alt.Y("peak_mib:Q", title="peak of the step (MiB)", scale=alt.Scale(zero=True, nice=True))
     brush = alt.selection_interval(name="brush")
     line = (
         alt.Chart(alt.NamedData("optimum"))

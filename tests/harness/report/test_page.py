@@ -3,17 +3,24 @@
 import csv
 import re
 from collections import defaultdict
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from harness.analysis.rows import each_row
 from harness.commands.command_line import app
+from harness.experiment.cell import Cell
 from harness.provenance import ROOT
 from harness.report.packing import unpacked
+from harness.results.store import Store
+from tests.support.cells import ENVIRONMENT, store_all_cell
+from tests.support.tables import memory_table
 
 FETCHING = {"src", "srcset", "action", "formaction", "poster", "data", "background", "ping"}
 
@@ -167,3 +174,27 @@ def test_a_mistake_is_one_line(arguments, message, monkeypatch):
     monkeypatch.chdir(ROOT)
     done = CliRunner().invoke(app, ["report", *arguments])
     assert (done.exit_code, done.output.replace("\n", " ").strip()) == (2, message)
+
+
+def published(folder: Path, cells: list[Cell]) -> Path:
+    """A folder of results with a memory table of these cells, whose schedule none but its author has."""
+    rows = memory_table([replace(cell, schedule=None, checkpoint_frequency=None) for cell in cells])
+    rows = rows.assign(schedule=[cell.schedule for cell in cells], cell_id=[cell.cell_id for cell in cells])
+    told = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in each_row(rows)]
+    Store(folder).publish({"memory": told}, ENVIRONMENT)
+    return folder
+
+
+@pytest.mark.parametrize("compared", [True, False], ids=["beside store-all", "alone"])
+def test_a_strangers_schedule_is_shown_and_never_run(tmp_path, compared):
+    plain = store_all_cell("8,4x3,3", batch=5)
+    strange = replace(plain, network="NetworkWithCheckpointing", schedule="gone.py:fibonacci()")
+    folder = published(tmp_path / "tiny", [plain, strange] if compared else [strange])
+    output = tmp_path / "page.html"
+    done = CliRunner().invoke(app, ["report", str(folder), "--output", str(output)])
+    assert done.exit_code == 0, done.output
+    (text,) = re.findall(r'id="data">([^<]+)<', output.read_text())
+    data = unpacked(text)
+    assert [cell["kind"] for cell in data["explorer"]["cells"]][-1] == "gone.py:fibonacci"
+    steps = [step["name"] for network in data["raster"]["networks"] for step in network["steps"]]
+    assert steps == (["store-all"] if compared else [])
