@@ -14,6 +14,7 @@ from harness.experiment.file import Experiment
 from harness.experiment.frameworks import PEERS
 from harness.experiment.grid import Grid
 from harness.experiment.measures import TABLES
+from harness.experiment.model_grid import ModelGrid
 from harness.experiment.settings import SECTIONS, LimitSettings
 from harness.results.folder import read_results
 from tests.support.documents import PAGES, ROOT, blocks, commands, lasting, output_of_command, outputs_of_python
@@ -22,7 +23,10 @@ TEXTS = {page: path.read_text() for page, path in PAGES.items()}
 README, REFERENCE, MEASURE = (TEXTS[page] for page in ("README.md", "docs/experiments.md", "docs/measure.md"))
 LINKED = {**TEXTS, **{page: (ROOT / page).read_text() for page in ("CONTRIBUTING.md", "CHANGELOG.md")}}
 
-WITH_PYTHON = [page for page, text in TEXTS.items() if blocks(text, "python")]
+OF_TORCH = "docs/own-models.md"
+"""Its snippets run where PyTorch is installed: tests/test_own_models_page.py."""
+
+WITH_PYTHON = [page for page, text in TEXTS.items() if blocks(text, "python") and page != OF_TORCH]
 COMMANDS = [
     pytest.param(block, id=f"{page}-{block.code.split()[3]}") for page in TEXTS for block in commands(TEXTS[page])
 ]
@@ -60,7 +64,7 @@ def test_the_experiment_is_valid(page, cells, tmp_path):
 
 def test_the_reference_names_every_key_dimension_measure_figure_and_framework():
     settings = [field for section in (*SECTIONS.values(), LimitSettings) for field in section.model_fields]
-    keys = {*Experiment.model_fields, *Grid.model_fields, *settings, *TABLES, *FIGURES, *PEERS}
+    keys = {*Experiment.model_fields, *Grid.model_fields, *ModelGrid.model_fields, *settings, *TABLES, *FIGURES, *PEERS}
     assert not keys - set(re.findall(r"`\[{0,2}\"?([\w.-]+)\"?\]{0,2}`", REFERENCE))
 
 
