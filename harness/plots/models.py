@@ -11,12 +11,12 @@ from matplotlib.ticker import PercentFormatter
 from harness.analysis.models import PROMISED, planned, predicted, with_times
 from harness.analysis.rows import each_row
 from harness.plots.looks import GREY, INK, ORANGE, PALE, PURPLE, SHADE
-from harness.plots.style import MIB, drawn, key_beside, log2, panels
+from harness.plots.style import MIB, drawn, key_above, log2, panels
 
 LOOKS: dict[str, dict[str, Any]] = {
     "plain": {"marker": "o", "color": SHADE, "label": "plain autograd"},
-    "torch_checkpoint": {"marker": "s", "color": ORANGE, "label": "torch.utils.checkpoint every n blocks"},
-    "torch_compile": {"marker": "X", "color": PURPLE, "label": "torch.compile, memory budget"},
+    "torch_checkpoint": {"marker": "s", "color": ORANGE, "label": "torch.utils.checkpoint"},
+    "torch_compile": {"marker": "X", "color": PURPLE, "label": "torch.compile, budget"},
     "planned": {"marker": "*", "color": INK, "label": "planned: ours"},
 }
 GRADIENT_LOOKS: dict[str, dict[str, Any]] = {
@@ -45,11 +45,11 @@ def models_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, s
         ax.margins(0.12)
         ax.set(xlabel="measured peak (MiB)", ylabel="step time over plain")
     _key(figure, [look for kind, look in LOOKS.items() if kind in set(table["kind"])])
-    repeats = f"{table['repeats'].min()} to {table['repeats'].max()}"
+    repeats = " to ".join(map(str, sorted({table["repeats"].min(), table["repeats"].max()})))
     return figure, (
         "Left and down is better. Peak: requested bytes, by memray. Time: median of "
         f"{repeats} paired ratios to plain autograd, in turns in one process of one thread; bars: 95 % interval. "
-        "Numbers: n. Gradients are kept."
+        "Numbers: n, where every n blocks are a checkpoint. Gradients are kept."
     )
 
 
@@ -97,8 +97,8 @@ def models_budget(memory: pd.DataFrame) -> tuple[Figure, str]:
         ax.set_title(f"{ax.get_title()}: at least {rows['room'].min():.2%} to spare")
     _key(figure, [look for gradients, look in GRADIENT_LOOKS.items() if gradients in set(table["gradients"])])
     return figure, (
-        f"{len(table)} plans. The diagonal is the promise: no peak is above its budget. A point far below it has a "
-        "plan that a larger budget would not make cheaper. Peak: requested bytes, by memray."
+        f"The diagonal is the promise: a peak is never above its budget. Of {len(table)} measured plans "
+        f"{(table['room'] < 0).sum()} are above it. Peak: requested bytes, by memray."
     )
 
 
@@ -113,4 +113,10 @@ def _a_panel_each(
 
 
 def _key(figure: Figure, looks: list[dict[str, Any]]) -> None:
-    key_beside(figure, [Line2D([], [], linestyle="", markersize=6, **look) for look in looks])
+    """Beneath each other in the blank place, as narrow as a panel; above where no place is left over."""
+    handles = [Line2D([], [], linestyle="", markersize=6, **look) for look in looks]
+    blank = [ax for ax in figure.axes if not ax.axison]
+    if blank:
+        blank[0].legend(handles=handles, loc="center")
+    else:
+        key_above(figure, handles)
