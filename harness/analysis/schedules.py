@@ -23,6 +23,8 @@ from networks.schedules.optimal import smallest_budget
 from networks.schedules.replay import Cost, replay
 from networks.schedules.spec import is_strange, parse_schedule
 
+OPTIMAL = "optimal"
+"""The kind that no other needs less work than."""
 GROWTH_DEPTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
@@ -57,7 +59,7 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     schedules are judged by what was measured. A
     candidate fits where its predicted peak does, which is what a schedule's budget bounds; the best of those does the
     least forward work, and of equals it is one that was measured, and then the one of the least peak. Budgets go from
-    low to high, and in each of them kinds from the best on. Only steps by `backward` are compared.
+    low to high, and in each of them kinds from the best on; a tie goes to optimal. Only steps by `backward` count.
 
     `budget_bytes` is the budget, and new columns are `budget_ratio`, the budget over store-all's predicted peak, and
     the `work_ratios`. What only a measured cell has is missing in the others.
@@ -68,7 +70,7 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     memory = name_variants(memory[memory["step"] == "backward"])
     own = map(budget_bytes_of, memory["schedule"], chains(memory))
     memory = memory.assign(budget_bytes=pd.Series(list(own), index=memory.index, dtype="Int64"))
-    budgets = memory.loc[memory["kind"] == "optimal", [*COMPARED, "budget_bytes"]].dropna().drop_duplicates()
+    budgets = memory.loc[memory["kind"] == OPTIMAL, [*COMPARED, "budget_bytes"]].dropna().drop_duplicates()
     if budgets.empty:
         raise ValueError(
             "no budget to compare within: add a schedule such as optimal(budget_bytes=8000000) to the grid"
@@ -79,8 +81,9 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     fitting = cells.merge(budgets, on=COMPARED).query("predicted_peak_bytes <= budget_bytes")
     fitting = fitting.assign(replayed=fitting["memray_peak_bytes"].isna())
     by = [*COMPARED, "budget_bytes"]
-    ranked = fitting.sort_values([*by, "forward_flops", "replayed", "predicted_peak_bytes", "kind"])
-    best = ranked.drop_duplicates([*by, "kind"]).drop(columns="replayed").reset_index(drop=True)
+    fitting = fitting.assign(rival=fitting["kind"] != OPTIMAL)
+    ranked = fitting.sort_values([*by, "forward_flops", "rival", "replayed", "predicted_peak_bytes", "kind"])
+    best = ranked.drop_duplicates([*by, "kind"]).drop(columns=["rival", "replayed"]).reset_index(drop=True)
     return best.assign(kind=best["kind"].cat.remove_unused_categories())
 
 

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "report": "Write results as one page for a browser, which needs no network.",
     "show": "Show an experiment's cells, what each would cost, and what has become of those that were run.",
     "list": "List the experiments of a folder, or all schedules.",
+    "rank": "Rank an experiment's schedules: each one's work over the optimum's, within each budget.",
     "compare": "Compare two results folders of one experiment, cell by cell.",
     "verify": "Measure the memory cells of a results folder again, here, and compare every byte.",
     "flamegraph": "Measure one cell again and write memray's flame graph of its peak, as an HTML page.",

@@ -104,6 +104,25 @@ def aligned(rows: Sequence[Mapping[str, str]], *, left: Collection[str]) -> str:
     return "\n".join([line(names), rule, *map(line, rows)])
 
 
+class Keyed:
+    """Short names for a table: a name longer than so many characters is a number there, and told beneath it."""
+
+    def __init__(self, characters: int):
+        self._characters = characters
+        self._numbers: dict[str, int] = {}
+
+    def short(self, name: str) -> str:
+        """The name, or where it is too long its number: `(1)`."""
+        if len(name) <= self._characters:
+            return name
+        return f"({self._numbers.setdefault(name, len(self._numbers) + 1)})"
+
+    @property
+    def lines(self) -> list[str]:
+        """What each number stands for."""
+        return [f"({number}) {name}" for name, number in self._numbers.items()]
+
+
 def label(*cells: AnyCell) -> str:
     """What cells of one comparison group are called: what they share, and each one's variant; one alone has its id."""
     cell, *others = cells

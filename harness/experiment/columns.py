@@ -174,6 +174,11 @@ FRAMEWORK_COLUMNS = tuple(column.name for column in _FRAMEWORK)
 """Beside them in the tables that hold several frameworks."""
 
 
+def configuration(*names: str) -> tuple[Column, ...]:
+    """Those of the key's columns that have these names."""
+    return tuple(column for column in _KEY if column.name in names)
+
+
 def own_table(name: str, description: str, *, key: tuple[str, ...] = (), columns: tuple[Column, ...]) -> Table:
     """A table of this project's own cells, whose rows `key` tells apart within a cell."""
     return Table(name, description, ("cell_id", *key), (*_KEY, *columns, _ERROR), KEY_COLUMNS)

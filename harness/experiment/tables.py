@@ -1,6 +1,17 @@
 """The tables of this project's own measures: every column of each."""
 
-from harness.experiment.columns import count, models_table, nbytes, own_table, peers_table, seconds, share, text
+from harness.experiment.columns import (
+    Table,
+    configuration,
+    count,
+    models_table,
+    nbytes,
+    own_table,
+    peers_table,
+    seconds,
+    share,
+    text,
+)
 
 ALLOCATORS = ("glibc", "glibc_fixed_threshold")
 """Under which resident memory is taken."""
@@ -132,4 +143,29 @@ MODELS_TIME = models_table(
     "Seconds of a training step of a PyTorch model, a row a repeat.",
     key=("repeat",),
     columns=_MODELS_TIME,
+)
+
+RANKING = Table(
+    "ranking",
+    "Schedules within budgets, a row a chain, budget and kind, from the best on.",
+    ("layers", "batch", "dtype", "activation", "seed", "budget_bytes", "kind"),
+    (
+        text("chain", "What the layers are called, such as hourglass.", filled="always"),
+        *configuration("layers", "batch", "dtype", "activation", "seed"),
+        nbytes("budget_bytes", "Budget of the predicted peak.", filled="always", minimum=1),
+        share("budget_ratio", "The budget over store-all's predicted peak.", filled="always"),
+        text("kind", "Kind of schedule, its numbers left out.", filled="always"),
+        text(
+            "fits",
+            "Whether one of the kind has its predicted peak within the budget.",
+            filled="always",
+            values=("yes", "no"),
+        ),
+        count("place", "From 1 for the best; a tie goes to optimal.", filled="sometimes", minimum=1),
+        text("variant", "The best of the kind that fits.", filled="sometimes"),
+        nbytes("predicted_peak_bytes", "Its peak by dry run.", filled="sometimes", minimum=1),
+        share("forward_work_ratio", "Its forward work over store-all's.", filled="sometimes"),
+        share("over_optimum", "Its forward work over that of optimal within the budget.", filled="sometimes"),
+    ),
+    of_cell=(),
 )

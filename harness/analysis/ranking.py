@@ -1,0 +1,52 @@
+"""Schedules ranked: what each needs within each budget of each chain, over the optimum's. Pure, as `analysis` is."""
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.baseline import COMPARED
+from harness.analysis.chains import name_chains
+from harness.analysis.schedules import OPTIMAL, within_budgets
+
+CASE = [*COMPARED, "budget_bytes"]
+"""What schedules are ranked within: a chain and a budget."""
+
+
+def ranking(memory: pd.DataFrame) -> pd.DataFrame:
+    """Rank the best of each kind of schedule within each budget: a row a chain, budget and kind, from the best on.
+
+    Budgets and candidates are those of `within_budgets`; store-all, which recomputes nothing, is no candidate. New
+    columns: `chain`, the name of the layers; `fits`, yes or no; `over_optimum`, the forward work over that of optimal;
+    `place`, 1 for the best. A tie goes to optimal. What does not fit has neither, nor a variant.
+
+    Raises:
+        ValueError: the table has no optimal schedule.
+    """
+    fitting = within_budgets(memory)
+    fitting = fitting[fitting["kind"] != "store-all"]
+    least = fitting[fitting["kind"] == OPTIMAL].set_index(CASE)["forward_flops"].rename("least")
+    fitting = fitting.join(least, on=CASE)
+    fitting = fitting.assign(
+        over_optimum=fitting["forward_flops"] / fitting["least"], place=fitting.groupby(CASE).cumcount() + 1
+    )
+    kinds = fitting["kind"].cat.remove_unused_categories().cat.categories
+    cases = fitting[[*CASE, "budget_ratio"]].drop_duplicates().merge(pd.DataFrame({"kind": list(kinds)}), how="cross")
+    fitting = fitting.assign(kind=fitting["kind"].astype(str))
+    told = ["variant", "predicted_peak_bytes", "forward_work_ratio", "over_optimum", "place"]
+    table = cases.merge(fitting[[*CASE, "kind", *told]], on=[*CASE, "kind"], how="left")
+    table = table.assign(
+        chain=table["layers"].map(name_chains(table["layers"])),
+        kind=pd.Categorical(table["kind"], categories=list(kinds), ordered=True),
+        fits=np.where(table["place"].isna(), "no", "yes"),
+        place=table["place"].astype("Int64"),
+    )
+    return table.sort_values([*CASE, "place", "kind"], na_position="last").reset_index(drop=True)
+
+
+def means(table: pd.DataFrame) -> tuple[pd.Series, int]:
+    """The geometric mean of each kind's `over_optimum` over the cases where all kinds fit, and how many those are.
+
+    The means are missing where there is no such case.
+    """
+    cases = table.pivot(index=CASE, columns="kind", values="over_optimum")
+    common = cases.dropna()
+    return np.exp(np.log(common).mean()).sort_values(kind="stable"), len(common)
