@@ -36,10 +36,11 @@ PARTS = """
 def every(part, start, stop):
     return (layer for layer in range(start + 1, stop + 1) if layer % part == 0)
 """
-OWN = [figure for figure, told in FIGURES.items() if not any(need.startswith("peers") for need in told.needs)]
+MEASURED = ["memory", "timeline", "time", "resident", "training"]
+OWN = [figure for figure, told in FIGURES.items() if set(told.needs) <= set(MEASURED)]
 TEXT = f"""
 title = "Strangers"
-measure = ["memory", "timeline", "time", "resident", "training"]
+measure = {json.dumps(MEASURED)}
 figures = {json.dumps(OWN)}
 
 [grid]
