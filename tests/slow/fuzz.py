@@ -136,7 +136,7 @@ def _objection(error: Exception) -> str:
 
 def readers(folder: Path) -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
     """For each of `SHARES` what reads an input, and inputs that are valid; files lie in `folder`."""
-    tables = {path.stem.encode(): path for path in sorted(ROOT.glob("results/*/*.csv"))}
+    tables = {path.stem.encode(): path for path in sorted(ROOT.glob("results/*/*.csv")) if path.stem in TABLES}
     headed = [b"%s\n%s" % (name, b"".join(path.read_bytes().splitlines(True)[:8])) for name, path in tables.items()]
     return {
         "experiment": (_experiment_reader(folder), [text.encode() for text in EXPERIMENTS]),

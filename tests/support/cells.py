@@ -7,6 +7,7 @@ from typing import Any
 from harness.execute.process import run_in_subprocess
 from harness.experiment.cell import Cell
 from harness.experiment.job import Job
+from harness.experiment.measures import TABLES
 from harness.experiment.prediction import trace_of
 from harness.files import format_json, parse_json
 from harness.results.datapackage import data_package, sha256_of
@@ -72,7 +73,7 @@ def answer(job: Job) -> list[list[dict[str, Any]]]:
 
 def publish_as_they_are(folder: Path) -> None:
     """Describe the tables of a folder anew, as if a run had written them."""
-    contents = {path.stem: path.read_bytes() for path in folder.glob("*.csv")}
+    contents = {path.stem: path.read_bytes() for path in folder.glob("*.csv") if path.stem in TABLES}
     package = format_json(data_package(folder.name, contents))
     (folder / "datapackage.json").write_bytes(package)
     environment = parse_json((folder / "environment.json").read_bytes())
