@@ -60,8 +60,9 @@ def output_of_command(command: str) -> str:
             Path(folder, name).symlink_to(ROOT / name)
         arguments = [sys.executable, *shlex.split(command)[1:]]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.run(arguments, cwd=folder, env=environment, check=False, **merged).stdout
+        done = subprocess.run(arguments, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    # Whom a measurement waits for is told beside what a command prints; a mistake is told there alone.
+    return done.stdout + (done.stderr if done.returncode else "")
 
 
 def lasting(output: str) -> list[list[str]]:
