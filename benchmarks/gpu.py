@@ -13,24 +13,23 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from harness.analysis.time import median_interval
+from harness.analysis.time import paired_ratio
+from harness.commands.plan_parts import told_ratio
 from harness.execute.models import OwnModel
+from harness.experiment.model_cell import PLAIN, variant_of
 from harness.sizes import format_bytes
-from networks.planning.own_models import BlockPlan, BlockProfile
+from networks.planning.own_models import BlockProfile
 
 EXAMPLES = {"mlp": None, "residual": None, "encoder": "auto", "unet": None, "decoder": "layers"}
 """The models of `examples/models`, and how each is cut."""
 
 SHARES = 0, 0.25, 0.5, 0.75, 1
 """Where the budgets lie between the smallest and plain autograd's peak."""
-
 
 ALLOCATORS = "allocated_peak_bytes", "reserved_peak_bytes"
 
@@ -44,51 +43,33 @@ def models(given: list[str], device: str) -> Iterator[OwnModel]:
         yield OwnModel.in_file(f"{Path('examples/models') / name}.py:make", blocks, device)
 
 
-def plans(profile: BlockProfile) -> Iterator[BlockPlan]:
-    """Our plans within five budgets."""
-    plain = profile.plan(budget_bytes=2**62)
-    smallest = plain.smallest_budget_bytes
-    room = max(0, plain.rows[0].peak_bytes + plain.allowance_bytes - smallest)
-    yield from (profile.plan(budget_bytes=smallest + int(share * room)) for share in SHARES)
-
-
-def variants(profile: BlockProfile) -> Iterator[tuple[str, Any, BlockPlan | None, int]]:
-    """Name, variant as workers take it, our plan if it is one, and the predicted peak."""
-    ours = list(plans(profile))
-    yield "plain", "plain", None, ours[0].rows[0].peak_bytes
+def variants(profile: BlockProfile) -> Iterator[tuple[str, Any, int, int | None]]:
+    """Name, variant as workers take it, predicted peak, and the budget of ours."""
+    smallest, plain = profile.budgets()
+    room = max(0, plain - smallest)
+    ours = [profile.plan(budget_bytes=smallest + int(share * room)) for share in SHARES]
+    yield PLAIN, PLAIN, ours[0].rows[0].peak_bytes, None
     for row in ours[0].checkpoints:
-        every = int(row.schedule.partition("(")[2].rstrip(")"))
-        yield f"torch checkpoint, {every}", {"torch_checkpoint": every}, None, row.peak_bytes
+        yield row.schedule, variant_of(row.schedule), row.peak_bytes, None
     for plan in ours:
-        yield (
-            f"ours within {format_bytes(plan.budget_bytes)}",
-            {"plan": plan.to_json()},
-            plan,
-            plan.predicted_peak_bytes,
-        )
+        name = f"ours within {format_bytes(plan.budget_bytes)}"
+        yield name, {"plan": plan.to_json()}, plan.predicted_peak_bytes, plan.budget_bytes
 
 
 def compare(own: OwnModel, shown: Table) -> None:
     """Measure one model and add its rows."""
     named = list(variants(own.profile()))
-    rows = own.seconds([variant for _, variant, _, _ in named], gradients="kept")
-    seconds = {(row["variant"], row["repeat"]): row["step_seconds"] for row in rows}
-    repeats = sorted({row["repeat"] for row in rows})
-    for number, (name, variant, plan, predicted_bytes) in enumerate(named):
+    seconds = own.seconds([variant for _, variant, *_ in named], gradients="kept")
+    for (name, variant, predicted_bytes, budget_bytes), of_variant in zip(named, seconds, strict=True):
         peaks = own.peaks(variant, gradients="kept")
-        ratios = [seconds[number, repeat] / seconds[0, repeat] for repeat in repeats]
-        low, high = median_interval(np.array(ratios))
-        over = plan is not None and peaks["peak_bytes"] > plan.budget_bytes
+        over = budget_bytes is not None and peaks["peak_bytes"] > budget_bytes
         shown.add_row(
             own.name,
             name,
             format_bytes(predicted_bytes),
             f"{format_bytes(peaks['peak_bytes'])}{'!' if over else ''}",
-            *(
-                format_bytes(peaks[key]) if (key := f"{kind}_peak_bytes") in peaks else ""
-                for kind in ("allocated", "reserved")
-            ),
-            f"{median(ratios):.3f} [{low:.3f}, {high:.3f}]",
+            *(format_bytes(peaks[key]) if key in peaks else "" for key in ALLOCATORS),
+            told_ratio(paired_ratio(of_variant, seconds[0])),
         )
     shown.add_section()
 

@@ -1,5 +1,7 @@
 """What time tables say: paired ratios to store-all with intervals. All rows must be of finished cells."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -56,6 +58,13 @@ def _compare(times: np.ndarray, store_all: np.ndarray) -> dict[str, object]:
         "pairs": len(ratios),
         "instability": ", ".join(doubt for doubt, holds in doubts.items() if holds),
     }
+
+
+def paired_ratio(own: Sequence[float], base: Sequence[float]) -> dict[str, float]:
+    """The median of `own` over `base`, pair by pair, with its `median_interval`."""
+    ratios = np.array(own) / np.array(base)
+    low, high = median_interval(ratios)
+    return {"time_ratio": float(np.median(ratios)), "time_ratio_low": float(low), "time_ratio_high": float(high)}
 
 
 def median_interval(values: np.ndarray) -> tuple[float, float]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from harness.execute.machine_lock import at_work
 from harness.execute.process import run_in_subprocess
 from harness.experiment.cell import Cell, own_cell
@@ -85,7 +83,7 @@ def measure_best(found: Plan, to: dict[str, Row], *, dtype: str, sources: Sequen
 
     Returns what went wrong, in lines for people.
     """
-    from harness.analysis.time import median_interval  # imports pandas and scipy, for which only who measures waits
+    from harness.analysis.time import paired_ratio  # imports pandas and scipy, for which only who measures waits
 
     chain = _traces(found)[STORE_ALL].chain
     cells = {found.best.name: _cell(chain, found.schedule.__name__, dtype=dtype, sources=sources)}
@@ -102,7 +100,5 @@ def measure_best(found: Plan, to: dict[str, Row], *, dtype: str, sources: Sequen
         return [*notes, f"time could not be measured: {outcome.error}"]
     seconds = {name: [row["step_seconds"] for row in rows] for name, rows in zip(cells, outcome.rows, strict=True)}
     for name in cells:
-        ratios = sorted(own / base for own, base in zip(seconds[name], seconds[STORE_ALL], strict=True))
-        low, high = map(float, median_interval(np.array(ratios)))
-        to[name] |= {"time_ratio": ratios[len(ratios) // 2], "time_ratio_low": low, "time_ratio_high": high}
+        to[name] |= paired_ratio(seconds[name], seconds[STORE_ALL])
     return notes

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from harness.commands.names import as_typed, refuse
-from harness.commands.plan_parts import BudgetOption, Columns, bill_line, in_full, table
+from harness.commands.plan_parts import BudgetOption, Columns, bill_line, in_full, table, told_ratio
 from harness.execute.models import OwnModel
 from harness.experiment.job import Row
+from harness.experiment.model_cell import PLAIN, variant_of
 from harness.files import write_atomically
 from harness.sizes import format_bytes
 from networks.planning.bill import Bill, check_optimizer
@@ -25,9 +25,7 @@ COLUMNS: Columns = {
     "work": lambda row: f"{row['work_ratio']:.3f}",
     "time": lambda row: f"{row['predicted_time_ratio']:.3f}",
     "measured peak": lambda row: format_bytes(row["peak_bytes"]) if "peak_bytes" in row else "",
-    "measured time": lambda row: (
-        "{time_ratio:.3f} [{time_ratio_low:.3f}, {time_ratio_high:.3f}]".format(**row) if "time_ratio" in row else ""
-    ),
+    "measured time": told_ratio,
 }
 
 
@@ -129,30 +127,23 @@ def _billed(bill: Bill, step_bytes: int) -> dict[str, Any]:
 
 def _measure(own: OwnModel, plan: BlockPlan, rows: list[Row]) -> None:
     """Add peaks and times of plain autograd, of the best of `torch.utils.checkpoint`, and of the plan."""
-    import numpy as np
-
-    from harness.analysis.time import median_interval  # imports pandas and scipy, for which only who measures waits
+    from harness.analysis.time import paired_ratio  # imports pandas and scipy, for which only who measures waits
 
     variants: dict[int, Any] = {}
     for number, row in enumerate(rows):
         match row["name"]:
             case "plain":
-                variants[number] = "plain"
+                variants[number] = PLAIN
             case "torch checkpoint":
-                variants[number] = {"torch_checkpoint": int(row["schedule"].partition("(")[2].rstrip(")"))}
+                variants[number] = variant_of(row["schedule"])
         if row["best"]:
             variants[number] = {"plan": plan.to_json()}
     for number, variant in variants.items():
         rows[number]["peak_bytes"] = own.peak_bytes(variant, gradients=plan.gradients)
-    seconds = {
-        (timed["repeat"], list(variants)[timed["variant"]]): timed["step_seconds"]
-        for timed in own.seconds(list(variants.values()), gradients=plan.gradients)
-    }
-    plain = next(number for number, variant in variants.items() if variant == "plain")
+    seconds = dict(zip(variants, own.seconds(list(variants.values()), gradients=plan.gradients), strict=True))
+    plain = next(number for number, variant in variants.items() if variant == PLAIN)
     for number in variants:
-        ratios = [seconds[repeat, number] / seconds[repeat, plain] for repeat, other in seconds if other == number]
-        low, high = map(float, median_interval(np.array(ratios)))
-        rows[number] |= {"time_ratio": median(ratios), "time_ratio_low": low, "time_ratio_high": high}
+        rows[number] |= paired_ratio(seconds[number], seconds[plain])
 
 
 def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:

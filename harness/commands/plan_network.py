@@ -14,7 +14,7 @@ from rich.text import Text
 
 from harness.commands.names import STEP_OPTIONS, as_typed
 from harness.commands.plan_measured import measure_best, predict_times, rows_by_name
-from harness.commands.plan_parts import BudgetOption, Columns, bill_line, in_full, table
+from harness.commands.plan_parts import BudgetOption, Columns, bill_line, in_full, table, told_ratio
 from harness.commands.schedule_text import searches_for, step_cell
 from harness.experiment.job import Row
 from harness.sizes import format_bytes
@@ -46,9 +46,7 @@ COLUMNS: Columns = {
     "work": _filled("work_ratio", "{:.3f}".format),
     "time": _filled("predicted_time_ratio", "{:.3f}".format),
     "measured peak": _filled("memray_peak_bytes", format_bytes),
-    "measured time": lambda row: (
-        "{time_ratio:.3f} [{time_ratio_low:.3f}, {time_ratio_high:.3f}]".format(**row) if "time_ratio" in row else ""
-    ),
+    "measured time": told_ratio,
 }
 
 

@@ -67,6 +67,13 @@ def table(columns: Columns, rows: Sequence[Row], *, words: Sequence[str] = ("sch
     return drawn
 
 
+def told_ratio(row: Row) -> str:
+    """A measured ratio of times with its interval; nothing where none was measured."""
+    if "time_ratio" not in row:
+        return ""
+    return "{time_ratio:.3f} [{time_ratio_low:.3f}, {time_ratio_high:.3f}]".format(**row)
+
+
 def bill_line(bill: Mapping[str, Any]) -> str:
     """All that a training holds, in a line."""
     size = {name: format_bytes(nbytes) for name, nbytes in bill.items() if name.endswith("_bytes")}

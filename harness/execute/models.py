@@ -12,6 +12,7 @@ from harness.execute.process import run_in_subprocess
 from harness.execute.scratch import scratch
 from harness.experiment.job import Job, Row
 from harness.experiment.measures import MEASURES
+from harness.experiment.model_cell import names_model
 from networks.planning.own_models import BlockProfile
 
 TIME_SETTINGS = {"repeats": 15, "order_seed": 0}
@@ -30,9 +31,9 @@ class OwnModel:
         Raises:
             ValueError: that is not how `text` is written, or there is no such file.
         """
-        path, colon, function = text.rpartition(":")
-        if not colon or not path.endswith(".py") or not function.isidentifier():
+        if not names_model(text):
             raise ValueError(f"a model is named by its file and what makes it, such as my_model.py:make, got {text!r}")
+        path, _, function = text.rpartition(":")
         if not Path(path).is_file():
             raise ValueError(f"{path}: there is no such file")
         return cls({"model": f"{Path(path).absolute()}:{function}", "blocks": blocks, "device": device})
@@ -60,10 +61,13 @@ class OwnModel:
         """`peak_bytes` of `peaks`."""
         return int(self.peaks(variant, gradients=gradients)["peak_bytes"])
 
-    def seconds(self, variants: Sequence[Any], *, gradients: str) -> list[Row]:
-        """Seconds of steps by these variants, taken in turns: `variant`, by number, `repeat` and `step_seconds`."""
+    def seconds(self, variants: Sequence[Any], *, gradients: str) -> list[list[float]]:
+        """Seconds of the steps of each of these variants, which take turns: of one place, they are of one round."""
         (rows,) = self._measured("model_seconds", {"variants": list(variants), "gradients": gradients, **TIME_SETTINGS})
-        return rows
+        seconds: list[list[float]] = [[] for _ in variants]
+        for row in rows:
+            seconds[row["variant"]].append(row["step_seconds"])
+        return seconds
 
     def _measured(self, measure: str, settings: Mapping[str, Any]) -> list[list[Row]]:
         job = Job(measure=measure, cells=(), settings={**self.settings, **settings})

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from harness.experiment.cell import digest
 from harness.sizes import parse_bytes
 from networks.schedules.foreign import Source
+from networks.schedules.spec import calls_in
 
 PLAIN, PLANNED = "plain", "planned"
 """Variants: plain autograd, and our plan within a budget. Others are PyTorch's own, such as `torch_checkpoint(3)`."""
@@ -25,6 +26,20 @@ def budget_between(smallest_bytes: int, plain_bytes: int, budget: str) -> int:
     if share := _SHARE.fullmatch(budget):
         return smallest_bytes + (plain_bytes - smallest_bytes) * int(share["percent"]) // 100
     return parse_bytes(budget)
+
+
+def names_model(text: str) -> bool:
+    """Whether it is written as a `FILE.py:FUNCTION`."""
+    path, colon, function = text.rpartition(":")
+    return bool(colon) and path.endswith(".py") and function.isidentifier()
+
+
+def variant_of(text: str) -> Any:
+    """How workers are told of a step that has no plan: "plain", or such as {"torch_checkpoint": 3}."""
+    if text == PLAIN:
+        return PLAIN
+    (call,) = calls_in(text)
+    return {call.name: call.arguments[0]}
 
 
 @dataclass(frozen=True, kw_only=True)

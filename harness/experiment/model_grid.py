@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictStr
 
-from harness.experiment.model_cell import PLAIN, PLANNED, ModelCell, budget_between
+from harness.experiment.model_cell import PLAIN, PLANNED, ModelCell, budget_between, names_model
 from harness.experiment.settings import Size, StrictTable, number
 from networks.wording import shown
 
@@ -23,8 +23,7 @@ def _budget(text: str) -> str:
 
 
 def _model(text: str) -> str:
-    path, colon, function = text.rpartition(":")
-    if not colon or not path.endswith(".py") or not function.isidentifier():
+    if not names_model(text):
         raise ValueError(f"must name a file and what makes the model, such as my_model.py:make, got {shown(text)}")
     return text
 

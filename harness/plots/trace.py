@@ -1,6 +1,6 @@
 """The picture of a schedule: layer or block against time, what it holds as bars, live bytes beneath."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from matplotlib.collections import LineCollection
@@ -14,6 +14,9 @@ from harness.plots.style import LEFT, MIB, POINTS_PER_INCH, key_above, write_cap
 
 HEIGHTS = 4.2, 1.7
 """Inches of the layers' panel and of the bytes'."""
+
+Bar = tuple[tuple[int, float], tuple[int, float]]
+"""Two points (time, layer)."""
 
 
 def draw_trace(step: StepTold, reference: StepTold) -> Figure:
@@ -77,33 +80,28 @@ def _paths(done: Sequence[Sweep]) -> Iterator[np.ndarray]:
         time += len(sweep.layers)
 
 
-def _bars(done: Sequence[Sweep]) -> Iterator[list[tuple[int, int]]]:
-    """Each held after as two points (time, layer): when it is kept, and when it is dropped or becomes its delta."""
+def _bars(done: Sequence[Sweep]) -> Iterator[Bar]:
+    """Each held after as a bar: from when it is kept to when it is dropped or becomes its delta."""
+    held = ((sweep, sweep.kept, sweep.dropped) for sweep in done)
+    return _held(held, below=1)
+
+
+def _tape_bars(done: Sequence[Sweep]) -> Iterator[Bar]:
+    """Each tape held as a bar: from when it is made to when its backward pass or a drop ends it."""
+    held = ((sweep, sweep.kept_tapes, sweep.dropped_tapes) for sweep in done)
+    return (((start, block - 0.5), (stop, block - 0.5)) for (start, block), (stop, _) in _held(held, below=0))
+
+
+def _held(done: Iterable[tuple[Sweep, tuple[int, ...], tuple[int, ...]]], *, below: int) -> Iterator[Bar]:
+    """What each sweep keeps and drops, as bars; the backward step of a layer uses what is so many layers below it."""
     since: dict[int, int] = {}
     time = 0
-    for sweep in done:
-        kept = set(sweep.kept)
-        for layer in sweep.dropped:
-            yield [(since.pop(layer), layer), (time, layer)]
+    for sweep, kept, dropped in done:
+        for layer in dropped:
+            yield (since.pop(layer), layer), (time, layer)
         for layer in sweep.layers:
             time += 1
-            if sweep.backward and layer - 1 in since:
-                yield [(since.pop(layer - 1), layer - 1), (time, layer - 1)]
+            if sweep.backward and layer - below in since:
+                yield (since.pop(layer - below), layer - below), (time, layer - below)
             elif layer in kept:
                 since[layer] = time
-
-
-def _tape_bars(done: Sequence[Sweep]) -> Iterator[list[tuple[int, float]]]:
-    """Each tape held as two points (time, block): when it is made, and when its backward pass or a drop ends it."""
-    since: dict[int, int] = {}
-    time = 0
-    for sweep in done:
-        kept = set(sweep.kept_tapes)
-        for block in sweep.dropped_tapes:
-            yield [(since.pop(block), block - 0.5), (time, block - 0.5)]
-        for block in sweep.layers:
-            time += 1
-            if sweep.backward and block in since:
-                yield [(since.pop(block), block - 0.5), (time, block - 0.5)]
-            elif block in kept:
-                since[block] = time

@@ -12,6 +12,8 @@ from harness.report.drawn import Drawn, Tables, gathered, network_of
 from harness.report.looks import HEIGHT, MIB, choose, colour, distinct, shape, specification
 from harness.report.packing import records
 
+ZOOMED = alt.Scale(zero=False, padding=12)
+
 
 def resident(sets: Mapping[str, Tables]) -> Drawn | None:
     """Requested peaks beside resident ones."""
@@ -71,18 +73,8 @@ def compared(sets: Mapping[str, Tables]) -> Drawn | None:
     names, kinds = distinct(table["framework"]), distinct(table["kind"])
     columns = ["network", "name", "framework", "kind", "peak_mib", "step_seconds", "over_floor", "saved_share"]
     picked = choose("frameworks_network", "network", "network", distinct(table["network"]))
-    chart = (
-        alt.Chart(alt.InlineData(records(table[columns])))
-        .mark_point(filled=True, size=90, tooltip={"content": "data"})
-        .encode(
-            x=alt.X("step_seconds:Q", title="time of the step (s)", scale=alt.Scale(zero=False, padding=12)),
-            y=alt.Y("peak_mib:Q", title="peak (MiB)"),
-            color=colour("framework", names),
-            shape=shape("kind", kinds),
-        )
-        .add_params(picked)
-        .transform_filter(picked)
-    )
+    x = alt.X("step_seconds:Q", title="time of the step (s)", scale=ZOOMED)
+    chart = _peaks(table[columns], x, colour("framework", names), shape("kind", kinds), picked)
     least = table.loc[table["peak_mib"].groupby(table["network"]).idxmin()]
     return Drawn(
         "frameworks",
@@ -91,7 +83,7 @@ def compared(sets: Mapping[str, Tables]) -> Drawn | None:
         + "; ".join(f"{row['network']}: {row['name']}, {row['peak_mib']:.1f} MiB" for row in least.to_dict("records"))
         + ".",
         "The same step in each framework: memray's peak against the median time of the step.",
-        specification(chart.properties(width="container", height=HEIGHT)),
+        specification(chart),
         {"colour": names, "shape": kinds},
     )
 
@@ -123,18 +115,8 @@ def models(sets: Mapping[str, Tables]) -> Drawn | None:
         "ratio_high",
     ]
     picked = choose("own_model", "model", "name", distinct(table["name"]))
-    chart = (
-        alt.Chart(alt.InlineData(records(table[columns])))
-        .mark_point(filled=True, size=90, tooltip={"content": "data"})
-        .encode(
-            x=alt.X("time_ratio:Q", title="time of the step / plain", scale=alt.Scale(zero=False, padding=12)),
-            y=alt.Y("peak_mib:Q", title="peak (MiB)"),
-            color=colour("kind", kinds),
-            shape=shape("kind", kinds),
-        )
-        .add_params(picked)
-        .transform_filter(picked)
-    )
+    x = alt.X("time_ratio:Q", title="time of the step / plain", scale=ZOOMED)
+    chart = _peaks(table[columns], x, colour("kind", kinds), shape("kind", kinds), picked)
     least = each_row(table.sort_values("peak_mib").drop_duplicates("name"))
     return Drawn(
         "own-models",
@@ -143,6 +125,18 @@ def models(sets: Mapping[str, Tables]) -> Drawn | None:
         + "; ".join(f"{row['name']}: {row['kind']}, {row['peak_mib']:.1f} MiB" for row in least)
         + ".",
         "Measured peak against the median time over plain autograd's. Lower and further left is better.",
-        specification(chart.properties(width="container", height=HEIGHT)),
+        specification(chart),
         {"colour": kinds, "shape": kinds},
+    )
+
+
+def _peaks(table: pd.DataFrame, x: alt.X, colours: alt.Color, shapes: alt.Shape, picked: alt.Parameter) -> alt.Chart:
+    """A point a row: its peak against `x`, of what is `picked`."""
+    return (
+        alt.Chart(alt.InlineData(records(table)))
+        .mark_point(filled=True, size=90, tooltip={"content": "data"})
+        .encode(x=x, y=alt.Y("peak_mib:Q", title="peak (MiB)"), color=colours, shape=shapes)
+        .add_params(picked)
+        .transform_filter(picked)
+        .properties(width="container", height=HEIGHT)
     )

@@ -159,8 +159,8 @@ class BlockProfile:
         fills it.
         """
         budget_bytes = check_count("budget_bytes", budget_bytes)
-        chain, seconds = self.chain(gradients), [one.seconds for one in self.blocks]
-        least = min(rows_within(chain, seconds, 0), key=lambda row: (row.peak_bytes, row.work))
+        chain = self.chain(gradients)
+        least = self._least(chain)
         smallest = least.peak_bytes + self.allowance_bytes
         fills = filling(chain, cost_of(chain, least.schedule).highest)
         if budget_bytes < smallest:
@@ -168,7 +168,7 @@ class BlockProfile:
                 f"no plan meets a budget of {budget_bytes:,} bytes: the smallest that can be met is "
                 f"{smallest:,} bytes, {least.peak_bytes:,} of them predicted; {fills}"
             )
-        room = budget_bytes - self.allowance_bytes
+        room, seconds = budget_bytes - self.allowance_bytes, self._seconds
         rows = rows_within(chain, seconds, room)
         # What plans for a larger budget shall do no more work than the least.
         best = min((row for row in (*rows, replace(least, fits=True)) if row.fits), key=_cost)
@@ -182,6 +182,20 @@ class BlockProfile:
             smallest_budget_bytes=smallest,
             advice=_advice(rows[0].peak_bytes, smallest, least.peak_bytes, fills),
         )
+
+    def budgets(self, gradients: str = "kept") -> tuple[int, int]:
+        """The smallest budget that a plan meets, and the smallest that plain autograd meets."""
+        chain = self.chain(gradients)
+        peaks = self._least(chain).peak_bytes, cost_of(chain, "plain()").peak_bytes
+        return peaks[0] + self.allowance_bytes, peaks[1] + self.allowance_bytes
+
+    @property
+    def _seconds(self) -> list[float]:
+        return [one.seconds for one in self.blocks]
+
+    def _least(self, chain: BlockChain) -> BlockRow:
+        """The row of the least peak."""
+        return min(rows_within(chain, self._seconds, 0), key=lambda row: (row.peak_bytes, row.work))
 
     def bill(self, *, gradients: str = "kept", optimizer: str = "adam") -> Bill:
         """What a training holds beside the peak of its steps. Scratch of the optimiser is not in it."""

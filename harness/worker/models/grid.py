@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from harness.experiment.job import Job, Row
-from harness.experiment.model_cell import PLAIN, ModelCell, budget_between
+from harness.experiment.model_cell import PLAIN, ModelCell, budget_between, variant_of
 from harness.worker import probes
 from harness.worker.models.measures import (
     MODEL_SEED,
@@ -30,10 +30,8 @@ from harness.worker.time import LEAST_REPEATS, interleaved
 from networks.planning.block_rows import cost_of
 from networks.planning.own_models import BlockPlan, BlockProfile
 from networks.schedules.foreign import factory_in
-from networks.schedules.spec import calls_in
 
 DEVICE = "cpu"
-NO_LIMIT_BYTES = 2**62
 
 
 class Subject(NamedTuple):
@@ -46,9 +44,7 @@ class Subject(NamedTuple):
         """The plan of a cell that has a budget."""
         if cell.budget is None:
             return None
-        widest = self.profile.plan(budget_bytes=NO_LIMIT_BYTES, gradients=cell.gradients)
-        most = widest.rows[0].peak_bytes + widest.allowance_bytes
-        budget_bytes = budget_between(widest.smallest_budget_bytes, most, cell.budget)
+        budget_bytes = budget_between(*self.profile.budgets(cell.gradients), cell.budget)
         return self.profile.plan(budget_bytes=budget_bytes, gradients=cell.gradients)
 
 
@@ -109,12 +105,7 @@ def _memory(cell: ModelCell, subject: Subject) -> Row:
 
 def _variant(cell: ModelCell, plan: BlockPlan | None) -> Any:
     """What a cell's variant is called by `step_of`."""
-    if plan is not None:
-        return {"plan": plan.to_json()}
-    if cell.variant == PLAIN:
-        return PLAIN
-    (call,) = calls_in(cell.variant)
-    return {call.name: call.arguments[0]}
+    return variant_of(cell.variant) if plan is None else {"plan": plan.to_json()}
 
 
 def _told(plan: BlockPlan | None) -> Row:
