@@ -47,7 +47,8 @@ def told_blocks(chain: BlockChain, schedule: BlockSchedule, of: str) -> StepTold
 def _recorded(keep: Keep, answers: list[_Answer]) -> Keep:
     def recording(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
         answer = frozenset(keep(cached, start, stop))
-        answers.append(_Answer(frozenset(cached), answer))
+        tape = {stop} if stop % 2 else set()  # of the block that asks
+        answers.append(_Answer(frozenset(cached), answer | tape))
         return answer
 
     return recording
@@ -57,7 +58,7 @@ def _sweeps(step: list[Moment], answers: list[_Answer]) -> Iterator[Sweep]:
     """A sweep of runs for each answer, and the backward passes after it."""
     asked = iter(answers)
     held: frozenset[int] = frozenset()
-    for backward, group in groupby(step, lambda moment: moment.phase in (BACKWARD, BEFORE_BACKWARD)):
+    for (backward, _), group in groupby(step, _sweep_of):
         blocks, live = _done(group)
         kept: frozenset[int] = frozenset()
         dropped: frozenset[int] = frozenset()
@@ -66,7 +67,7 @@ def _sweeps(step: list[Moment], answers: list[_Answer]) -> Iterator[Sweep]:
         else:
             answer = next(asked)
             made = range(2 * blocks[0] - 1, 2 * blocks[-1])  # the output of the last one serves at once
-            kept = (answer.after | {made[-1]}) & frozenset(made) - answer.before
+            kept = answer.after & frozenset(made) - answer.before
             dropped = answer.before - answer.after
             held = answer.before & answer.after | kept
         yield Sweep(
@@ -80,6 +81,12 @@ def _sweeps(step: list[Moment], answers: list[_Answer]) -> Iterator[Sweep]:
             dropped_tapes=_tapes(dropped),
             held_tapes=frozenset(_tapes(held)),
         )
+
+
+def _sweep_of(moment: Moment) -> tuple[bool, int]:
+    """Whether the moment is in a backward pass, and otherwise for which block it runs."""
+    backward = moment.phase in (BACKWARD, BEFORE_BACKWARD)
+    return backward, 0 if backward else moment.asking
 
 
 def _done(group: Iterator[Moment]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -114,10 +114,10 @@ class _TrainingStep:
     def forward(self, x: Border) -> Border:
         depth = len(self._blocks)
         kept = self._keep({0: 0}, 0, 2 * depth)
-        untaped = [number for number in range(1, depth) if 2 * number - 1 not in kept]
+        untaped = [number for number in range(1, depth + 1) if 2 * number - 1 not in kept]
         if not untaped:
             return in_order(self._blocks, x)
-        self._taped_at_first = set(range(1, depth)).difference(untaped)
+        self._taped_at_first = set(range(1, depth + 1)).difference(untaped)
         drop, borders = _untraced(_drop), self._borders
         unpack = MethodType(_untraced(_TrainingStep._unpack), self)
         reached = MethodType(_untraced(_TrainingStep._reached), self)

@@ -183,18 +183,19 @@ def naive_replay(chain: BlockChain, keep: Keep) -> tuple[int, int]:
     live, flops = [rules.before()], 0
     held: Held = {0: CALLERS}
     used, now = {0: 0}, 0
-    for number in range(depth, 0, -1):
+    for number, asking in [(depth, 0), *((number, number) for number in range(depth, 0, -1))]:
         tape = 2 * number - 1
         held = {position: kept for position, kept in held.items() if position <= tape}
         if tape not in held:
-            stop, asking = (2 * depth, 0) if number == depth else (tape, number)
+            stop = tape if asking else 2 * depth
             start = max(position for position in held if position % 2 == 0 and position <= 2 * (number - 1))
             border = held[start]
             answer = {*keep({position: now - used[position] for position in held}, start, stop), 0}
+            answer |= {tape} if asking else set()
             used[start] = now
             held = {position: kept for position, kept in held.items() if position in answer}
             for run in range(start // 2 + 1, number + 1):
-                taped = run == number or (2 * run - 1 in answer and 2 * run - 1 not in held)
+                taped = 2 * run - 1 in answer and 2 * run - 1 not in held
                 live.append(rules.run(held, run, border, taped=taped, asking=asking))
                 flops += chain.blocks[run - 1].forward_flops
                 now += chain.blocks[run - 1].forward_flops
@@ -203,10 +204,11 @@ def naive_replay(chain: BlockChain, keep: Keep) -> tuple[int, int]:
                 new |= {2 * run: border} if run < number and 2 * run in answer else {}
                 held |= new
                 used |= dict.fromkeys(new, now)
-        if number == depth:
+        if asking:
+            live.append(rules.backward(held, number))
+            del held[tape]
+        else:
             live.append(rules.loss(held, border))
-        live.append(rules.backward(held, number))
-        del held[tape]
     return max(live), flops
 
 

@@ -4,9 +4,9 @@
     keep(cached, start, stop)  -> the positions to hold from now on
 
 `keep` is the function that `networks.schedules.signature` describes, over the positions of a `BlockChain`. For the
-forward pass it is asked keep({0: ..}, 0, 2L). Each block l whose tape is held then runs with it, and so does block L.
-When the backward pass comes to a block l whose tape is not held, it is asked keep(cached, 2i, 2l-1), from the highest
-x[i] held below; blocks i+1..l-1 run, with their tapes where these are to be held, and then block l with its tape.
+forward pass it is asked keep({0: ..}, 0, 2L). Each block l whose tape is held then runs with it. When the backward pass
+comes to a block l whose tape is not held, it is asked keep(cached, 2i, 2l-1), from the highest x[i] held below; blocks
+i+1..l-1 run, with their tapes where these are to be held, and then block l with its tape.
 """
 
 from networks.schedules.blocks.replay import BlockCost, Moment, cost_of_moments, moments, replay_blocks

@@ -196,7 +196,7 @@ class Programme(ABC):
             end = self._begin(start, row, asking, below)
             kept.add(2 * start + 1 if end == TAPE else 2 * start)
             at = self._tape(*at) if end == TAPE else self._advance_to(end, *at)
-        return kept | {0}
+        return kept | {0, 2 * asking - 1}
 
     def _reached(self, held: list[int], below: int) -> tuple[int, int, int]:
         """The highest x[i] held, its row, and what is held beside it, as spans count it."""

@@ -85,12 +85,12 @@ def moments(chain: BlockChain, keep: Keep) -> Iterator[Moment]:
     """
     step = _Step(chain, keep)
     yield Moment(BEFORE, 0, 0, 0, 0, chain.before_run_bytes, 0, 0)
-    yield from step.run(chain.depth)
+    yield from step.run(chain.depth, asking=0)
     yield from step.loss()
     for number in range(chain.depth, 0, -1):
         step.reach(number)
         if 2 * number - 1 not in step.held:
-            yield from step.run(number)
+            yield from step.run(number, asking=number)
         yield step.backward(number)
     gradients = chain.gradients_above_bytes[0]
     beside = chain.waiting_bytes[0] - gradients
@@ -118,14 +118,13 @@ class _Step:
         self._outputs_bytes = self._tapes_bytes = 0
         self._asking = 0
 
-    def run(self, last: int) -> Iterator[Moment]:
-        """Make the tape of block `last` from the highest output held below it; in the forward pass, all of the way."""
-        in_forward = last == self._chain.depth
-        self._asking = 0 if in_forward else last
-        stop = 2 * last if in_forward else 2 * last - 1
+    def run(self, last: int, *, asking: int) -> Iterator[Moment]:
+        """Run the blocks up to `last` from the highest output held below it. A block that asks needs its tape."""
+        self._asking = asking
+        stop = 2 * last - 1 if asking else 2 * last
         start = max(position for position in self.held if position < 2 * last and position % 2 == 0)
         cached = {position: self._now - used for position, used in self.held.items()}
-        answer = frozenset(self._keep(cached, start, stop)) | {0, 2 * last - 1}
+        answer = frozenset(self._keep(cached, start, stop)) | ({0, stop} if asking else {0})
         self._border = self._copies[start]
         for position in self.held.keys() - answer:
             self._drop(position)

@@ -81,8 +81,8 @@ def lifted(schedule: Schedule) -> BlockSchedule:
             if start // 2 < last:
                 with suppress(ValueError):  # `optimal` knows the questions of one step alone
                     kept = inner(held, start // 2, last)
-            # The block that asks runs at once, and what it reads serves nobody after that.
-            return {0, *(2 * number for number in kept if number < asked)}
+            # The block that asks runs at once, with its tape, and what it reads serves nobody after that.
+            return {0, 2 * asked + 1, *(2 * number for number in kept if number < asked)}
 
         return keep
 

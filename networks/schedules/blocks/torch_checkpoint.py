@@ -23,7 +23,7 @@ def plain() -> BlockSchedule:
 def torch_checkpoint(every: int) -> BlockSchedule:
     """Hold what is between segments of `every` blocks, and run a whole segment with its tapes when one is asked for.
 
-    `torch.utils.checkpoint` runs the last segment again, too. Here block L, whose tape is needed at once, is not.
+    Every block is run twice, those of the last segment as well.
     """
     every = check_count("every", every)
 

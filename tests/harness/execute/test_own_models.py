@@ -1,4 +1,4 @@
-"""A U-shaped net in fresh processes under memray: its skips cross several borders, and each is counted once."""
+"""Peaks of steps in fresh processes under memray, beside what is predicted of them."""
 
 from pathlib import Path
 
@@ -12,6 +12,15 @@ from networks.schedules.blocks.taped import smallest_budget
 
 UNET = OwnModel.in_file(f"{Path(__file__).parents[3] / 'examples/models/unet.py'}:make")
 
+TANH = """
+import torch
+from torch import nn
+
+def make():
+    layers = [part for _ in range(8) for part in (nn.Linear(64, 64), nn.Tanh())]
+    return nn.Sequential(*layers), torch.ones(8192, 64), lambda y: (y * y).mean()
+"""
+
 
 @pytest.fixture(scope="module")
 def profile():
@@ -20,6 +29,7 @@ def profile():
 
 @pytest.mark.parametrize(("gradients", "shares"), [("kept", (0, 0.3, 0.7)), ("freed", (0.1, 0.5))])
 def test_a_u_shaped_nets_peaks_are_as_predicted(profile, gradients, shares):
+    """Its skips cross several borders, and each is counted once."""
     chain = profile.chain(gradients)
     expected = {
         "plain": (cost_of(chain, "plain()").peak_bytes, "plain"),
@@ -33,3 +43,15 @@ def test_a_u_shaped_nets_peaks_are_as_predicted(profile, gradients, shares):
         expected[plan.best.schedule] = plan.predicted_peak_bytes, {"plan": plan.to_json()}
     for name, (predicted, variant) in expected.items():
         assert UNET.peak_bytes(variant, gradients=gradients) == pytest.approx(predicted, rel=0.005), name
+
+
+def test_torchs_own_checkpoint_takes_what_is_predicted_where_the_last_segment_fills_the_peak(tmp_path):
+    """It runs the last segment again, too, so all of that segment's outputs are alive beside the first delta."""
+    (tmp_path / "tanh.py").write_text(TANH)
+    model = OwnModel.in_file(f"{tmp_path / 'tanh.py'}:make")
+    chain = model.profile().chain()
+    for every in (4, 6, 8):
+        predicted = cost_of(chain, f"torch_checkpoint({every})").peak_bytes
+        assert model.peak_bytes({"torch_checkpoint": every}, gradients="kept") == pytest.approx(predicted, rel=0.005), (
+            every
+        )

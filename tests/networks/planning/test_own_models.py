@@ -60,10 +60,9 @@ def test_the_best_row_does_the_least_work_of_those_that_fit():
 
 
 def test_the_time_of_a_step_follows_from_the_seconds_of_what_runs_again():
-    """All blocks but the last run twice; a backward pass takes twice as long as a run."""
+    """`torch.utils.checkpoint` runs each block twice; a backward pass takes twice as long as a run."""
     row = TWELVE.plan(budget_bytes=10**12).checkpoints[3]
-    seconds = [one.seconds for one in TWELVE.blocks]
-    assert row.slow_down == pytest.approx(1 + sum(seconds[:-1]) / (3 * sum(seconds)))
+    assert row.slow_down == pytest.approx(1 + 1 / 3)
     assert TWELVE.plan(budget_bytes=10**12).best.slow_down == 1
 
 
