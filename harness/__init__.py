@@ -57,7 +57,10 @@ class OpenedResults:
 
     @cached_property
     def tables(self) -> dict[str, "pd.DataFrame"]:
-        """Every table by its name, such as `memory` or `time`, checked. Raises ValueError for one that is damaged."""
+        """Every table by its name, such as `memory` or `time`, checked. Raises ValueError for one that is damaged.
+
+        `chain` is added to the columns of the file: the name that the experiment gives the layers, empty if none.
+        """
         return self._results.tables()
 
     @property

@@ -4,7 +4,7 @@ import pandas as pd
 
 from harness.analysis.variants import STORE_ALL
 
-COMPARED = ["layers", "depth", "width", "batch", "dtype", "activation", "seed"]
+COMPARED = ["layers", "chain", "depth", "width", "batch", "dtype", "activation", "seed"]
 
 
 def pareto_front(table: pd.DataFrame, costs: list[str]) -> pd.Series:

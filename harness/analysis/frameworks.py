@@ -70,7 +70,9 @@ def resident_peaks(memory: pd.DataFrame, resident: pd.DataFrame) -> pd.DataFrame
     peaks = peaks.rename(
         columns={"median": "resident_bytes", "min": "resident_low_bytes", "max": "resident_high_bytes"}
     )
-    cells = with_names(resident).drop_duplicates("cell_id")[["cell_id", *CASE, "depth", "framework", "kind", "name"]]
+    cells = with_names(resident).drop_duplicates("cell_id")[
+        ["cell_id", *CASE, "chain", "depth", "framework", "kind", "name"]
+    ]
     requested = memory[["cell_id", "memray_peak_bytes"]].rename(columns={"memray_peak_bytes": "requested_bytes"})
     table = cells.merge(requested, on="cell_id").merge(peaks, on="cell_id")
     return table.assign(kept_bytes=table["resident_bytes"] - table["requested_bytes"])

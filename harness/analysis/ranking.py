@@ -34,7 +34,7 @@ def ranking(memory: pd.DataFrame) -> pd.DataFrame:
     told = ["variant", "predicted_peak_bytes", "forward_work_ratio", "over_optimum", "place"]
     table = cases.merge(fitting[[*CASE, "kind", *told]], on=[*CASE, "kind"], how="left")
     table = table.assign(
-        chain=table["layers"].map(name_chains(table["layers"])),
+        chain=table["layers"].map(name_chains(table)),
         kind=pd.Categorical(table["kind"], categories=list(kinds), ordered=True),
         fits=np.where(table["place"].isna(), "no", "yes"),
         place=table["place"].astype("Int64"),

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIB = 2**20
+COLUMNS = 80
 BUDGETS_IN_A_ROW = 8
 NAME_CHARACTERS = 22
 NOT_FITTING = "-"
@@ -125,9 +128,16 @@ def _as_table(table: "pd.DataFrame") -> Iterator[str]:
     yield "\n".join(EXPLAINED)
     for heading, lines in _blocks(table):
         short = [{**line, "schedule": key.short(line["schedule"])} for line in lines]
-        yield f"\n{heading}\n\n{aligned(short, left=['schedule'])}"
+        yield f"\n{_folded(heading)}\n\n{aligned(short, left=['schedule'])}"
     if key.lines:
         yield "\n" + "\n".join(key.lines)
+
+
+def _folded(heading: str) -> str:
+    """The heading in lines of at most 80 characters, broken between widths, which blanks part then."""
+    if len(heading) <= COLUMNS:
+        return heading
+    return textwrap.fill(re.sub(r",(?=\S)", ", ", heading), COLUMNS, break_on_hyphens=False)
 
 
 def _as_markdown(table: "pd.DataFrame") -> Iterator[str]:

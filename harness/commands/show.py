@@ -1,7 +1,7 @@
 """The show command: what an experiment would cost, and what has become of it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -30,11 +30,13 @@ def command(
     path = find_experiment(experiment)
     loaded = Experiment.load(path)
     require_sound_experiment(loaded, path)
-    rows = [_costs(cell) for cell in loaded.cells()]
+    names = {layers: name for name, layers in loaded.chains.items()}
+    rows = [_costs(cell, names) for cell in loaded.cells()]
     varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
     table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT)
     fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if column not in varying)
-    console.out(f"{loaded.title}\n\nall cells: {fixed}\n\n{table}\n")
+    chains = "".join(f"{name}: {layers}\n" for name, layers in loaded.chains.items())
+    console.out(f"{loaded.title}\n\nall cells: {fixed}\n{chains}\n{table}\n")
     for measure, jobs in groupby(loaded.jobs(), key=lambda job: job.measure):
         cells = [len(job.cells) for job in jobs]
         console.print(f"{measure}: {sum(cells)} cells in {len(cells)} processes")
@@ -61,13 +63,15 @@ def _finished(experiment: Experiment, store: Store) -> Iterator[str]:
         yield f"finished: {', '.join(f'{cells} {status}' for status, cells in ended.items())}"
 
 
-def _costs(cell: AnyCell) -> dict[str, str]:
+def _costs(cell: AnyCell, names: Mapping[str, str]) -> dict[str, str]:
+    """What the table says of a cell; `names` are those of layers that have one."""
     if isinstance(cell, ModelCell):  # its worker predicts, once it has profiled the model
         return {name: str(value or "") for name, value in cell.parameters.items()}
     predicted = None if cell.peer else cost(cell)  # nobody predicts another framework
     return {
         "framework": cell.framework,
-        **{name: str(getattr(cell, name)) for name in ("layers", "batch", "dtype", "activation", "seed", "variant")},
+        "layers": names.get(cell.layers, cell.layers),
+        **{name: str(getattr(cell, name)) for name in ("batch", "dtype", "activation", "seed", "variant")},
         "forward_steps": f"{predicted.forward_steps:,}" if predicted else "",
         "predicted_peak_bytes": f"{predicted.peak_bytes:,}" if predicted else "",
     }

@@ -168,6 +168,7 @@ class Run:
                 "title": experiment.title,
                 "sha256": experiment.sha256,
                 "figures": experiment.figures,
+                **({"chains": experiment.chains} if experiment.chains else {}),
                 **settings,
             },
             "code": {"sha256": self._code, **provenance.commit()},

@@ -22,11 +22,14 @@ from pydantic import (
     StrictStr,
     Tag,
     ValidationError,
+    ValidationInfo,
     create_model,
+    field_validator,
     model_validator,
 )
 
 from harness.experiment.cell import Cell
+from harness.experiment.chains import Chains
 from harness.experiment.figures import FIGURES
 from harness.experiment.frameworks import OWN
 from harness.experiment.grid import Grid
@@ -86,6 +89,7 @@ class Experiment(_Sections):
     description: StrictStr = ""
     measure: list[MeasureName] = Field(min_length=1)
     figures: list[FigureName] = Field([])
+    chains: Chains = Field({})
     grid: Grids
     limits: LimitSettings = LimitSettings()
 
@@ -125,6 +129,15 @@ class Experiment(_Sections):
     def sha256(self) -> str:
         """Of the file as it was read."""
         return self._sha256
+
+    @field_validator("grid")
+    @classmethod
+    def _names_become_layers(cls, grid: Any, told: ValidationInfo) -> Any:
+        if "chains" not in told.data:  # something is wrong with them, which is told
+            return grid
+        if isinstance(grid, list):
+            return [cls._names_become_layers(one, told) for one in grid]
+        return grid.with_chains(told.data["chains"]) if isinstance(grid, Grid) else grid
 
     @model_validator(mode="after")
     def _nothing_is_measured_twice(self) -> "Experiment":
@@ -294,8 +307,8 @@ def _describe(error: dict[str, Any]) -> str:
             known = re.findall("'([^']*)'", context["expected"])
             phrase = f"must be {context['expected']}, got {shown(error['input'])}{did_you_mean(error['input'], known)}"
         case _:
-            expected = {"list_type": "a list", "string_type": "a string", "model_type": "a table"}
-            phrase = f"must be {expected[kind]}, got {shown(error['input'])}"
+            expected = {"list_type": "a list", "string_type": "a string"}
+            phrase = f"must be {expected.get(kind, 'a table')}, got {shown(error['input'])}"
     return f"{path}: {phrase}" if path else phrase
 
 

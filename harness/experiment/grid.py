@@ -1,20 +1,19 @@
 """The `[grid]` of an experiment file: the dimensions, their values checked, and the cells they make."""
 
 import math
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
 from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictStr, model_validator
 
 from harness.experiment.cell import Cell
+from harness.experiment.chains import LayersOrName, layers_of
 from harness.experiment.frameworks import PEERS
 from harness.experiment.settings import Seed, Size, StrictTable, word
 from networks.dry_run import MOST_PARTS
-from networks.layer_lists import format_layers, parse_layers
 from networks.schedules.spec import calls_in, parse_schedule, require_known
 
-Layers = Annotated[StrictStr, AfterValidator(lambda text: format_layers(parse_layers(text)))]
 PeerText = Annotated[str, word(PEERS)]
 
 
@@ -44,7 +43,7 @@ class Grid(StrictTable):
     `micro_batch` as well. Each `peer` is another framework's step, at each `checkpoint_frequency` if it takes one.
     """
 
-    layers: list[Layers] = Field(min_length=1)
+    layers: list[LayersOrName] = Field(min_length=1)
     batch: list[Size] = Field(min_length=1)
     dtype: list[Literal["float32", "float64"]] = Field(["float32"], min_length=1)
     activation: list[Literal["relu", "sigmoid", "tanh"]] = Field(["relu"], min_length=1)
@@ -58,6 +57,10 @@ class Grid(StrictTable):
     step: list[Literal["backward", "train_step"]] = Field(["backward"], min_length=1)
     micro_batch: list[Size] = Field([])
     seed: list[Seed] = Field([0], min_length=1)
+
+    def with_chains(self, chains: Mapping[str, str]) -> "Grid":
+        """The grid with the layers of `chains` in place of their names. Raises ValueError for a name that none has."""
+        return self.model_copy(update={"layers": [layers_of(text, chains) for text in self.layers]})
 
     def cells(self) -> Iterator[Cell]:
         """Every combination; one that is listed twice comes twice."""

@@ -87,7 +87,7 @@ def _apart(in_parts: pd.DataFrame, time: pd.DataFrame | None) -> pd.DataFrame:
     if time is None or in_parts.empty:
         return in_parts.iloc[:0]
     timed = with_time_ratios(in_parts, time)
-    names = name_chains(timed["layers"])
+    names = name_chains(timed)
     chains = pd.Categorical(timed["layers"].map(names), categories=list(dict.fromkeys(names.values())))
     return timed.assign(chain=chains)
 

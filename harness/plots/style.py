@@ -238,7 +238,7 @@ def facets(table: pd.DataFrame, by: list[str], *, marks: list[str]) -> list[tupl
         raise ValueError(f"one figure cannot show several networks at {where}: {networks}")
     if not varying:
         return [("", table)]
-    names = name_chains(table["layers"])
+    names = name_chains(table)
     order = ["depth" if column == "layers" else column for column in varying]
     groups = table.sort_values(order, kind="stable").groupby(varying, sort=False, observed=True, dropna=False)
     return [
@@ -252,7 +252,7 @@ def constants(table: pd.DataFrame, columns: list[str]) -> str:
     common = [phrase(column, table[column].iloc[0]) for column in columns if table[column].nunique() == 1]
     told = f"All with {', '.join(common)}." if common else ""
     if "layers" in columns and table["layers"].nunique() > 1:
-        chains = "; ".join(f"{name} [{layers}]" for layers, name in name_chains(table["layers"]).items())
+        chains = "; ".join(f"{name} [{layers}]" for layers, name in name_chains(table).items())
         told = f"{told} Layers: {chains}.".strip()
     return told
 

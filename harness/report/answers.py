@@ -131,9 +131,10 @@ def _saved(tables: Tables) -> str:
     cost = f"{best['work_ratio']:.2f} times the work"
     if "time_ratio" in best:
         cost += f" and {best['time_ratio']:.2f} times the time"
+    network = f"{best['chain']} [{best['layers']}]".strip()
     own, everything = (format_bytes(int(best[name])) for name in ("memray_peak_bytes", "store_all_peak_bytes"))
     return (
-        f"Most is saved by {best['variant']} in [{best['layers']}] at batch {best['batch']:,}: a peak of {own} instead "
+        f"Most is saved by {best['variant']} in {network} at batch {best['batch']:,}: a peak of {own} instead "
         f"of {everything}, for {cost}. {bound.sum()} of {len(bound)} measured peaks lie within the bound of their "
         "prediction."
     )

@@ -39,7 +39,7 @@ def explored(sets: Iterable[tuple[str, dict[str, pd.DataFrame]]]) -> dict[str, A
         "cells": records(table.drop(columns=["error"])),
         "optimum": records(curve),
         "kinds": kinds,
-        "chains": name_chains(table["layers"]),
+        "chains": name_chains(table),
         "charts": {cost: specification(_chart(cost, title, kinds)) for cost, title in COSTS.items()},
     }
 

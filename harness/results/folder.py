@@ -41,12 +41,13 @@ class _Told(BaseModel):
 
 
 class ToldExperiment(_Told):
-    """The experiment that a set is of."""
+    """The experiment that a set is of; `chains` are the layers that it gives a name, by name."""
 
     name: str
     title: str
     sha256: str
     figures: list[str]
+    chains: dict[str, str] = {}
 
 
 class ToldCode(_Told):
@@ -111,14 +112,25 @@ class Results:
         return cell_of(row).with_sources(self.environment.files)
 
     def tables(self, names: Collection[str] = TABLES) -> dict[str, "pd.DataFrame"]:
-        """Those of its tables that are among `names`, validated. Raises ValueError."""
+        """Those of its tables that are among `names`, validated. Raises ValueError.
+
+        Beside what its file has, a table of layers has `chain`, the name that the experiment gives them; empty if none.
+        """
         from harness.results.schemas import parse_table  # imports pandas
 
-        return {
+        tables = {
             name: parse_table(name, self.contents[name], where=str(self.folder / f"{name}.csv"))
             for name in TABLES
             if name in names and name in self.contents
         }
+        chains = {layers: chain for chain, layers in self.environment.experiment.chains.items()}
+        return {name: _with_chains(table, chains) for name, table in tables.items()}
+
+
+def _with_chains(table: "pd.DataFrame", chains: Mapping[str, str]) -> "pd.DataFrame":
+    if "layers" not in table:
+        return table
+    return table.assign(chain=table["layers"].map(lambda layers: chains.get(layers, "")).astype("str"))
 
 
 def read_results(folder: Path) -> Results:

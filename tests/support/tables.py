@@ -1,4 +1,4 @@
-"""Tables such as the harness writes, for what reads them.
+"""Tables as the harness reads those that it wrote, of layers without a name.
 
 Memory and timelines are dry runs, with the few KiB that an interpreter adds; times are the work, with noise.
 """
@@ -54,13 +54,13 @@ def trace(cell: Cell) -> Trace:
 
 def table(rows: Iterable[tuple[Cell, dict[str, Any]]]) -> pd.DataFrame:
     frame = pd.DataFrame([key_columns("memory", cell, "ok") | measured for cell, measured in rows])
-    return frame.astype(TYPES)
+    return frame.astype(TYPES).assign(chain="")
 
 
 def memory_table(cells: list[Cell]) -> pd.DataFrame:
     jobs = (Job(measure="memory", cells=(cell,)) for cell in cells)
     rows = pd.DataFrame([row for job in jobs for row in rows_of(job, Outcome(answer(job)))])
-    return rows.astype(TYPES)
+    return rows.astype(TYPES).assign(chain="")
 
 
 def time_table(cells: list[Cell], *, repeats: int = 15) -> pd.DataFrame:

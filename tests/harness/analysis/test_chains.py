@@ -1,5 +1,6 @@
-"""Chains are called by their shape, and by as much more as tells them apart."""
+"""Chains are called by the name that they are given, else by their shape and as much more as tells them apart."""
 
+import pandas as pd
 import pytest
 
 from harness.analysis.chains import name_chains, shape
@@ -31,4 +32,18 @@ def test_the_shape_is_that_of_the_hidden_widths(hidden, name):
     ],
 )
 def test_a_name_is_as_long_as_it_must_be(lists, names):
-    assert name_chains([*lists, lists[0]]) == dict(zip(lists, names, strict=True))
+    table = pd.DataFrame({"layers": [*lists, lists[0]], "chain": ""})
+    assert name_chains(table) == dict(zip(lists, names, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["", "", "mine"], ["equal", "narrowing", "mine"]),
+        (["", "", "equal"], ["equal, 49 layers", "narrowing, 4 layers", "equal"]),
+        (["a", "b", "c"], ["a", "b", "c"]),
+    ],
+)
+def test_a_given_name_is_taken_and_no_other_has_it(given, names):
+    lists = ["64x49,10", "64,32,16,8,10", "64,32x3,10"]
+    assert list(name_chains(pd.DataFrame({"layers": lists, "chain": given})).values()) == names

@@ -21,7 +21,7 @@ from networks.chain import Chain
 from networks.layer_lists import parse_layers
 
 CONFIGURATION = {
-    "layers": "64,128x2,10", "depth": 3, "width": 128, "batch": 256,
+    "layers": "64,128x2,10", "chain": "", "depth": 3, "width": 128, "batch": 256,
     "dtype": "float32", "activation": "relu", "seed": 0,
 }  # fmt: skip
 STORE_ALL = {

@@ -178,7 +178,9 @@ def test_a_mistake_is_one_line(arguments, message, monkeypatch):
 
 def published(folder: Path, cells: list[Cell]) -> Path:
     """A folder of results with a memory table of these cells, whose schedule none but its author has."""
-    rows = memory_table([replace(cell, schedule=None, checkpoint_frequency=None) for cell in cells])
+    rows = memory_table([replace(cell, schedule=None, checkpoint_frequency=None) for cell in cells]).drop(
+        columns="chain"
+    )
     rows = rows.assign(schedule=[cell.schedule for cell in cells], cell_id=[cell.cell_id for cell in cells])
     told = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in each_row(rows)]
     Store(folder).publish({"memory": told}, ENVIRONMENT)
