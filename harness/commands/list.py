@@ -13,7 +13,7 @@ from harness.commands.console import console
 from harness.commands.names import find_folder, path_given
 from harness.experiment.file import Experiment
 from networks.schedules import REGISTERED
-from networks.schedules.foreign import announced, factory_in
+from networks.schedules.foreign import announced, function_in
 
 
 def command(
@@ -59,7 +59,7 @@ def _announced() -> Iterator[tuple[str, str, str]]:
         source = point.value if point.dist is None else f"{point.value}, {point.dist.name} {point.dist.version}"
         called = point.value if name in REGISTERED else name
         try:
-            factory = factory_in(point.module, point.attr, ())
+            factory = function_in(point.module, point.attr, ())
         except ValueError as error:
             yield called, source, str(error)
         else:

@@ -15,7 +15,7 @@ from harness.experiment.measures import MEASURES
 from harness.experiment.model_cell import names_model
 from networks.planning.own_models import BlockProfile
 
-TIME_SETTINGS = {"repeats": 15, "order_seed": 0}
+TIME_SETTINGS = {"repeats": 15, "order_seed": 0, "seconds": 60.0}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Factories of schedules that are not this project's: in a file of anybody's, or in an installed module.
+"""Functions that are not this project's: in a file of anybody's, or in an installed module.
 
-To find a factory runs the code of its file or module. An installed package announces factories by entry points of the
-group `GROUP`, such as `fibonacci = "my_package.rules:fibonacci"`; those are called by their names alone.
+They are factories of schedules, and what makes a PyTorch model. To find a function runs the code of its file or module.
+An installed package announces factories of schedules by entry points of the group `GROUP`, such as
+`fibonacci = "my_package.rules:fibonacci"`; those are called by their names alone.
 """
 
 import hashlib
@@ -22,12 +23,12 @@ GROUP = "checkpointing_lab.schedules"
 """The group of the entry points by which packages announce their factories."""
 
 MOST_BYTES = 2**20
-"""Most bytes of a file of schedules."""
+"""Most bytes of a file."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file of schedules as it was read: its path as a schedule's text has it, and its content."""
+    """A file as it was read: its path as it was named, and its content."""
 
     path: str
     text: str
@@ -48,7 +49,7 @@ class Source:
         except OSError as error:
             raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
         if len(content) > MOST_BYTES:
-            raise ValueError(f"{path}: is not a file of schedules: it has more than {MOST_BYTES:,} bytes")
+            raise ValueError(f"{path}: is too large to be run: it has more than {MOST_BYTES:,} bytes")
         try:
             return cls(path, content.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
@@ -57,12 +58,12 @@ class Source:
 
 
 def is_file(place: str) -> bool:
-    """Whether a place in a schedule's text is a file; any other is a module."""
+    """Whether a place is a file; any other is a module."""
     return place.endswith(".py")
 
 
-def factory_in(place: str, name: str, sources: Iterable[Source]) -> Callable[..., Any]:
-    """The factory of this name in a place, which is among `sources` where it is a file.
+def function_in(place: str, name: str, sources: Iterable[Source]) -> Callable[..., Any]:
+    """The function of this name in a place, which is among `sources` where it is a file.
 
     Raises:
         ValueError: a line that names the place, and the line of the code where there is one.
@@ -74,17 +75,17 @@ def factory_in(place: str, name: str, sources: Iterable[Source]) -> Callable[...
         module = _run(source)
     else:
         module = _imported(place)
-    factory: Callable[..., Any] | None = getattr(module, name, None)
-    if not callable(factory):
+    function: Callable[..., Any] | None = getattr(module, name, None)
+    if not callable(function):
         known = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
-        raise ValueError(f"{place}: has no factory {name}{did_you_mean(name, known)}")
-    return factory
+        raise ValueError(f"{place}: has no function {name}{did_you_mean(name, known)}")
+    return function
 
 
 @lru_cache(maxsize=64)
 def _run(source: Source) -> ModuleType:
     """The module that a file makes. Its name is of its own, so that no two files are one, and none is a package's."""
-    name = "schedule_" + hashlib.sha256(f"{source.path}\0{source.text}".encode()).hexdigest()[:16]
+    name = "file_" + hashlib.sha256(f"{source.path}\0{source.text}".encode()).hexdigest()[:16]
     module = ModuleType(name)
     module.__file__ = source.path
     try:

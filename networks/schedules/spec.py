@@ -20,7 +20,7 @@ from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from networks.chain import Chain
-from networks.schedules.foreign import Source, announced, factory_in, is_file, line_of, told
+from networks.schedules.foreign import Source, announced, function_in, is_file, line_of, told
 from networks.schedules.signature import Keep, Schedule
 from networks.wording import is_visible, one_of, shown
 
@@ -149,10 +149,10 @@ def factory_of(call: Call, sources: Iterable[Source] = ()) -> Callable[..., Any]
     if not call.is_strange:
         return FACTORIES[call.name]
     if call.place:
-        return factory_in(call.place, call.name, sources)
+        return function_in(call.place, call.name, sources)
     require_known(call)
     point = announced()[call.name]
-    return factory_in(point.module, point.attr, ())
+    return function_in(point.module, point.attr, ())
 
 
 def require_known(call: Call) -> None:

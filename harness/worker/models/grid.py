@@ -15,21 +15,12 @@ import torch
 from harness.experiment.job import Job, Row
 from harness.experiment.model_cell import PLAIN, ModelCell, budget_between, variant_of
 from harness.worker import probes
-from harness.worker.models.measures import (
-    MODEL_SEED,
-    WARM_UP_STEPS,
-    Model,
-    checked,
-    gradients_of,
-    peaks_of,
-    step_of,
-)
+from harness.worker.models.measures import gradients_of, peaks_of, step_of, times_of
 from harness.worker.models.meters import meter_of
 from harness.worker.models.profile import profile_model
-from harness.worker.time import LEAST_REPEATS, interleaved
+from harness.worker.models.user_model import MODEL_SEED, Model, made_by
 from networks.planning.block_rows import cost_of
 from networks.planning.own_models import BlockPlan, BlockProfile
-from networks.schedules.foreign import factory_in
 
 DEVICE = "cpu"
 
@@ -62,23 +53,11 @@ def measure_time(job: Job) -> list[list[Row]]:
     steps = [
         step_of(subjects[cell.blocks].model, _variant(cell, plan)) for cell, plan in zip(job.cells, plans, strict=True)
     ]
-    for step in (step for step in steps for _ in range(WARM_UP_STEPS)):
-        step()
-    rows: list[list[Row]] = [[] for _ in steps]
-    left = job.settings["seconds"]
-    for repeat, position, variant in interleaved(len(steps), job.settings["repeats"], job.settings["order_seed"]):
-        if position == repeat * len(steps) and repeat >= LEAST_REPEATS and left <= 0:
-            break
-        with probes.quiet_heap():
-            lap = probes.stopwatch()
-            steps[variant]()
-            seconds = lap()
-        left -= seconds
-        rows[variant].append({"repeat": repeat, "position": position, "cpu": cpu, "step_seconds": seconds})
+    rows = times_of(steps, job.settings)
     plain = {cell.blocks: of_cell for cell, of_cell in zip(job.cells, rows, strict=True) if cell.variant == PLAIN}
     for cell, plan, of_cell in zip(job.cells, plans, rows, strict=True):
         for row, beside in zip(of_cell, plain[cell.blocks], strict=True):
-            row |= {**_told(plan), "time_ratio": row["step_seconds"] / beside["step_seconds"]}
+            row |= {**_told(plan), "cpu": cpu, "time_ratio": row["step_seconds"] / beside["step_seconds"]}
     return rows
 
 
@@ -89,8 +68,7 @@ def _subjects(cells: Sequence[ModelCell]) -> dict[str | None, Subject]:
 
 def _subject(cell: ModelCell) -> Subject:
     torch.manual_seed(MODEL_SEED)
-    file, function = cell.place
-    model = checked(factory_in(file, function, cell.sources)(), cell.model, cell.blocks)
+    model = made_by(*cell.place, cell.sources, cell.blocks)
     profile = profile_model(model.module, model.sample, model.loss, model.blocks, meter_of(DEVICE))
     return Subject(model, BlockProfile.from_row(profile))
 

@@ -100,7 +100,7 @@ def test_good_ones_and_ours_pass():
         ("fails", rf"rules\.py:37: ZeroDivisionError: integer division or modulo by zero{WITH}"),
         ("refuses", rf"rules\.py:46: 11 layers are too many{WITH}"),
         ("whimsical", rf"rules\.py:53: rules\.py:whimsical\(\) answers the same question differently when .*{WITH}"),
-        ("nowhere", r"rules\.py: has no factory nowhere$"),
+        ("nowhere", r"rules\.py: has no function nowhere$"),
         ("ends", r"the schedules cannot be tried: the worker exited with 3 without an answer: $"),
     ],
 )
@@ -125,7 +125,7 @@ def test_in_a_plan_a_refusal_is_no_problem_and_what_is_left_open_is_searched():
     require_sound([CELL.scheduled("rules.py:within()", SOURCES)], budget_bytes=10_000)
     require_sound([CELL.scheduled("rules.py:within()", SOURCES)], budget_bytes=100)
     require_sound([CELL.scheduled("rules.py:fails()", SOURCES)], budget_bytes=10_000)  # its row says why
-    assert "has no factory nowhere" in problem("rules.py:nowhere()", budget_bytes=10_000)
+    assert "has no function nowhere" in problem("rules.py:nowhere()", budget_bytes=10_000)
 
 
 @pytest.mark.parametrize(

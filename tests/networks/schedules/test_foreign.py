@@ -128,8 +128,8 @@ def test_to_read_a_text_runs_no_code(folder):
     [
         ("nowhere.py:x()", r"^nowhere\.py: there is no such file in /.*$"),
         (".:x()", r"^schedule must be written like revolve\(slots=4\) or rules\.py:factory\(\), got '\.:x\(\)'$"),
-        ("rules.py:ever()", r"^rules\.py: has no factory ever; did you mean every\?$"),
-        ("rules.py:constant()", r"^rules\.py: has no factory constant$"),
+        ("rules.py:ever()", r"^rules\.py: has no function ever; did you mean every\?$"),
+        ("rules.py:constant()", r"^rules\.py: has no function constant$"),
         ("rules.py:five()", r"^rules\.py:17: rules\.py:five\(\) must return a schedule, a function of a chain, got 5$"),
         ("rules.py:fails()", r"^rules\.py:22: ZeroDivisionError: division by zero, as rules\.py:fails\(\) is made$"),
         (
@@ -139,7 +139,7 @@ def test_to_read_a_text_runs_no_code(folder):
         ),
         ("no_such_package.rules:x()", r"^no_such_package\.rules: no module no_such_package is installed here; "),
         ("networks.nothing:x()", r"^networks\.nothing: no module networks\.nothing is installed here; "),
-        ("networks.cache:x()", r"^networks\.cache: has no factory x$"),
+        ("networks.cache:x()", r"^networks\.cache: has no function x$"),
         ("platform:node()", r"^platform:\d+: platform:node\(\) must return a schedule, a function of a chain, got '"),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_mistake_is_a_line_with_the_place_and_what_came_back(folder, text, sai
         (b"def x():\n    pass\nraise SystemExit(3)\n", "rules.py:3: SystemExit: 3, as the file is run"),
         (b"x = 1\n\xff\n", "rules.py:2: is not Python: byte 0xff is not UTF-8"),
         (b"x = '\0'\n", "rules.py:1: is not Python: source code string cannot contain null bytes"),
-        (b"#" * (foreign.MOST_BYTES + 1), "rules.py: is not a file of schedules: it has more than 1,048,576 bytes"),
+        (b"#" * (foreign.MOST_BYTES + 1), "rules.py: is too large to be run: it has more than 1,048,576 bytes"),
     ],
 )
 def test_a_file_that_cannot_be_run_is_told_with_its_line(folder, content, said):

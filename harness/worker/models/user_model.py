@@ -1,0 +1,70 @@
+"""The user's own PyTorch model in a worker: made by a function in a file of theirs, which is run, or handed over."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cloudpickle
+import torch
+
+from networks.schedules.foreign import Source, function_in, told
+
+MODEL_SEED = 0
+
+
+class Model(NamedTuple):
+    """What a user's `make()` returns."""
+
+    module: torch.nn.Module
+    sample: tuple[Any, ...]
+    loss: Callable[[Any], torch.Tensor]
+    blocks: Any
+    """How it is cut, as `blocks_of` takes it."""
+
+
+def model_of(settings: Mapping[str, Any]) -> Model:
+    """The model that a job names: a `FILE.py:FUNCTION`, or a file that holds one that the caller has in memory."""
+    _check_device(settings["device"])
+    torch.set_default_device(settings["device"])  # tensors that a user's function makes are there
+    torch.manual_seed(MODEL_SEED)
+    if "pickle" in settings:
+        return Model(*cloudpickle.loads(Path(settings["pickle"]).read_bytes()))
+    place, _, name = settings["model"].rpartition(":")
+    sys.path.insert(0, str(Path(place).parent))  # what stands beside it can be imported
+    return made_by(place, name, [Source.read(place, Path())], settings["blocks"])
+
+
+def made_by(place: str, name: str, sources: Iterable[Source], blocks: str | None) -> Model:
+    """What the function of this name makes, in a file that is among `sources`.
+
+    Raises ValueError, in a line, where that is no model with its sample and loss; `blocks` go before those it returns.
+    """
+    function = function_in(place, name, sources)
+    try:
+        made = function()
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{told(error, place)}, as {name}() makes the model") from None
+    match made:
+        case (torch.nn.Module() as module, sample, loss, *given) if callable(loss) and len(given) < 2:
+            inputs = sample if isinstance(sample, tuple) else (sample,)
+            if any(isinstance(each, torch.Tensor) for each in inputs):
+                return Model(module, inputs, loss, blocks or next(iter(given), None))
+    raise ValueError(
+        f"{place}: {name}() must return a model, a sample and a loss, and may add a list of blocks: a torch.nn.Module, "
+        f"a tensor or a tuple with tensors, and a function of the model's output; it returned {_kinds(made)}"
+    )
+
+
+def _check_device(device: str) -> None:
+    known = device.partition(":")[0]
+    if known not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu or cuda, got {device!r}")
+    if known == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device}: PyTorch {torch.__version__} finds no such GPU on this machine")
+
+
+def _kinds(made: Any) -> str:
+    if isinstance(made, tuple):
+        return f"({', '.join(type(each).__name__ for each in made)})"
+    return type(made).__name__
