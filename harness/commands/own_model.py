@@ -21,7 +21,11 @@ BlocksOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="Of a model: cpu, the default, or cuda, which was not measured here.")
+    str | None,
+    typer.Option(
+        "--device",
+        help="Of a model: cpu, the default, cuda, which was not measured here, or meta, which allocates nothing.",
+    ),
 ]
 GradientsOption = Annotated[
     str | None,

@@ -42,10 +42,12 @@ def answer(
 ) -> dict[str, Any]:
     """Plan a model that is profiled first, or was before; say what was found as plain data, and `save` the plan.
 
-    Raises ValueError where nothing fits, and where there is a profile alone but it is to be measured.
+    Raises ValueError where nothing fits, and where it is to be measured but cannot be run.
     """
     if isinstance(found, BlockProfile):
         refuse({"--measure": measure or None}, "a profile in a file")
+    elif not found.can_run:
+        refuse({"--measure": measure or None}, "--device meta")
     with as_typed(("gradients", "optimizer"), size=budget.typed):
         check_gradients(gradients)
         check_optimizer(optimizer)
@@ -95,6 +97,7 @@ def _as_data(name: str, plan: BlockPlan, bill: Bill, rows: list[Row]) -> dict[st
         "schedule": plan.best.schedule,
         "work_ratio": plan.work,
         "rows": rows,
+        "times_predicted_from": "the profile" if plan.profile.is_timed else "operations",
         "bill": _billed(bill, plan.predicted_peak_bytes + plan.allowance_bytes),
         "advice": plan.advice,
         "notes": list(plan.profile.notes),
@@ -154,7 +157,8 @@ def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
     )
     yield table(COLUMNS, answer["rows"])
     yield Text(
-        "work: forward operations over plain autograd's; time: over plain autograd's, predicted from the profile"
+        "work: forward operations over plain autograd's; time: over plain autograd's, predicted from "
+        f"{answer['times_predicted_from']}"
     )
     yield Text(
         f"predicted peak {answer['predicted_peak_bytes']:,} bytes, and an allowance of {answer['allowance_bytes']:,}; "

@@ -26,7 +26,7 @@ COLUMNS: dict[str, Callable[[ProfiledBlock], str]] = {
     "backward": lambda block: format_bytes(block.backward_bytes),
     "gradients": lambda block: format_bytes(block.gradient_bytes),
     "Mflops": lambda block: f"{block.forward_flops / 1e6:,.1f}",
-    "ms": lambda block: f"{1000 * block.seconds:.2f}",
+    "ms": lambda block: "" if block.seconds is None else f"{1000 * block.seconds:.2f}",
     "random": lambda block: "yes" if block.random else "",
     "buffers": lambda block: str(len(block.buffers)) if block.buffers else "",
 }
@@ -46,9 +46,8 @@ def text(profile: BlockProfile) -> Iterator[Text | Table]:
         table.add_row(*(cell(block) for cell in shown.values()))
     yield table
     yield Text("output: what the block makes for those above it. tape: what autograd saves beside inputs and outputs.")
-    yield Text(
-        "run, run with tape, backward: peaks, without the block's input. ms: a run without tape, median of five."
-    )
+    ms = " ms: a run without tape, median of five." if profile.is_timed else ""
+    yield Text(f"run, run with tape, backward: peaks, without the block's input.{ms}")
     yield from map(Text, profile.notes)
 
 
@@ -68,6 +67,8 @@ def command(
     The file is run: it is your code. FUNCTION takes no arguments and returns the model in training mode, a sample (a
     tensor, or a tuple of the model's arguments), a loss function of the model's output, and perhaps a list of blocks.
     Equal blocks are measured once. The profile belongs to this machine, one thread, and inputs of the sample's shapes.
+    With --device meta nothing is allocated, so the model may be larger than this machine: bytes of tensors are counted,
+    without scratch of kernels, and no time is taken.
     """
     found = OwnModel.in_file(model, blocks, device or "cpu").profile()
     if save is not None:

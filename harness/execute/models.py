@@ -43,6 +43,11 @@ class OwnModel:
         """The file and its function."""
         return str(self.settings["model"]).rpartition("/")[2]
 
+    @property
+    def can_run(self) -> bool:
+        """Whether its steps can be measured. On the meta device its tensors have no values."""
+        return self.settings["device"] != "meta"
+
     def profile(self) -> BlockProfile:
         """Profile it, which takes seconds for each kind of block."""
         ((row,),) = self._measured("profile", {})

@@ -38,14 +38,14 @@ class ProfiledBlock(Block):
 
     Attributes:
         freed_backward_bytes: as `backward_bytes`, with each gradient freed as it comes.
-        seconds: a run without tape.
+        seconds: a run without tape; None where no time was taken.
         random: it draws from PyTorch's generators.
         buffers: names of the buffers that it writes, as in the model's `state_dict`.
         engine_bytes: its nodes in the maps of autograd's engine.
     """
 
     freed_backward_bytes: int
-    seconds: float
+    seconds: float | None
     engine_bytes: int
     random: bool = False
     buffers: tuple[str, ...] = ()
@@ -190,8 +190,15 @@ class BlockProfile:
         return peaks[0] + self.allowance_bytes, peaks[1] + self.allowance_bytes
 
     @property
+    def is_timed(self) -> bool:
+        """Whether times are predicted from seconds. Otherwise they are predicted from operations."""
+        return all(one.seconds is not None for one in self.blocks)
+
+    @property
     def _seconds(self) -> list[float]:
-        return [one.seconds for one in self.blocks]
+        """Seconds of each block, or numbers in proportion to its operations."""
+        seconds = [one.seconds for one in self.blocks if one.seconds is not None]
+        return seconds if self.is_timed else [float(one.forward_flops) for one in self.blocks]
 
     def _least(self, chain: BlockChain) -> BlockRow:
         """The row of the least peak."""

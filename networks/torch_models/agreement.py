@@ -88,10 +88,16 @@ def _step(model: torch.nn.Module, run: Run, inputs: tuple[Any, ...]) -> Step:
     outputs = tensors_of(run(copied(inputs)))
     trained = [output for output in outputs if output.requires_grad]
     draw = torch.Generator().manual_seed(len(outputs))
-    deltas = [torch.randn(output.shape, generator=draw).to(output) for output in trained]
+    deltas = [_drawn_like(output, draw) for output in trained]
     if trained:
         torch.autograd.backward(trained, deltas)
     tensors = {f"output {number}": output.detach() for number, output in enumerate(outputs)}
     tensors |= {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
     tensors |= {f"buffer {name}": buffer.clone() for name, buffer in model.named_buffers()}
     return Step(tensors, Generators.now())
+
+
+def _drawn_like(output: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+    if output.is_meta:
+        return torch.empty_like(output)
+    return torch.randn(output.shape, generator=draw, device=draw.device).to(output)

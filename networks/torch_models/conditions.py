@@ -88,7 +88,7 @@ class Autocast:
     """The autocast of a forward pass, entered in reruns only where it was on: compiled blocks tell the difference."""
 
     def __init__(self, inputs: Border):
-        devices = {"cpu", *(tensor.device.type for tensor in inputs)}
+        devices = set(filter(torch.amp.is_autocast_available, {"cpu", *(tensor.device.type for tensor in inputs)}))
         self._on = {device: torch.get_autocast_dtype(device) for device in devices if torch.is_autocast_enabled(device)}
         self._off = devices - self._on.keys()
 

@@ -93,9 +93,11 @@ def left_as_it_was(model: torch.nn.Module, *, parameters: bool = False) -> Itera
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether shape, dtype and every bit are equal; NaN equals itself."""
+    """Whether shape, dtype and every bit are equal; NaN equals itself. A tensor of the meta device has no bits."""
     if one.shape != other.shape or one.dtype != other.dtype or one.layout != other.layout:
         return False
+    if one.is_meta or other.is_meta:
+        return bool(one.is_meta and other.is_meta)
     one, other = one.detach(), other.detach()
     if one.layout != torch.strided:
         one, other = one.to_dense(), other.to_dense()

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.experiment.job import Job, Row
 from harness.worker import probes
+from harness.worker.models.meta import profile_on_meta
 from harness.worker.models.meters import Meter, meter_of
 from harness.worker.models.own_step import freeing
 from harness.worker.models.profile import profile_model
@@ -30,9 +31,10 @@ WARM_UP_STEPS = 2
 
 def profile(job: Job) -> list[list[Row]]:
     """The profile of a model, as plain data."""
-    model = model_of(job.settings)
-    meter = meter_of(job.settings["device"])
-    return [[profile_model(model.module, model.sample, model.loss, model.blocks, meter)]]
+    model, device = model_of(job.settings), job.settings["device"]
+    if device == "meta":
+        return [[profile_on_meta(model, job.settings["model"].rpartition(":")[0])]]
+    return [[profile_model(model.module, model.sample, model.loss, model.blocks, meter_of(device))]]
 
 
 def peak(job: Job) -> list[list[Row]]:

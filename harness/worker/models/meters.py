@@ -1,13 +1,17 @@
 """What counts the bytes of a step of a PyTorch model: memray on the CPU, PyTorch's own allocator on a GPU.
 
 Both count what is requested and not what is reserved, from the start of the step: what was there before is not counted.
+On the meta device nothing is requested, and the bytes that tensors would take are counted.
 """
 
+import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from harness.worker import probes
 
@@ -95,6 +99,61 @@ class CudaMeter:
         return statistics["requested_bytes.all.current"], statistics["requested_bytes.all.peak"]
 
 
+class TensorMeter:
+    """Counts the storages of tensors, each from the operation that makes it to its end. Scratch of kernels is not seen.
+
+    It serves on every device, the meta device among them.
+    """
+
+    def phases(self, step: Callable[[Mark], None]) -> list[Phase]:
+        """See `Meter`."""
+        found: list[Phase] = []
+        with _LiveStorages() as storages:
+
+            def mark(name: str) -> None:
+                found.append(Phase(name, storages.live_bytes, storages.peak_bytes))
+                storages.peak_bytes = storages.live_bytes
+
+            step(mark)
+        return found
+
+    def peaks(self, step: Callable[[], object]) -> dict[str, int]:
+        """See `Meter`."""
+        with _LiveStorages() as storages:
+            step()
+        return {"peak_bytes": storages.peak_bytes}
+
+
+class _LiveStorages(TorchDispatchMode):
+    """Follows the storages that operations make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live_bytes = self.peak_bytes = 0
+        self._seen: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {storage._cdata for storage in _storages((args, kwargs))}
+        results = function(*args, **(kwargs or {}))
+        for storage in _storages(results):
+            if storage._cdata not in given and storage not in self._seen:
+                self._seen.add(storage)
+                self._change(storage.nbytes())
+                weakref.finalize(storage, self._change, -storage.nbytes())
+        return results
+
+    def _change(self, nbytes: int) -> None:
+        self.live_bytes += nbytes
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+
+
+def _storages(tree: Any) -> list[Any]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+_METERS: dict[str, type[Meter]] = {"cpu": CpuMeter, "cuda": CudaMeter, "meta": TensorMeter}
+
+
 def meter_of(device: str) -> Meter:
-    """The meter of a device: "cpu" or "cuda"."""
-    return CudaMeter() if torch.device(device).type == "cuda" else CpuMeter()
+    """The meter of a device: "cpu", "cuda" or "meta"."""
+    return _METERS[torch.device(device).type]()

@@ -196,9 +196,9 @@ class Deltas(NamedTuple):
     """Storages of the deltas around the backward pass of a block, None where there is no delta.
 
     Attributes:
-        above: the address of the one at each output.
-        below: address and bytes of the one at each input. It may be one of those above, or larger than the delta, which
-            is then a view of it. Where it is smaller, its bytes are those of the delta.
+        above: the identity of the one at each output.
+        below: identity and bytes of the one at each input. It may be one of those above, or larger than the delta,
+            which is then a view of it. Where it is smaller, its bytes are those of the delta.
     """
 
     above: list[int | None]
@@ -246,13 +246,13 @@ def _saving() -> Iterator[list[torch.Tensor]]:
 
 
 def storages(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
-    """Bytes of each storage of these tensors, by its address."""
+    """Bytes of each storage of these tensors, by its identity."""
     return {place_of(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
 
 
 def place_of(tensor: torch.Tensor) -> int:
-    """The address of a tensor's storage."""
-    return tensor.untyped_storage().data_ptr()
+    """The identity of a tensor's storage while it is alive. On the meta device it has no address."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def nbytes(tensors: Iterable[torch.Tensor]) -> int:

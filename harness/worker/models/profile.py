@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.worker import probes
+from harness.worker.models.effects import Effects
 from harness.worker.models.meters import Mark, Meter
 from harness.worker.models.own_step import (
     Source,
@@ -88,6 +89,10 @@ def profile_model(
 
 def _tried(run: Step, x: Border, model: torch.nn.Module) -> tuple[Border, bool, list[str]]:
     """What a run gives, whether it draws random numbers, and the names of the buffers that it writes."""
+    if x[0].is_meta:
+        with Effects() as effects:
+            y = run(x)
+        return y, effects.random, [name for name, buffer in model.named_buffers() if effects.wrote(buffer)]
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     before = _generators(x)
     y = run(x)
@@ -199,7 +204,9 @@ def _flops(run: Step, x: Border) -> int:
     return max(1, counter.get_total_flops(), sum(tensor.numel() for tensor in y))
 
 
-def _seconds(run: Step, x: Border) -> float:
+def _seconds(run: Step, x: Border) -> float | None:
+    if x[0].is_meta:
+        return None
     lap = probes.stopwatch()
     laps = []
     with torch.no_grad():

@@ -29,10 +29,11 @@ def model_of(settings: Mapping[str, Any]) -> Model:
     torch.set_default_device(settings["device"])  # tensors that a user's function makes are there
     torch.manual_seed(MODEL_SEED)
     if "pickle" in settings:
-        return Model(*cloudpickle.loads(Path(settings["pickle"]).read_bytes()))
+        return _placed(Model(*cloudpickle.loads(Path(settings["pickle"]).read_bytes())), settings["device"])
     place, _, name = settings["model"].rpartition(":")
     sys.path.insert(0, str(Path(place).parent))  # what stands beside it can be imported
-    return made_by(place, name, [Source.read(place, Path())], settings["blocks"])
+    model = made_by(place, name, [Source.read(place, Path())], settings["blocks"])
+    return _placed(model, settings["device"])
 
 
 def made_by(place: str, name: str, sources: Iterable[Source], blocks: str | None) -> Model:
@@ -58,10 +59,22 @@ def made_by(place: str, name: str, sources: Iterable[Source], blocks: str | None
 
 def _check_device(device: str) -> None:
     known = device.partition(":")[0]
-    if known not in ("cpu", "cuda"):
-        raise ValueError(f"device must be cpu or cuda, got {device!r}")
+    if known not in ("cpu", "cuda") and device != "meta":
+        raise ValueError(f"device must be cpu, cuda or meta, got {device!r}")
     if known == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: PyTorch {torch.__version__} finds no such GPU on this machine")
+
+
+def _placed(model: Model, device: str) -> Model:
+    """The model, if all of it is on the meta device or nothing is, as asked for."""
+    of_model = *model.module.named_parameters(), *model.module.named_buffers()
+    for name, tensor in (*of_model, *(("the sample", each) for each in model.sample)):
+        if isinstance(tensor, torch.Tensor) and tensor.is_meta != (device == "meta"):
+            raise ValueError(
+                f"{name} is on {tensor.device}, but the device asked for is {device}: name no device where you make "
+                "the model, and it is made there"
+            )
+    return model
 
 
 def _kinds(made: Any) -> str:

@@ -46,6 +46,16 @@ def nothing():
     return None
 
 
+def elsewhere():
+    model, x, loss = make()
+    return model, torch.zeros(8192, 64, device="cpu"), loss
+
+
+def reading():
+    model, x, _ = make()
+    return model, x, lambda outputs: outputs.mean() * outputs.max().item()
+
+
 number = 7
 """
 
@@ -131,11 +141,52 @@ def test_what_is_wrong_with_a_models_file_is_one_line(model, function, message):
     ("device", "message"),
     [
         ("cuda", "device cuda: PyTorch .* finds no such GPU on this machine"),
-        ("tpu", "device must be cpu or cuda, got 'tpu'"),
+        ("tpu", "device must be cpu, cuda or meta, got 'tpu'"),
     ],
 )
 def test_a_device_that_is_not_there_is_one_line(model, device, message):
     assert re.match(message, refused("profile", f"{model}:make", "--device", device))
+
+
+@needs_torch
+def test_on_the_meta_device_bytes_are_the_cpus_without_scratch(model, tmp_path):
+    """memray counts what the other profile only derives from shapes."""
+    path = tmp_path / "profile.json"
+    result = invoke("profile", f"{model}:make", "--device", "meta", "--save", path)
+    assert result.exit_code == 0, result.output
+    assert "scratch of kernels is missing" in result.output
+    assert " ms" not in result.output
+    meta = BlockProfile.from_json(path.read_text())
+    cpu = BlockProfile.from_json(invoke("profile", f"{model}:make", "--json").output)
+    assert (meta.parameters_bytes, meta.trained_bytes, meta.data_bytes) == (
+        cpu.parameters_bytes,
+        cpu.trained_bytes,
+        cpu.data_bytes,
+    )
+    for one, other in zip(meta.blocks, cpu.blocks, strict=True):
+        for same in ("made_bytes", "tape_bytes", "tape_inputs", "tape_outputs", "gradient_bytes", "forward_flops"):
+            assert getattr(one, same) == getattr(other, same), same
+        for peak in ("run_bytes", "taped_run_bytes", "backward_bytes", "freed_backward_bytes"):
+            assert 0.99 * getattr(other, peak) < getattr(one, peak) <= getattr(other, peak), peak
+    planned = invoke("plan", "--model", path, "--budget", "12MiB")
+    assert "predicted from operations" in planned.output
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("profile", "elsewhere"), "the sample is on cpu, but the device asked for is meta: name no device where you"),
+        (("profile", "reading"), "my_model.py:41: RuntimeError: .*, on the meta device, whose tensors have no values"),
+        (("plan", "make"), "--measure does not go with --device meta"),
+    ],
+)
+def test_what_the_meta_device_cannot_do_is_one_line(model, arguments, message):
+    command, function = arguments
+    asked = ("profile", f"{model}:{function}")
+    if command == "plan":
+        asked = ("plan", "--model", f"{model}:{function}", "--measure", "--budget", "1GB")
+    assert re.search(message, refused(*asked, "--device", "meta"))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from harness.worker.models.meters import CpuMeter, CudaMeter, Phase, meter_of
+from harness.worker.models.meters import CpuMeter, CudaMeter, Phase, TensorMeter, meter_of
 
 MIB = 2**20
 
@@ -82,6 +82,30 @@ def test_the_cpus_phases_are_memrays():
     assert 4 * MIB <= CpuMeter().peaks(lambda: torch.zeros(MIB))["peak_bytes"] < 4 * MIB + 4096
 
 
-@pytest.mark.parametrize(("device", "meter"), [("cpu", CpuMeter), ("cuda", CudaMeter), ("cuda:1", CudaMeter)])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_tensors_are_counted_by_their_storages(device):
+    given = torch.zeros(MIB, device=device)
+
+    def step(mark):
+        held = given + 1
+        mark("first")
+        view, more = held[1:], held.exp()
+        held.add_(given)
+        del held
+        mark("second")
+        del more, view
+        mark("third")
+
+    assert TensorMeter().phases(step) == [
+        Phase("first", 4 * MIB, 4 * MIB),
+        Phase("second", 8 * MIB, 8 * MIB),
+        Phase("third", 0, 8 * MIB),
+    ]
+    assert TensorMeter().peaks(lambda: given.exp().exp()) == {"peak_bytes": 8 * MIB}
+
+
+@pytest.mark.parametrize(
+    ("device", "meter"), [("cpu", CpuMeter), ("cuda", CudaMeter), ("cuda:1", CudaMeter), ("meta", TensorMeter)]
+)
 def test_each_device_has_its_meter(device, meter):
     assert isinstance(meter_of(device), meter)

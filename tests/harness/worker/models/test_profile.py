@@ -10,11 +10,11 @@ torch = pytest.importorskip("torch")
 from torch import nn
 from torch.nn import functional
 
+from harness.worker.models.meters import TensorMeter
 from harness.worker.models.own_step import freeing
 from harness.worker.models.profile import profile_model
 from networks.planning.own_models import BlockProfile
 from networks.torch_models import planned
-from tests.support.tensor_meter import TensorMeter
 
 WIDTH, BATCH = 32, 2048
 

@@ -1,0 +1,82 @@
+"""A profile on the meta device, whose tensors have shapes and no values: of models that this machine could not hold."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from harness.worker.models.meters import TensorMeter
+from harness.worker.models.profile import profile_model
+from harness.worker.models.user_model import Model
+from networks.schedules.foreign import told
+
+NOTE = (
+    "profiled on the meta device, where nothing is allocated: scratch of kernels is missing, so peaks may be higher; "
+    "times are missing, so they are predicted from operations; values are, so it is not checked that the blocks give "
+    "what the model gives"
+)
+
+
+def profile_on_meta(model: Model, place: str) -> dict[str, Any]:
+    """The profile of a model that is on the meta device, made in the file `place`.
+
+    Raises ValueError where the model reads values.
+    """
+    try:
+        with _attention_in_one_kernel():
+            row = profile_model(model.module, model.sample, model.loss, model.blocks, TensorMeter())
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{told(error, place)}, on the meta device, whose tensors have no values: profile it on another device"
+        ) from None
+    return {**row, "notes": [*row["notes"], NOTE]}
+
+
+@contextmanager
+def _attention_in_one_kernel() -> Iterator[None]:
+    """Attention on the meta device by one kernel where the CPU has one. PyTorch makes matrices of all pairs there."""
+    with torch.library._scoped_library("aten", "IMPL") as library:
+        library.impl("scaled_dot_product_attention", _attended, "AutogradMeta")
+        yield
+
+
+def _attended(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    dropout: float = 0.0,
+    is_causal: bool = False,
+    **options: Any,
+) -> torch.Tensor:
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.where(mask, 0.0, query.new_full((), float("-inf")))
+    has_shapes = query.shape[-1] == value.shape[-1] and query.dim() == key.dim() == value.dim() == 4
+    constant_mask = mask is None or not mask.requires_grad
+    if torch.backends.cuda.flash_sdp_enabled() and has_shapes and constant_mask and not dropout:
+        attended: torch.Tensor = _Attention.apply(query, key, value, mask)
+        return attended
+    attended, _ = torch.ops.aten._scaled_dot_product_attention_math(
+        query, key, value, mask, dropout, is_causal, **options
+    )
+    return attended
+
+
+class _Attention(torch.autograd.Function):
+    """What the CPU's kernel makes and keeps: its inputs, its output, and a sum for each row of scores."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any) -> torch.Tensor:
+        output, sums = _by_rows(query), _by_rows(query[..., 0], dtype=torch.promote_types(query.dtype, torch.float32))
+        ctx.save_for_backward(query, key, value, mask, output, sums)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, delta: torch.Tensor) -> Any:
+        return *map(_by_rows, ctx.saved_tensors[:3]), None
+
+
+def _by_rows(like: torch.Tensor, **options: Any) -> torch.Tensor:
+    """A tensor of this shape, in which the heads of a row stand beside each other."""
+    return like.new_empty(like.transpose(1, 2).shape, **options).transpose(1, 2)
