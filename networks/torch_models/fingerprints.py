@@ -32,16 +32,15 @@ def _described_value(value: Any) -> str:
 
 
 def described_module(module: torch.nn.Module) -> str:
-    """Types, settings, parameter and buffer shapes of a module and of all modules in it.
+    """Types and their code, settings, parameter and buffer shapes of a module and of all modules in it.
 
     A setting is an attribute that is a number, a text, a function or a tuple of these. If two modules differ in one of
     them, such as an index, they count as different.
     """
     lines = []
     for path, part in module.named_modules():
-        kind = type(part)
         settings = {name: _setting(value) for name, value in vars(part).items() if _is_setting(value)}
-        lines.append(f"{path}: {kind.__module__}.{kind.__qualname__}({part.extra_repr()}) {settings}")
+        lines.append(f"{path}: {_named(type(part))}({part.extra_repr()}) {settings}")
     for path, parameter in module.named_parameters():
         lines.append(f"{path}: {described_tensor(parameter)} {parameter.requires_grad}")
     for path, buffer in module.named_buffers():
@@ -56,6 +55,16 @@ def _is_setting(value: Any) -> bool:
 
 
 def _setting(value: Any) -> str:
-    if isinstance(value, FunctionType):
-        return f"{value.__module__}.{value.__qualname__} {value.__code__.co_code.hex()}"
-    return f"{value.__module__}.{value.__qualname__}" if isinstance(value, FUNCTIONS) else repr(value)
+    return _named(value) if isinstance(value, FUNCTIONS) else repr(value)
+
+
+def _named(function: Any) -> str:
+    """A function, or a class and its forward, by name and code.
+
+    The module is left out, because one file is imported under one name here and under another there.
+    """
+    code = getattr(getattr(function, "forward", function), "__code__", None)
+    if code is None:
+        return str(function.__qualname__)
+    constants = tuple(filter(_is_setting, code.co_consts))
+    return f"{function.__qualname__} {code.co_code.hex()} {code.co_names} {constants}"

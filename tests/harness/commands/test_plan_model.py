@@ -2,7 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -105,6 +108,16 @@ def test_a_plans_measured_peak_is_within_its_budget(model, tmp_path):
     assert plain["peak_bytes"] > answer["budget_bytes"]
     assert best["time_ratio"] > 0
     assert BlockPlan.from_json(path.read_text()).best.schedule == answer["schedule"]
+    step = "from my_model import make; model, x, loss = make(); loss(planned(model, plan)(x)).backward()"
+    program = f"""
+from networks.planning.own_models import BlockPlan
+from networks.torch_models import planned
+plan = BlockPlan.from_json(open({str(path)!r}).read())
+{step}
+"""
+    places = {"PYTHONPATH": f"{model.parent}:{Path(__file__).parents[3]}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=places, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @needs_torch

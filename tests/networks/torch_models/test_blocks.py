@@ -271,6 +271,30 @@ def test_a_setting_of_a_block_is_part_of_its_fingerprint(setting):
     assert one[1] != two[1]
 
 
+LAYER = """
+import torch
+
+
+class Layer(torch.nn.Linear):
+    def forward(self, x):
+        return torch.relu(super().forward(x)) + 1
+"""
+
+
+def layers_of(text):
+    space = {"__name__": f"some_{len(text)}"}
+    exec(text, space)
+    return blocks_of(nn.Sequential(space["Layer"](6, 6), space["Layer"](6, 6)), features(3, 6)).fingerprints
+
+
+def test_a_fingerprint_is_of_the_code_whatever_its_module_is_called():
+    plain = layers_of(LAYER)
+    assert layers_of(f"{LAYER}\n# imported under another name") == plain
+    for code, other in (("relu", "tanh"), ("+ 1", "+ 2"), ("+ 1", "- 1"), ("Layer", "Other")):
+        renamed = LAYER.replace(code, other) + "\nLayer = Other\n" * (other == "Other")
+        assert set(layers_of(renamed)).isdisjoint(plain)
+
+
 class Remembering(nn.Module):
     """All that a trial could leave behind."""
 
