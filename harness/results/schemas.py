@@ -126,7 +126,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "models_memory": tuple(_of_planned_alone(column) for column in ("budget_bytes", "schedule", "allowance_bytes")),
     "models_time": (
-        ("time_ratio", "1 in plain rows", lambda t: (t["variant"] != PLAIN) | (t["time_ratio"] == 1)),
+        (
+            "time_ratio",
+            "1 in plain rows",
+            lambda t: (t["status"] != "ok") | (t["variant"] != PLAIN) | (t["time_ratio"] == 1),
+        ),
         *(_of_planned_alone(column) for column in ("budget_bytes", "schedule")),
     ),
     "peers_memory": (

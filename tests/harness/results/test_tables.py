@@ -23,7 +23,7 @@ from harness.results.schemas import MEMORY_PARTS, RULES, parse_table
 from harness.results.store import Store
 from harness.results.store import _csv as csv_of
 from tests.support.cells import answer, store_all_cell
-from tests.support.tables import model_rows
+from tests.support.tables import model_cells, model_rows
 
 RESULTS = sorted(path.parent for path in ROOT.glob("results/*/environment.json"))
 UNITS = {"_bytes": "byte", "_seconds": "second", "_flops": "operation"}
@@ -163,6 +163,14 @@ def a_row(table: str) -> dict[str, str]:
     else:
         text = next(ROOT.glob(f"results/*/{table}.csv")).read_text()
     return next(csv.DictReader(text.splitlines()))
+
+
+@pytest.mark.parametrize("table", MODEL_MEASURES)
+def test_a_model_that_failed_has_rows_without_numbers(table):
+    job = Job(measure=table, cells=tuple(model_cells()[:3]))
+    rows = rows_of(job, Outcome(None, "ValueError: no model"))
+    read = parse_table(table, csv_of(table, rows), where=table)
+    assert list(read["status"]) == ["failed"] * 3
 
 
 @pytest.mark.parametrize(("table", "column"), NUMBERS)
