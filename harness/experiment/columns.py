@@ -1,7 +1,7 @@
-"""What a table is made of: columns, each with its type, its unit, what it means, and when it is filled.
+"""The columns of tables: each has a name, a type, a unit, a meaning, and a rule that says when it is filled.
 
-Plain data, read by the store that writes the tables, by the schemas that validate them, and by whoever reads the
-`datapackage.json` beside them (https://datapackage.org, with `unit` added to each field that has one).
+The store writes tables by these columns, and the schemas validate tables by them. Users read them in the
+`datapackage.json` beside the tables (https://datapackage.org; a field with a unit also has `unit`).
 """
 
 from collections.abc import Collection
@@ -13,10 +13,10 @@ from networks.chain import LARGEST
 from networks.wording import shown
 
 CLOCK_TICK = 1e-9
-"""Seconds: the least that the clock can tell, so that nothing that was timed took less."""
+"""Seconds: the smallest time that the clock can tell. No measured time is less."""
 
 STATUSES = ("ok", "failed", "timeout", "out_of_memory", "killed", "skipped_too_large")
-"""What may become of a cell; `error` says more of all but the first, and the last was never started."""
+"""How a cell can end. A cell that is not ok has an `error`. A cell that is skipped_too_large was never started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +26,10 @@ class Column:
     Attributes:
         type: the name of a Frictionless field type.
         unit: `byte`, `second` or `operation`; empty for counts, names and shares.
-        filled: in every row, in every row of status ok, or only where there is something to say.
-        minimum: the least value, if there is one.
-        finite: whether it must be a number where it stands for one; a loss that diverges is none.
-        values: all values there are, if they are few.
+        filled: in every row, in every row of status ok, or only in some rows.
+        minimum: the smallest allowed value, if there is one.
+        finite: whether infinity and nan are refused. The loss of a training that diverges is nan.
+        values: all allowed values, if they are few.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Column:
     values: tuple[str, ...] = ()
 
     def problem(self, value: Any) -> str:
-        """What is wrong with a value of this column, as JSON has it; empty where nothing is."""
+        """Say what is wrong with a JSON value of this column. Empty if nothing is wrong."""
         kind, types = _TYPES[self.type]
         if type(value) not in types:
             must = kind
@@ -64,7 +64,12 @@ _TYPES = {"string": ("text", (str,)), "integer": ("an integer", (int,)), "number
 
 @dataclass(frozen=True)
 class Table:
-    """One table: no two rows of status ok agree in all columns of `key`. `of_cell` tell the cell and its status."""
+    """One table.
+
+    Attributes:
+        key: two rows of status ok differ in at least one of these columns.
+        of_cell: the columns that identify the cell, and its status.
+    """
 
     name: str
     description: str
@@ -78,7 +83,7 @@ class Table:
 
     @property
     def predicted(self) -> tuple[str, ...]:
-        """The columns that a dry run of the cell fills. A model of the user's has none: its worker predicts."""
+        """The columns that a dry run of the cell fills. A user's model has none, because its worker predicts."""
         of_networks = "network" in self.of_cell
         found = (name for name in self.names if name.startswith("predicted_") or name == "residual_bytes")
         return tuple(found) if of_networks else ()
@@ -88,7 +93,7 @@ class Table:
         return next(column for column in self.columns if column.name == name)
 
     def mixed(self) -> "Table":
-        """The same table, whose rows were allowed to come from different machines or versions of the code."""
+        """The same table for rows of different machines or versions of the code: each row names its origin."""
         return replace(self, columns=(*self.columns, PROVENANCE))
 
 
@@ -113,86 +118,97 @@ def seconds(name: str, description: str, **options: Any) -> Column:
 
 
 def share(name: str, description: str, **options: Any) -> Column:
-    """A column of numbers of at least 0 without a unit."""
+    """A column of numbers without a unit, at least 0."""
     return Column(name=name, description=description, type="number", minimum=0, **options)
 
 
 _KEY = (
-    text("cell_id", "Names the cell: a hash of all its parameters.", filled="always"),
+    text("cell_id", "Identifies the cell: a hash of all its parameters.", filled="always"),
     text(
         "network",
-        "Class of the network; Network is store-all.",
+        "Class of the network. Network is store-all.",
         filled="always",
         values=("Network", "NetworkWithCheckpointing"),
     ),
-    text("layers", "Widths from the inputs to the classes; 128x32 is 32 times 128.", filled="always"),
+    text("layers", "Widths from the inputs to the classes. 128x32 is the width 128, 32 times.", filled="always"),
     count("depth", "Number of layers, L.", filled="always", minimum=1),
-    count("width", "Width of the widest hidden layer, 0 without one.", filled="always"),
+    count("width", "Width of the widest hidden layer. 0 if there is none.", filled="always"),
     count("batch", "Rows of the input.", filled="always", minimum=1),
-    text("dtype", "Of parameters, afters and deltas.", filled="always", values=("float32", "float64")),
-    text("activation", "Of the hidden layers.", filled="always", values=("relu", "sigmoid", "tanh")),
-    count("checkpoint_frequency", "Every n-th after is saved.", filled="sometimes", minimum=1),
+    text("dtype", "Type of parameters, layer outputs and gradients.", filled="always", values=("float32", "float64")),
+    text(
+        "activation", "Activation function of the hidden layers.", filled="always", values=("relu", "sigmoid", "tanh")
+    ),
+    count("checkpoint_frequency", "n: the step keeps every n-th layer output.", filled="sometimes", minimum=1),
     text(
         "recompute",
-        "Whether a recalculated segment is kept until used, or each after recalculated by itself.",
+        "segment: a recomputed segment is held until it is used. each: every output is recomputed by itself.",
         filled="sometimes",
         values=("segment", "each"),
     ),
-    text("schedule", "The schedule, if it is not told by checkpoint_frequency.", filled="sometimes"),
+    text("schedule", "The schedule as a call. Empty if checkpoint_frequency says it.", filled="sometimes"),
     text(
         "step",
-        "How the step ends: with all parameter deltas, or with each layer updated as soon as its own are known.",
+        "backward: ends with all weight gradients. train_step: updates each layer as soon as its own exist.",
         filled="always",
         values=("backward", "train_step"),
     ),
-    count("micro_batch", "Most rows of a part, where the batch is run in parts.", filled="sometimes", minimum=1),
-    count("seed", "Of the initial weights and of the data.", filled="always"),
-    text("status", "ok, or why there is no measurement.", filled="always", values=STATUSES),
+    count("micro_batch", "Most rows of a part, if the batch is run in parts.", filled="sometimes", minimum=1),
+    count("seed", "Seed of the initial weights and of the data.", filled="always"),
+    text("status", "ok, or why nothing was measured.", filled="always", values=STATUSES),
 )
 _FRAMEWORK = (
-    text("framework", "What ran the step; networks are this project's.", filled="always", values=(OWN, *FRAMEWORKS)),
-    text("variant", "How it trains, by the framework's own word.", filled="always"),
+    text("framework", "What ran the step. networks is this project.", filled="always", values=(OWN, *FRAMEWORKS)),
+    text("variant", "How it trains, in the framework's own word.", filled="always"),
 )
-_ERROR = text("error", "What went wrong; empty if nothing did.", filled="sometimes")
+_ERROR = text("error", "What went wrong. Empty if nothing did.", filled="sometimes")
 
-PROVENANCE = text("provenance", "Names what the row comes from, told in environment.json.", filled="always")
+PROVENANCE = text("provenance", "Names the origin of the row. environment.json describes it.", filled="always")
 
 _MODEL_KEY = (
     _KEY[0],
     text("model", "The model's file and the function that makes it.", filled="always"),
-    text("blocks", "How it is cut: a path or auto; empty for what the function says.", filled="sometimes"),
-    text("variant", "plain autograd, one of PyTorch's own ways, or planned: ours.", filled="always"),
-    text("budget", "Of a planned step: a size, or a share of the way from the smallest to plain.", filled="sometimes"),
-    text("gradients", "Kept to the end of the step, or freed as they come.", filled="always", values=("kept", "freed")),
+    text("blocks", "How it is cut into blocks: a path, or auto. Empty if the function says it.", filled="sometimes"),
+    text("variant", "plain: plain autograd. planned: our plan. All others are PyTorch's own ways.", filled="always"),
+    text(
+        "budget",
+        "Budget of a planned step: a size, or a share of the way from the smallest budget to the peak of plain.",
+        filled="sometimes",
+    ),
+    text(
+        "gradients",
+        "kept: until the step ends. freed: each as soon as it is complete.",
+        filled="always",
+        values=("kept", "freed"),
+    ),
     _KEY[-1],
 )
 
 KEY_COLUMNS, MODEL_KEY_COLUMNS = (tuple(column.name for column in key) for key in (_KEY, _MODEL_KEY))
-"""The first columns of tables of networks, and of models of the user's; the rest of a row is what was measured."""
+"""The first columns of tables of networks, and of tables of users' models. All other columns are measured."""
 
 FRAMEWORK_COLUMNS = tuple(column.name for column in _FRAMEWORK)
-"""Beside them in the tables that hold several frameworks."""
+"""The columns that tables of several frameworks have beside `KEY_COLUMNS`."""
 
 
 def configuration(*names: str) -> tuple[Column, ...]:
-    """Those of the key's columns that have these names."""
+    """The columns of the key with these names."""
     return tuple(column for column in _KEY if column.name in names)
 
 
 def own_table(name: str, description: str, *, key: tuple[str, ...] = (), columns: tuple[Column, ...]) -> Table:
-    """A table of this project's own cells, whose rows `key` tells apart within a cell."""
+    """A table of this project's own cells. `key` tells the rows of one cell apart."""
     return Table(name, description, ("cell_id", *key), (*_KEY, *columns, _ERROR), KEY_COLUMNS)
 
 
 def models_table(name: str, description: str, *, key: tuple[str, ...] = (), columns: tuple[Column, ...]) -> Table:
-    """A table of models of the user's, whose rows `key` tells apart within a cell."""
+    """A table of users' models. `key` tells the rows of one cell apart."""
     return Table(name, description, ("cell_id", *key), (*_MODEL_KEY, *columns, _ERROR), MODEL_KEY_COLUMNS)
 
 
 def peers_table(
     name: str, description: str, *, key: tuple[str, ...] = (), columns: tuple[Column, ...], own: Collection[str] = ()
 ) -> Table:
-    """A table of other frameworks' cells, too: they have no class of ours, and lack the columns in `own`."""
+    """A table with cells of other frameworks as well. Those have no `network`, and may lack the columns in `own`."""
     lacking = {"network", *own}
     told = (
         replace(column, filled="sometimes") if column.name in lacking else column
@@ -203,5 +219,5 @@ def peers_table(
 
 
 def within_64_bits(value: int) -> bool:
-    """Whether every program can read an integer of a table."""
+    """Whether every program can read this integer in a table."""
     return -LARGEST - 1 <= value <= LARGEST

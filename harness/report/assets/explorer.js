@@ -2,7 +2,7 @@
 
 const LISTED = [
   ["experiment", "", "The experiment that has the cell."],
-  ["variant", "", "How it trains."],
+  ["variant", "", "How the cell trains."],
   ["kind", "", "The kind of schedule."],
   ["step", "", "How the step ends."],
   ["micro_batch", "", "Most rows of a part of the batch."],
@@ -10,10 +10,10 @@ const LISTED = [
   ["work_ratio", "", "Work of the step over store-all's."],
   ["time_ratio", "", "Time of the step over store-all's."],
   ["memray_peak_bytes", "byte", "Peak of the step, measured by memray."],
-  ["predicted_peak_bytes", "byte", "Peak of the step by dry run."],
-  ["forward_steps", "", "Layer forwards executed in the step."],
+  ["predicted_peak_bytes", "byte", "Peak of the step, predicted by a dry run."],
+  ["forward_steps", "", "Layers run forward in the step, recomputed ones included."],
   ["peak_cached_layers", "", "Most activations that the schedule held at once."],
-  ["cell_id", "", "Names the cell."],
+  ["cell_id", "", "Identifies the cell."],
 ];
 const ALL = "all";
 /* Pixels from the red line at which a pointer takes hold of it. */
