@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-# The stamp's name holds the interpreter's version and its age the lock's: either change makes .venv anew.
+# The stamp's name has the interpreter's version. A new version, or a newer lock, makes .venv again.
 READY := $(VENV)/ready-$(PYTHON_VERSION)
 PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/ready-$(PYTHON_VERSION)
@@ -17,9 +17,9 @@ NOTEBOOK_VENV := .venv-notebook
 NOTEBOOK_READY := $(NOTEBOOK_VENV)/ready-$(PYTHON_VERSION)
 SITE := build/docs
 HARNESS := $(VENV)/bin/python -m harness
-# Cells that count bytes, beside each other: as many as there are cores. It changes no number.
+# How many cells that count bytes run at once: one for each core. It changes no number.
 JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-# The figures of folders that are read from standard input, beside each other.
+# Draws the figures of the folders on standard input, several folders at once.
 DRAW = tr '\n' '\0' | xargs -0 -P $(JOBS) -n 1 $(HARNESS) plot
 
 SMOKE := experiments/smoke.toml
@@ -27,34 +27,34 @@ PEERS := $(wildcard experiments/peers*.toml)
 MODELS := experiments/own_models.toml
 EXPERIMENTS := $(filter-out $(SMOKE) $(PEERS) $(MODELS),$(wildcard experiments/*.toml))
 
-# Where results are written, drawn from and verified.
+# The folder of results, which are written, drawn and verified.
 RESULTS := results
-# What is said before published results are measured again, of the experiments that are given.
+# A warning before published results of the given experiments are measured again.
 WILL_REPLACE = @for name in $(basename $(notdir $(1))); do if [ -e "$(RESULTS)/$$name/environment.json" ]; then \
-		echo "The results in $(RESULTS)/ are replaced, each once its experiment is complete; RESULTS=folder keeps them."; break; \
+		echo "Results in $(RESULTS)/ are replaced as soon as their experiment is complete. RESULTS=folder keeps them."; break; \
 	fi; done
 
-# Each run of the tests leaves what became of them, for .ci/run to sum up.
+# Each run of the tests writes a report, which .ci/run sums up.
 PYTEST := -m pytest -q -n 2 --junitxml=build/tests
-# The files of the tests that $(VENV) skips, because they need a package that it has not.
+# The files of tests that $(VENV) skips, because they need packages that it does not have.
 NEED_MORE = $(shell grep -rlE 'importorskip|find_spec' --include='test_*.py' tests)
 
-# Of each experiment's memory cells; memory cells repeat to the byte, so a sample tells of all.
+# How many memory cells of each experiment are verified. A sample is enough, because they repeat to the byte.
 VERIFIED := 8
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or newer)"
-	@echo "  RESULTS=folder measures into, draws and verifies another folder than results/, whose contents are kept"
+	@echo "  RESULTS=folder uses this folder instead of results/, to measure, draw and verify"
 
-experiments: $(READY) ## measure every experiment and draw its figures; goes on where it was interrupted
+experiments: $(READY) ## measure every experiment and draw its figures; an interrupted run goes on
 	$(call WILL_REPLACE,$(EXPERIMENTS))
 	@failed=0; for file in $(EXPERIMENTS); do \
 		$(HARNESS) run --jobs $(JOBS) --results "$(RESULTS)" $$file || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
 	done; printf '%s\n' $(EXPERIMENTS:experiments/%.toml="$(RESULTS)"/%) | $(DRAW) && \
 	$(HARNESS) report --output "$(RESULTS)/report.html" "$(RESULTS)" && exit $$failed
 
-peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own step, in an environment of their own
+peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own step, in a separate environment
 	$(call WILL_REPLACE,$(PEERS))
 	@failed=0; for file in $(PEERS); do \
 		results="$(RESULTS)/$$(basename $$file .toml)"; \
@@ -62,7 +62,7 @@ peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own st
 		$(PEERS_VENV)/bin/python -m harness plot "$$results" && $(PEERS_VENV)/bin/python -m harness peers "$$results" || exit $$?; \
 	done; exit $$failed
 
-models: $(PEERS_READY) ## measure PyTorch models of one's own within budgets, in the environment of peers (twenty minutes)
+models: $(PEERS_READY) ## measure users' own PyTorch models within budgets, in the environment of peers (twenty minutes)
 	$(call WILL_REPLACE,$(MODELS))
 	$(PEERS_VENV)/bin/python -m harness run --jobs $(JOBS) --results "$(RESULTS)" $(MODELS)
 	$(PEERS_VENV)/bin/python -m harness plot "$(RESULTS)/$(basename $(notdir $(MODELS)))"
@@ -70,25 +70,25 @@ models: $(PEERS_READY) ## measure PyTorch models of one's own within budgets, in
 plots: $(READY) ## draw every figure again from the CSVs in results/
 	@for file in "$(RESULTS)"/*/environment.json; do dirname "$$file"; done | $(DRAW)
 
-report: $(READY) ## write all results as one page for a browser, results/report.html
+report: $(READY) ## write all results as one HTML page, results/report.html
 	$(HARNESS) report --output "$(RESULTS)/report.html" "$(RESULTS)"
 
 test: $(READY) ## run the tests
 	$(VENV)/bin/python $(PYTEST)/test.xml
 
-frameworks: $(PEERS_READY) ## run the tests that need PyTorch, JAX, scikit-learn, frictionless, Jupyter or a browser, in that environment
+frameworks: $(PEERS_READY) ## run the tests that need PyTorch, JAX, scikit-learn, frictionless, Jupyter or a browser
 	$(PEERS_VENV)/bin/python $(PYTEST)/frameworks.xml $(NEED_MORE)
 
 lowest: $(LOWEST_READY) ## run the tests with the lowest versions that pyproject.toml allows
 	$(LOWEST_VENV)/bin/python $(PYTEST)/lowest.xml -W ignore::DeprecationWarning
 
-coverage: $(PEERS_READY) ## measure which lines and branches the tests run, in workers as well; below the floor it fails
+coverage: $(PEERS_READY) ## measure which lines and branches the tests run, also in workers; fails below the floor
 	rm -rf build/coverage
 	$(PEERS_VENV)/bin/python -m coverage run $(PYTEST)/coverage.xml
-	@# A worker that a test kills may leave half a file, of which this would warn.
+	@# A worker that a test kills may leave half a file. Without -W this would warn of it.
 	$(PEERS_VENV)/bin/python -W ignore -m coverage report
 
-bench: $(READY) ## measure training steps against their matrix products and least memory, and what the harness costs (twenty minutes)
+bench: $(READY) ## measure training steps against their matrix products and least memory, and the cost of the harness (twenty minutes)
 	$(VENV)/bin/python -m benchmarks.step
 	$(VENV)/bin/python -m benchmarks.passes
 	$(VENV)/bin/python -m benchmarks.harness
@@ -96,17 +96,17 @@ bench: $(READY) ## measure training steps against their matrix products and leas
 optimality: $(READY) ## compare the optimal schedule with exhaustive search, and with its bound on deep chains (minutes)
 	$(VENV)/bin/python -m tests.slow.optimality
 
-chaos: $(READY) ## end a run 50 times at random moments, by kills and signals: nothing may be lost, doubled or left behind (minutes)
+chaos: $(READY) ## end a run 50 times at random moments; nothing may be lost, doubled or left behind (minutes)
 	$(VENV)/bin/python -m tests.slow.chaos
 
-fuzz: $(READY) ## a million inputs over the four readers: experiment file, schedule text, record, table; no traceback
+fuzz: $(READY) ## give a million bad inputs to the readers of files and schedules; none may raise a traceback
 	$(VENV)/bin/python -m tests.slow.fuzz
 
-smoke: $(READY) ## run a whole tiny experiment: measure, assemble, draw
+smoke: $(READY) ## run a tiny experiment: measure it, and draw its figures
 	$(HARNESS) run --results "$(RESULTS)" $(SMOKE)
 	$(HARNESS) plot "$(RESULTS)/smoke"
 
-verify: $(READY) ## measure some cells of each committed result again and compare to the byte
+verify: $(READY) ## measure some cells of each committed result again, and compare every byte
 	@failed=0; for table in "$(RESULTS)"/*/memory.csv; do \
 		$(HARNESS) verify "$$(dirname "$$table")" --cells $(VERIFIED) || { code=$$?; [ $$code -eq 1 ] || exit $$code; failed=1; }; \
 	done; exit $$failed
@@ -115,7 +115,7 @@ lint: $(READY) ## check style and formatting
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-types: $(READY) ## check types (mypy): strictly in networks/
+types: $(READY) ## check types with mypy, strictly in networks/
 	$(VENV)/bin/mypy
 
 docs: $(DOCS_READY) ## build the guides and the reference as a site; a broken link or an undocumented public name fails
@@ -123,10 +123,10 @@ docs: $(DOCS_READY) ## build the guides and the reference as a site; a broken li
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --config-file $(SITE)/mkdocs.yml
 	@echo "  $(SITE)/site/index.html"
 
-notebook: $(NOTEBOOK_READY) ## open the tour for a classroom, notebooks/tour.ipynb, in an environment of its own
+notebook: $(NOTEBOOK_READY) ## open the tour for a classroom, notebooks/tour.ipynb, in a separate environment
 	$(NOTEBOOK_VENV)/bin/jupyter lab notebooks/tour.ipynb
 
-clean: ## remove what can be made again: environments, caches, the site, the smoke results
+clean: ## remove environments, caches, the site and the smoke results, which can be made again
 	rm -rf $(VENV) $(PEERS_VENV) $(LOWEST_VENV) $(DOCS_VENV) $(NOTEBOOK_VENV) build results/smoke .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -20,7 +20,7 @@ from statistics import median
 from rich import box
 from rich.table import Table
 
-from harness.commands.console import page
+from harness.commands.console import new_console
 from harness.execute.process import INHERITED, WORKER, run_in_subprocess
 from harness.execute.run import Run
 from harness.experiment.file import Experiment
@@ -76,7 +76,7 @@ def main() -> None:
             told = json.loads(done.stdout)
             for name, values in told["seconds"].items():
                 seconds.setdefault(name, []).extend(values)
-    page().print(_table(seconds, peak_bytes=told["peak_bytes"], cells=told["cells"]))
+    new_console().print(_table(seconds, peak_bytes=told["peak_bytes"], cells=told["cells"]))
 
 
 def fill(folder: Path) -> dict[str, object]:

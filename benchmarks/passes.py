@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchmarks.step import ratio_quartiles
 from benchmarks.step_worker import measure_time
-from harness.commands.console import page
+from harness.commands.console import new_console
 from networks.activations import HIDDEN
 from networks.buffers import small_ufunc_buffers
 from networks.chain import Chain
@@ -101,7 +101,7 @@ def main() -> None:
         seconds = measure_time({"kernels": run, "products": kernels.products}, repeats=REPEATS, threads=threads)
         low, middle, high = ratio_quartiles(seconds["kernels"], seconds["products"])
         table.add_row(name, f"{middle:.3f} ({low:.3f}-{high:.3f})")
-    page().print(f"{LAYERS} layers {WIDTH} wide, batch {BATCH}, float32, threads: {threads}", table)
+    new_console().print(f"{LAYERS} layers {WIDTH} wide, batch {BATCH}, float32, threads: {threads}", table)
 
 
 if __name__ == "__main__":

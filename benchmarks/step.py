@@ -21,7 +21,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from harness.commands.console import page
+from harness.commands.console import new_console
 from harness.execute.process import INHERITED
 from harness.experiment.measures import MEASURES
 from harness.provenance import ROOT
@@ -175,7 +175,7 @@ def main(
         print(f"case {name}: {len(rows)} of {len(cases) * len(FREQUENCIES) * len(threads)}", file=sys.stderr)
     if json_file:
         json_file.write_text(json.dumps(rows, indent=1) + "\n")
-    page().print(table(rows, style=box.MARKDOWN if markdown else box.SIMPLE_HEAD))
+    new_console().print(table(rows, style=box.MARKDOWN if markdown else box.SIMPLE_HEAD))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How the networks are measured: experiment files in, tidy CSVs and figures out.
+"""Measures the networks: experiment files in, tidy CSVs and figures out.
 
-A results folder is read again in Python:
+Python reads a results folder like this:
 
     import harness
 
@@ -9,7 +9,7 @@ A results folder is read again in Python:
     results.environment["machine"]  # of environment.json
     results.figure("growth")  # a matplotlib Figure
 
-Workers import this package, so nothing is imported here before it is needed.
+Workers import this package, so it imports nothing before it is needed.
 """
 
 from functools import cached_property
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
 
 
 class OpenedResults:
-    """What one run has published in a folder, as it was when `open_results` read it."""
+    """The results of one run in a folder, as they were when `open_results` read them."""
 
     def __init__(self, results: "Results"):
         self._results = results
@@ -52,29 +52,29 @@ class OpenedResults:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What environment.json tells: experiment, machine, versions, code and commit."""
+        """The content of environment.json: experiment, machine, versions, code and commit."""
         return self._results.environment.model_dump(exclude_unset=True)
 
     @cached_property
     def tables(self) -> dict[str, "pd.DataFrame"]:
-        """Every table by its name, such as `memory` or `time`, checked. Raises ValueError for one that is damaged.
+        """Every table by its name, such as `memory` or `time`, validated. Raises ValueError if one is damaged.
 
-        `chain` is added to the columns of the file: the name that the experiment gives the layers, empty if none.
+        Tables have one more column than their files: `chain`, the experiment's name for the layers. Empty if none.
         """
         return self._results.tables()
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """The names of the figures that the experiment asks for."""
+        """The names of the experiment's figures."""
         return tuple(self._results.environment.experiment.figures)
 
     def figure(self, name: str) -> "Figure":
-        """Draw a figure: one of `figures`, or any other that the tables suffice for.
+        """Draw a figure: one of `figures`, or any other whose tables are there.
 
         Raises:
             ValueError: there is no such figure, or a table that it needs is missing or has no finished cell.
         """
-        from harness import plots  # seconds of imports
+        from harness import plots  # imports for seconds
 
         ((_, figure),) = plots.draw(self.tables, [name])
         return figure
@@ -84,8 +84,8 @@ def open_results(folder: str | PathLike[str]) -> OpenedResults:
     """Read the results that a run has published in `folder`, such as results/growth.
 
     Raises:
-        MissingExtraError: an ImportError, because the extra `harness` is not installed.
-        ValueError: the folder holds no complete results, or not what a run wrote.
+        MissingExtraError: the extra `harness` is not installed. It is an ImportError.
+        ValueError: the folder holds no complete results, or files that no run wrote.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`python -m harness`, and `checkpointing-lab` where the package is installed: the command line in its own process."""
+"""`python -m harness`, and the command `checkpointing-lab`: the command line in its own process."""
 
 import sys
 
@@ -6,11 +6,11 @@ from harness.errors import BAD_INPUT, MissingExtraError, end_at_once, naming_ext
 
 
 def main() -> None:
-    """Run the command line, which the first signal ends. A package that is missing is told in one line."""
+    """Run the command line. The first signal ends it. A missing package is one line."""
     end_at_once()  # the imports take a second
     try:
         with naming_extras():
-            from harness.commands.command_line import main as command_line  # all of it is an extra
+            from harness.commands.command_line import main as command_line  # everything it imports is in an extra
 
             run_in_order(command_line)
     except MissingExtraError as error:

@@ -1,4 +1,4 @@
-"""What ends a command, its exit code, and the extra that an installation lacks."""
+"""The ends of a command: signals, exit codes, and missing extras."""
 
 import os
 import signal
@@ -16,24 +16,24 @@ GRACE_SECONDS = 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupted(SystemExit):  # no KeyboardInterrupt, of which typer makes "Aborted!" and exit code 1
-    """A signal has asked this process to end."""
+class Interrupted(SystemExit):  # not KeyboardInterrupt: typer turns that into "Aborted!" and exit code 1
+    """A signal asked this process to end."""
 
 
 def end_at_once() -> None:
-    """Let a signal end this process. One that is ignored stays ignored, as SIGHUP is under nohup."""
+    """Let a signal end this process. An ignored signal stays ignored, like SIGHUP under nohup."""
     _handle(_leave)
 
 
 def run_in_order(command: Callable[[], Any]) -> None:
-    """Run `command`, which the first signal ends by Interrupted, and the process with it."""
+    """Run `command`. The first signal raises Interrupted in it, and then ends the process."""
     signal.signal(signal.SIGALRM, lambda number, frame: os._exit(INTERRUPTED))
     _handle(_end)
     try:
         command()
     except Interrupted:
         _await_threads()
-        _leave()  # the interpreter's own end may wait for ever, and a signal would kill it there
+        _leave()  # a normal exit may wait for ever, and a signal would kill it there
     finally:
         end_at_once()
 
@@ -55,7 +55,7 @@ def _hurry(number: int, frame: FrameType | None) -> None:
 
 
 def _await_threads() -> None:
-    """Give threads the grace to put their own things in order: one that was just being started is known to nobody."""
+    """Wait a short time for threads, so that they can clean up. Nobody else knows a thread that has just started."""
     deadline = time.monotonic() + GRACE_SECONDS
     for thread in threading.enumerate():
         if not thread.daemon and thread is not threading.current_thread():
@@ -64,17 +64,17 @@ def _await_threads() -> None:
 
 def _leave(*signalled: object) -> None:
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # it may be closed, full, or in the midst of writing
+        with suppress(Exception):  # it may be closed, full or busy
             stream.flush()
     os._exit(INTERRUPTED)
 
 
 class DamagedError(ValueError):
-    """A job's file is not what was written."""
+    """The file of a job is damaged."""
 
 
 class RunAbortedError(RuntimeError):
-    """The run cannot start or go on; what is finished is kept."""
+    """The run cannot start or go on. Finished jobs are kept."""
 
 
 CELL_FAILED, BAD_INPUT = 1, 2
@@ -86,19 +86,19 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     ),
     "dask": ("dask", "distributed"),
 }
-"""The extras of an installation that the parent process imports from, by the names that it imports."""
+"""The extras that the parent process needs, each with the names of its imports."""
 
 
 class MissingExtraError(ImportError):
-    """A package is not installed, and an extra has it."""
+    """A package of an extra is not installed."""
 
 
 @contextmanager
 def naming_extras() -> Iterator[None]:
-    """Say of a package that is not installed which extra has it.
+    """Name the extra of a package that is not installed.
 
     Raises:
-        MissingExtraError: in place of the ModuleNotFoundError for what one of `EXTRAS` has.
+        MissingExtraError: a module of one of `EXTRAS` is not installed. It replaces the ModuleNotFoundError.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files that anybody may have written: read without waiting, as text and as JSON, or refused in a few words."""
+"""Reads files of unknown writers without waiting, as text or JSON. A bad file is an error of a few words."""
 
 import codecs
 import errno
@@ -15,7 +15,7 @@ SHOWN = 200
 
 
 def holder(descriptor: int) -> str:
-    """Which other process of this machine has locked the open file `descriptor`, for people; empty where unknown."""
+    """The other process of this machine that has locked the open file `descriptor`, in words. Empty if unknown."""
     others = sorted(_holders(descriptor) - {os.getpid()})
     return _described(others[0]) if others else ""
 
@@ -27,11 +27,11 @@ def _holders(descriptor: int) -> set[int]:
         locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     except OSError:
         return set()
-    return {int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5] == place}  # one that waits has an arrow
+    return {int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5] == place}  # a waiting process has an arrow
 
 
 def _described(process: int) -> str:
-    """A process by its number, user and command, without what could move a terminal's cursor."""
+    """A process by its number, user and command, without control characters."""
     folder = Path("/proc") / str(process)
     try:
         user, command = folder.stat().st_uid, (folder / "cmdline").read_bytes()
@@ -42,13 +42,13 @@ def _described(process: int) -> str:
 
 
 TEMPORARY = ".checkpointing-lab.{}.tmp"
-"""What a file is called while it is written; nobody else's is called so."""
+"""The name of a file while it is written. No other program uses such names."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader, or a crash at any moment, finds the old file or the new one.
+    """Write `content` to `path`. At any moment, also after a crash, there is the whole old file or the whole new one.
 
-    Raises OSError, with the file's name, and leaves nothing half-written.
+    Raises OSError with the file's name. No unfinished file is left then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(TEMPORARY.format(path.name))
@@ -60,7 +60,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # the new name is on the disk as well
+            os.fsync(folder)  # now the new name is on the disk, too
         finally:
             os.close(folder)
     except OSError as error:
@@ -69,11 +69,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 JSON_LEVELS = 32
-"""How deep the JSON of the harness may be nested; what it writes has six levels."""
+"""The deepest allowed nesting of JSON. The harness writes six levels."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read. Raises OSError, and ValueError for a FIFO or device, which might be waited for for ever."""
+    """Open a file to read. Raises OSError, and ValueError for a FIFO or device, because reading it may never end."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -89,9 +89,9 @@ def read_regular(path: Path) -> bytes:
 
 
 def open_lock(path: Path) -> TextIO:
-    """Open a lock's file for reading and writing; make it if need be.
+    """Open a lock's file for reading and writing. Make it if it does not exist.
 
-    Raises OSError, and ValueError where it is no plain file: a link would lead to somebody else's.
+    Raises OSError, and ValueError if it is no plain file, because a link may lead to a file of others.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
@@ -106,19 +106,19 @@ def open_lock(path: Path) -> TextIO:
 
 
 def is_utf16(content: bytes) -> bool:
-    """Whether a text is UTF-16, by its byte order mark or by a first character of which half is zero."""
+    """Whether a text is UTF-16, by its byte order mark or by a zero byte in its first character."""
     return content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]
 
 
 def text_of(content: bytes) -> str:
-    """UTF-8 as text, a byte order mark left out. Raises ValueError."""
+    """UTF-8 as text, without a byte order mark. Raises ValueError."""
     if is_utf16(content):
         raise ValueError("it is UTF-16, and must be UTF-8")
     return content.decode("utf-8-sig")
 
 
 def parse_json(content: bytes) -> Any:
-    """The value of a JSON text that can be written as UTF-8 again. Raises ValueError, and nothing else."""
+    """The value of a JSON text, which can be written as UTF-8 again. Raises ValueError and no other error."""
     try:
         value = json.loads(text_of(content))
     except RecursionError:
@@ -126,7 +126,7 @@ def parse_json(content: bytes) -> Any:
     if _is_deeper(value, JSON_LEVELS):
         raise ValueError(_TOO_DEEP)
     if b"\\u" in content:
-        format_json(value)  # an escape may stand for half a character, which cannot be written
+        format_json(value)  # an escape may be half a character, which cannot be written
     return value
 
 

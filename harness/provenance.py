@@ -1,4 +1,4 @@
-"""Where a result comes from: machine, versions, code. Never a host's name, a user's name or a path."""
+"""The origin of a result: machine, versions, code. It has no name of a host or user, and no path."""
 
 import hashlib
 import os
@@ -27,24 +27,24 @@ NOT_MEASURED = (
     *("networks/torch_models", "networks/block_chain.py", "harness/worker/models"),
 )
 OF_ALL_SCHEDULES = tuple(f"networks/schedules/{name}.py" for name in ("spec", "foreign", "portable"))
-"""The rooms, and the files of other rooms, that decide what any row says. Planning chooses a schedule, and a cell names
-its own. No cell runs a PyTorch model of the user's. `__init__` gathers names and has the version, so a release leaves
-results as they are. The files of a schedule count for the cells that run it, as `harness.experiment.schedule_code`
-tells them."""
+"""The folders and files that decide the content of every row. Planning is not among them, because a cell names its
+schedule. Neither is the code of users' PyTorch models, because no network runs it. Neither is `__init__`, so a new
+version changes no result. Files of a schedule count only for the cells that run it: see
+`harness.experiment.schedule_code`."""
 
 MEASURED_WITH = ("numpy", "memray", "scikit-learn", "threadpoolctl")
 DRAWN_WITH = ("pandas", "scipy", "matplotlib", "seaborn")
 
 CPU_INFO = Path("/proc/cpuinfo")
 GIT_SECONDS = 10
-"""How long git may take to answer a question."""
+"""The time limit of a call of git."""
 
 
 def machine(packages: Iterable[str] = ()) -> dict[str, Any]:
-    """What a measurement depends on beside the code and the settings, as seen from the process that measures.
+    """The machine and versions that a measurement depends on, as the measuring process sees them.
 
-    BLAS libraries are described as they are loaded there: kernel architecture and number of threads included. The
-    versions of other `packages` are added, None where one is not installed.
+    BLAS libraries are described as they are loaded, with kernel architecture and number of threads. Versions of other
+    `packages` are added. None is the version of a package that is not installed.
     """
     libraries = ({key: value for key, value in library.items() if key != "filepath"} for library in threadpool_info())
     return {
@@ -60,14 +60,14 @@ def machine(packages: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def place(packages: Iterable[str] = ()) -> dict[str, Any]:
-    """The machine, and which one of its kind it is."""
+    """The machine, and an id that tells machines of one kind apart."""
     return {"machine": machine(packages), "machine_id": machine_id()}
 
 
 def machine_id() -> str:
-    """A name for this installation of the operating system that tells nothing about it; empty where it has none.
+    """An anonymous name for this installation of the operating system. Empty if it has no id.
 
-    It keeps two machines of one model apart in the keys of finished cells, and is not published.
+    It tells two machines of one kind apart in records of finished cells. It is not published.
     """
     try:
         identity = Path("/etc/machine-id").read_bytes()
@@ -77,12 +77,12 @@ def machine_id() -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """The version of each package, without importing it; None where one is not installed."""
+    """The version of each package, without importing it. None if it is not installed."""
     return {package: _version(package) for package in packages}
 
 
 def are_installed(packages: Iterable[str]) -> bool:
-    """Whether this environment has all of these packages; none is imported."""
+    """Whether this environment has all of these packages. None is imported."""
     return all(versions(packages).values())
 
 
@@ -94,9 +94,9 @@ def _version(package: str) -> str | None:
 
 
 def code_sha256() -> str:
-    """A hash of the code that every row comes from: what is measured, what measures it, and what makes a row of that.
+    """A hash of the code that every row depends on: the measured code, the measuring code, and the code of rows.
 
-    The code of schedules is not in it.
+    It does not include the code of schedules.
     """
     paths = (path for name in MEASURED_CODE for path in [ROOT / name, *sorted((ROOT / name).rglob("*.py"))])
     unmeasured = {ROOT / name for name in NOT_MEASURED}
@@ -106,12 +106,12 @@ def code_sha256() -> str:
 
 
 def sha256_of(files: Mapping[str, Path]) -> str:
-    """A hash of the names and the contents of files, which are read again once a time or a size has changed."""
+    """A hash of the names and contents of files. They are read again if a time or a size has changed."""
     stats = ((name, file, file.stat()) for name, file in files.items())
     return _sha256(tuple((name, file, stat.st_mtime_ns, stat.st_size) for name, file, stat in stats))
 
 
-@lru_cache(maxsize=64)  # a run asks after each job
+@lru_cache(maxsize=64)  # a run calls it after each job
 def _sha256(stamped: tuple[tuple[str, Path, int, int], ...]) -> str:
     content = hashlib.sha256()
     for name, file, _, _ in stamped:
@@ -120,13 +120,13 @@ def _sha256(stamped: tuple[tuple[str, Path, int, int], ...]) -> str:
 
 
 class _UnknownCommitError(Exception):
-    """Says why it is not known which commit is checked out."""
+    """Says why the current commit is unknown."""
 
 
 def commit() -> dict[str, Any]:
-    """The commit that is checked out and whether anything but results differs from it.
+    """The current commit, and whether files other than results differ from it.
 
-    Both are None where that is unknown, and `commit_unknown` says why: a run is not lost by a git that fails.
+    If git fails, both are None, and `commit_unknown` says why. So a run does not fail with git.
     """
     try:
         if _git("rev-parse", "--show-toplevel") != str(ROOT):
@@ -138,7 +138,7 @@ def commit() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str:
-    """What git answers about the code's own repository, whichever one the caller's variables name."""
+    """The answer of git about the code's own repository. Variables of the caller cannot name another one."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
@@ -155,7 +155,7 @@ def _git(*arguments: str) -> str:
         raise _UnknownCommitError(f"git did not answer within {GIT_SECONDS} s") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().partition("\n")[0]
-        told = re.sub(r"'/[^']*'|/\S*", "(a path)", said)  # which would name a user
+        told = re.sub(r"'/[^']*'|/\S*", "(a path)", said)  # a path may name a user
         raise _UnknownCommitError(f"git exited with {done.returncode}: {told}".removesuffix(": "))
     return os.fsdecode(done.stdout).strip()
 

@@ -1,4 +1,4 @@
-"""Numbers of bytes as people write them: `24MiB`, `1.5GB`, `1e9`, `65536`."""
+"""Sizes in bytes as people write them: `24MiB`, `1.5GB`, `1e9`, `65536`."""
 
 import re
 from fractions import Fraction
@@ -15,16 +15,16 @@ UNITS = {
 
 _SIZE = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e\+?[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
 _MOST_CHARACTERS = 40
-"""A number of more characters is not read: its digits, or its exponent, may take for ever."""
+"""The longest size that is read. A longer one may have digits or an exponent that take for ever."""
 _MOST_EXPONENT = 99
 _UNITS_BY_LOWER_CASE = {unit.lower(): unit for unit in UNITS}
 
 
 def parse_bytes(text: str, *, name: str = "a size") -> int:
-    """Read a number of bytes, from 1 to `LARGEST`, rounded down to a whole one.
+    """Read a number of bytes from 1 to `LARGEST`. A fraction of a byte is rounded down.
 
-    `KiB` is 1024 and `kB` 1000 of them. `K`, `M`, `G` and `T` alone are refused, because they mean either. `name` is
-    what an error calls the size, such as `--budget`.
+    `KiB` is 1024 bytes and `kB` is 1000. `K`, `M`, `G` and `T` alone are refused, because they can mean either. `name`
+    is the name of the size in an error, such as `--budget`.
     """
     number, unit = _read(text, name)
     exponent = int(number.lower().partition("e")[2] or 0)
@@ -39,7 +39,7 @@ def parse_bytes(text: str, *, name: str = "a size") -> int:
 
 
 def _read(text: str, name: str) -> tuple[str, str]:
-    """The number and the unit that `text` is made of."""
+    """The number and the unit in `text`."""
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(
             f"{name} must be written in at most {_MOST_CHARACTERS} characters, like 24MiB, got {len(text)}: "
@@ -55,13 +55,13 @@ def _read(text: str, name: str) -> tuple[str, str]:
 
 
 def _unit(text: str) -> str | None:
-    """The unit that a size is written in; None for what is no size."""
+    """The unit of a size. None if the text is no size."""
     match = _SIZE.fullmatch(text.strip())
     return _UNITS_BY_LOWER_CASE.get(match[2].lower()) if match else None
 
 
 def format_bytes(nbytes: int, *, like: int | None = None) -> str:
-    """Write a number of bytes for people, in the largest binary unit it fills, or the one that `like` does."""
+    """Write a number of bytes for people, in the largest binary unit that it fills, or that `like` fills."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if (nbytes if like is None else like) >= UNITS[unit]:
             return f"{nbytes / UNITS[unit]:.2f} {unit}"
@@ -69,7 +69,7 @@ def format_bytes(nbytes: int, *, like: int | None = None) -> str:
 
 
 def format_apart(nbytes: int, other: int) -> tuple[str, str]:
-    """Write two numbers of bytes, in full where two digits do not tell them apart."""
+    """Write two numbers of bytes, in full if two digits do not tell them apart."""
     written = format_bytes(nbytes), format_bytes(other)
     if written[0] == written[1] and nbytes != other:
         return f"{nbytes:,} bytes", f"{other:,} bytes"
@@ -77,9 +77,9 @@ def format_apart(nbytes: int, other: int) -> tuple[str, str]:
 
 
 def retold(message: str, *, typed: str) -> str:
-    """Write each `N bytes` of a message in the unit of the size that was `typed` as well, rounded up to two digits.
+    """Add to each `N bytes` of a message the same size in the unit of the size that was `typed`, with two digits.
 
-    Rounded up, because what is told is often the smallest size that serves.
+    It is rounded up, because the message often names the smallest size that is enough.
     """
     unit = _unit(typed)
     if unit is None or UNITS[unit] == 1:

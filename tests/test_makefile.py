@@ -61,7 +61,7 @@ def test_results_that_will_be_replaced_are_named_before_anything_is_measured(pro
     assert lines[0].startswith("-m harness run")
     publish(project / "results" / name)
     first, *others = make(project, target)
-    said = "The results in results/ are replaced, each once its experiment is complete; RESULTS=folder keeps them."
+    said = "Results in results/ are replaced as soon as their experiment is complete. RESULTS=folder keeps them."
     assert (first, sorted(others)) == (said, sorted(lines))
 
 

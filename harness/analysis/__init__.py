@@ -1,1 +1,1 @@
-"""What the tables say. Pure: tables in, tables out. It imports the ground and `networks`."""
+"""Analysis of tables. Pure: tables in, tables out. It imports the ground and `networks`."""

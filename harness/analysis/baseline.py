@@ -1,4 +1,4 @@
-"""Every comparison is with store-all of the same configuration: the columns `COMPARED`."""
+"""The baseline of every comparison: store-all of the same configuration, which is the columns `COMPARED`."""
 
 import pandas as pd
 
@@ -8,7 +8,10 @@ COMPARED = ["layers", "chain", "depth", "width", "batch", "dtype", "activation",
 
 
 def pareto_front(table: pd.DataFrame, costs: list[str]) -> pd.Series:
-    """Which rows no other row beats by costing no more in all of `costs` and less in one; equal rows both stay."""
+    """Which rows are on the Pareto front: no other row costs less in one of `costs` and no more in the others.
+
+    Equal rows are both on the front.
+    """
     values = table[costs].to_numpy(dtype="float64")
     no_worse = (values[:, None] <= values).all(axis=2)
     better = (values[:, None] < values).any(axis=2)
@@ -16,14 +19,14 @@ def pareto_front(table: pd.DataFrame, costs: list[str]) -> pd.Series:
 
 
 def is_comparable(table: pd.DataFrame) -> bool:
-    """Whether the table has any store-all row, so that others can be compared with it."""
+    """Whether the table has a store-all row to compare with."""
     return bool(((table["network"] == STORE_ALL) & table["micro_batch"].isna()).any())
 
 
 def has_store_all(table: pd.DataFrame) -> pd.Series:
-    """Whether the table has for each row the store-all row that it is compared with.
+    """For each row, whether the table has the store-all row to compare it with.
 
-    Raises ValueError where it has none at all.
+    Raises ValueError if the table has no store-all row at all.
     """
     compared = pd.MultiIndex.from_frame(_store_all(table)[COMPARED])
     return pd.Series(pd.MultiIndex.from_frame(table[COMPARED]).isin(compared), index=table.index)
@@ -37,9 +40,9 @@ def _store_all(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _beside_store_all(table: pd.DataFrame, *, on: list[str] = COMPARED, **columns: str) -> pd.DataFrame:
-    """Add columns (new name = old name) of the store-all row that agrees in `on`, missing where there is none.
+    """Add columns (new name = old name) of the store-all row that agrees in `on`. Without such a row they are missing.
 
-    It is that of the whole batch, by `backward` if the table has any such, so that no ratio is to another step.
+    The store-all row is of the whole batch, and by `backward` if the table has such a row.
     """
     store_all = _store_all(table)[[*on, *columns.values()]]
     store_all = store_all.rename(columns={old: new for new, old in columns.items()})

@@ -1,4 +1,4 @@
-"""What happens in a training step of a model of blocks, told as sweeps: a replay over integers, read for people."""
+"""A training step of a model of blocks as sweeps, from a replay over integers."""
 
 from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
@@ -12,14 +12,14 @@ from networks.schedules.signature import Keep
 
 
 class _Answer(NamedTuple):
-    """What a schedule held when it was asked, and what it is to hold from then on."""
+    """The positions that a schedule held when it was asked, and the positions that it answered."""
 
     before: frozenset[int]
     after: frozenset[int]
 
 
 def told_blocks(chain: BlockChain, schedule: BlockSchedule, of: str) -> StepTold:
-    """The step of `chain` by `schedule`; `of` says in a few words what is run. Raises ValueError if it cannot be."""
+    """The step of `chain` by `schedule`. `of` describes the model in a few words. Raises ValueError if it cannot."""
     answers: list[_Answer] = []
     step = list(moments(chain, _recorded(schedule(chain), answers)))
     cost = cost_of_moments(chain, step)
@@ -28,7 +28,6 @@ def told_blocks(chain: BlockChain, schedule: BlockSchedule, of: str) -> StepTold
         name=schedule.__name__,
         of=of,
         part="block",
-        output="output",
         reference="plain",
         depth=chain.depth,
         sweeps=tuple(_sweeps(step, answers)),
@@ -66,7 +65,7 @@ def _sweeps(step: list[Moment], answers: list[_Answer]) -> Iterator[Sweep]:
             held = frozenset(position for position in held if position < 2 * blocks[-1] - 2)
         else:
             answer = next(asked)
-            made = range(2 * blocks[0] - 1, 2 * blocks[-1])  # the output of the last one serves at once
+            made = range(2 * blocks[0] - 1, 2 * blocks[-1])  # the output of the last block is used at once
             kept = answer.after & frozenset(made) - answer.before
             dropped = answer.before - answer.after
             held = answer.before & answer.after | kept
@@ -84,13 +83,13 @@ def _sweeps(step: list[Moment], answers: list[_Answer]) -> Iterator[Sweep]:
 
 
 def _sweep_of(moment: Moment) -> tuple[bool, int]:
-    """Whether the moment is in a backward pass, and otherwise for which block it runs."""
+    """Whether the moment is in a backward pass, and if not, the block for which it runs."""
     backward = moment.phase in (BACKWARD, BEFORE_BACKWARD)
     return backward, 0 if backward else moment.asking
 
 
 def _done(group: Iterator[Moment]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Blocks and their live bytes. What runs before the blocks counts for the first of them, the loss for the last."""
+    """Blocks and their live bytes. Work before the blocks counts for the first block, and the loss for the last."""
     blocks: list[int] = []
     live: list[int] = []
     waiting = 0

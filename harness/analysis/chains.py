@@ -1,4 +1,4 @@
-"""What a chain of layers is called: by the name that its experiment gives it, or by the shape of its hidden widths."""
+"""Names of chains of layers: the experiment's name, or the shape of the hidden widths."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,8 +11,8 @@ from networks.layer_lists import parse_layers
 def name_chains(table: pd.DataFrame) -> dict[str, str]:
     """A short name for each list of layers in a table: `hourglass`, or `equal, 8 layers`.
 
-    A name in its column `chain` is taken. The others are named by shape, all in one style: the shape alone if every
-    name is different then, else with the depth, else with the width as well, and else they are the lists themselves.
+    A name in the column `chain` is used. All other names are shapes, in one style. It is the first of these in which
+    all names differ: the shape, the shape and the depth, the shape, the depth and the width, or the lists themselves.
     """
     given = {layers: chain for layers, chain in zip(table["layers"], table["chain"], strict=True) if chain}
     lists = list(dict.fromkeys(table["layers"]))
@@ -25,7 +25,7 @@ def name_chains(table: pd.DataFrame) -> dict[str, str]:
 
 
 def shape(hidden: Sequence[int]) -> str:
-    """How the hidden widths go from the first to the last: equal, widening, narrowing, hourglass, barrel or mixed."""
+    """The shape of the hidden widths: equal, widening, narrowing, hourglass, barrel or mixed."""
     steps = [right > left for left, right in pairwise(hidden) if left != right]
     turns = sum(before != after for before, after in pairwise(steps))
     if not steps:

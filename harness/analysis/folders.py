@@ -1,4 +1,4 @@
-"""Two results folders cell by cell: pure, tables in, tables out. `a` is the earlier one, `b` the later."""
+"""Compares two results folders cell by cell. `a` is the earlier folder, `b` the later. Pure: tables in, tables out."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ def memory_differences(a: pd.DataFrame, b: pd.DataFrame, *, peak: str) -> pd.Dat
 
 
 def time_differences(a: pd.DataFrame, b: pd.DataFrame, *, seconds: str) -> pd.DataFrame:
-    """Cells finished in both time tables: `time_ratio` of the medians of `seconds` in `b` to `a`, and how sure it is.
+    """Cells finished in both time tables: `time_ratio`, the median of `seconds` in `b` over that in `a`.
 
-    `ratio_low` and `ratio_high` are the percentile bootstrap's 95 % interval of that ratio. `p_value` is of
-    Mann and Whitney's two-sided test that the times are alike, corrected by Holm's method for the number of cells.
+    `ratio_low` and `ratio_high` are the 95 % interval of that ratio by the percentile bootstrap. `p_value` is of the
+    two-sided Mann-Whitney test that the times are alike, corrected by Holm's method for the number of cells.
 
-    Known gap: the repeats of a cell come from one process. What differs from process to process, or has changed on the
-    machine between the two runs, counts as a difference of the cells.
+    Known gap: all repeats of a cell come from one process. Differences between processes, and changes of the machine
+    between the two runs, count as differences of the cells.
     """
     finished = [table.query("status == 'ok'").groupby("cell_id", sort=False)[seconds] for table in (a, b)]
     before, after = ({cell_id: times.to_numpy() for cell_id, times in groups} for groups in finished)
@@ -38,7 +38,7 @@ def _ratio(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     def ratio(after: np.ndarray, before: np.ndarray, axis: int) -> np.ndarray:
         return np.median(after, axis=axis) / np.median(before, axis=axis)
 
-    if min(len(before), len(after)) < 2:  # which tells nothing of how sure it is
+    if min(len(before), len(after)) < 2:  # one value gives no interval
         only = ratio(after, before, axis=0)
         return {"time_ratio": only, "ratio_low": only, "ratio_high": only, "p_value": 1.0}
     drawn = stats.bootstrap(
@@ -59,9 +59,9 @@ def _ratio(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Corrected p-values: a test that holds at them is one of a family, none of which is false but by that chance.
+    """P-values corrected for a family of tests: they bound the chance of any false positive in the family.
 
-    Holm (1979): the k-th smallest of m is multiplied by m - k + 1, and none comes out below a smaller one's.
+    Holm (1979): the k-th smallest of m values is multiplied by m - k + 1, and no result is below an earlier one.
     """
     order = np.argsort(p_values)
     steps = p_values[order] * np.arange(len(order), 0, -1)

@@ -1,4 +1,4 @@
-"""What tables of several frameworks say: savings kept and promised, resident against requested, time over the floor.
+"""Analysis of tables of several frameworks: measured and promised savings, resident peaks, time over the floor.
 
 Pure: a DataFrame in, a new one out. All rows must be of finished cells.
 """
@@ -11,13 +11,13 @@ from harness.analysis.time import median_interval
 
 CASE = ["layers", "batch"]
 SAME = [*COMPARED, "framework"]
-"""What a variant and the plain step that it is compared with have in common."""
+"""The columns in which a variant and the plain step of its framework agree."""
 PLAIN = ("store-all", "backprop")
-"""The variants that save nothing on purpose: what the others of their framework are compared with."""
+"""The plain variants, which use no checkpointing. Other variants of a framework are compared with them."""
 
 
 def with_names(table: pd.DataFrame) -> pd.DataFrame:
-    """Add `kind`, the variant without its numbers, and `name`, framework and variant for people."""
+    """Add `kind`, the variant without its numbers, and `name`, framework and variant in words."""
     own = table["schedule"].fillna("checkpoint").mask(table["network"] == "Network", "store-all")
     own = own.mask(table["step"] == "train_step", "train_step")
     kinds = own.mask(table["network"].isna(), table["variant"].str.partition(" ")[0])
@@ -34,11 +34,11 @@ def _told(values: pd.Series, form: str) -> pd.Series:
     return pd.Series(told, index=values.index, dtype="str")
 
 
-def savings(memory: pd.DataFrame) -> pd.DataFrame:
+def peers_savings(memory: pd.DataFrame) -> pd.DataFrame:
     """Add `saved_share`, measured against the same framework's plain step, and the `promised_share` of segments.
 
-    Of H hidden afters, segments of n hold ceil(H / n) checkpoints, the n afters of one segment and one delta, where
-    store-all holds H and a delta. Missing where a variant has no n, or its framework no plain step.
+    Store-all holds H hidden outputs and one gradient. Segments of n hold ceil(H / n) checkpoints, the n outputs of one
+    segment, and one gradient. Both columns are missing if a variant has no n, or its framework no plain step.
     """
     table = with_names(memory)
     plain = table.loc[table["kind"].isin(PLAIN), [*SAME, "memray_peak_bytes"]]
@@ -54,16 +54,16 @@ def savings(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def has_plain(memory: pd.DataFrame) -> pd.Series:
-    """Whether the table has for each row the plain step of its framework."""
+    """For each row, whether the table has the plain step of its framework."""
     plain = memory.loc[with_names(memory)["kind"].isin(PLAIN), SAME]
     return pd.Series(pd.MultiIndex.from_frame(memory[SAME]).isin(pd.MultiIndex.from_frame(plain)), index=memory.index)
 
 
 def resident_peaks(memory: pd.DataFrame, resident: pd.DataFrame) -> pd.DataFrame:
-    """Beside each cell's requested peak its resident ones, a row a cell and allocator, medians and extremes of repeats.
+    """Requested and resident peaks: a row for each cell and allocator, with median and extremes of repeats.
 
     `memory` is memory.csv or peers_memory.csv. New columns: `requested_bytes`, `resident_bytes`, `resident_low_bytes`,
-    `resident_high_bytes`, and `kept_bytes`: resident and not requested, which is what the allocator does not give back.
+    `resident_high_bytes`, and `kept_bytes`: resident beyond requested, because the allocator does not give it back.
     """
     by = ["cell_id", "allocator"]
     peaks = resident.groupby(by, sort=False)["resident_peak_bytes"].agg(["median", "min", "max"]).reset_index()
@@ -79,7 +79,7 @@ def resident_peaks(memory: pd.DataFrame, resident: pd.DataFrame) -> pd.DataFrame
 
 
 def step_times(time: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell: medians of step and floor, and `over_floor`, of their ratios in one repeat, with its interval."""
+    """A row for each cell: medians of step and floor, and `over_floor`, the median of their ratios, with interval."""
     rows = []
     for cell_id, repeats in time.groupby("cell_id", sort=False):
         ratios = (repeats["step_seconds"] / repeats["floor_seconds"]).to_numpy()

@@ -1,4 +1,4 @@
-"""What memory tables say: savings, residuals, what fills a peak, work. All rows must be of finished cells."""
+"""Analysis of memory tables: savings, residuals, what fills a peak, work. All rows must be of finished cells."""
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,10 @@ RESIDUAL_BOUND_BYTES = 32 * 2**10
 
 
 def savings(memory: pd.DataFrame) -> pd.DataFrame:
-    """Add what each cell's measured peak saves against store-all's, and the most that any schedule could.
+    """Add how much each cell's measured peak saves against store-all's, and the most that any schedule can save.
 
     New columns: `store_all_peak_bytes`, `saved_bytes`, and as shares of store-all's peak `saved_share` and
-    `savable_share` (all above the `floor_bytes`). Missing where store-all's cell is.
+    `savable_share`. The latter is the part above `floor_bytes`. The columns are missing if there is no store-all cell.
     """
     table = _beside_store_all(memory, store_all_peak_bytes="memray_peak_bytes")
     store_all = table["store_all_peak_bytes"].astype("Float64")
@@ -29,7 +29,7 @@ def savings(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def floor_bytes(memory: pd.DataFrame) -> pd.Series:
-    """The peak below which no schedule can go: the dearest backward step with no after but the one it works on."""
+    """The smallest possible peak: the largest backward step, with only the outputs that it works on."""
 
     def floor(chain: Chain) -> int:
         return max(beside + below for beside, below in zip(chain.serve_bytes[1:], chain.after_bytes[:-1], strict=True))
@@ -38,7 +38,7 @@ def floor_bytes(memory: pd.DataFrame) -> pd.Series:
 
 
 def chains(table: pd.DataFrame) -> list[Chain]:
-    """The chain that each row's network trains on by `backward` and in one part."""
+    """The chain of each row's network, for a step by `backward` in one part."""
     return [
         Chain(parse_layers(layers), int(batch), np.dtype(dtype).itemsize)
         for layers, batch, dtype in zip(table["layers"], table["batch"], table["dtype"], strict=True)
@@ -53,18 +53,18 @@ def dominant_kind(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def residual_bound(predicted_bytes: np.ndarray) -> np.ndarray:
-    """How far memray's peak may lie from a prediction, in bytes: 0.5 % of it, but no less than 32 KiB."""
+    """The allowed distance of memray's peak from a prediction, in bytes: 0.5 % of it, but no less than 32 KiB."""
     return np.maximum(RESIDUAL_BOUND_SHARE * predicted_bytes, RESIDUAL_BOUND_BYTES)
 
 
 def residuals(memory: pd.DataFrame) -> pd.DataFrame:
-    """Add `bound_bytes`, the `residual_bound`, and `within_bound`, whether `residual_bytes` keeps to it."""
+    """Add `bound_bytes`, the `residual_bound`, and `within_bound`, whether `residual_bytes` is within it."""
     bound = residual_bound(memory["predicted_peak_bytes"].to_numpy(dtype="float64"))
     return memory.assign(bound_bytes=bound, within_bound=memory["residual_bytes"].abs() <= bound)
 
 
 def work_ratios(memory: pd.DataFrame) -> pd.DataFrame:
-    """Add how much forward work each row does over store-all's, and how much work in the whole step.
+    """Add each row's forward work, and its work in the whole step, over store-all's.
 
     New columns: `forward_work_ratio`, of `forward_flops`, and `work_ratio`, of the operations of all matrix products of
     the step. The backward pass has two products of each layer's size. One gives the weight gradient. The other gives

@@ -1,4 +1,4 @@
-"""Schedules ranked: what each needs within each budget of each chain, over the optimum's. Pure, as `analysis` is."""
+"""Ranks schedules by their work within each budget of each chain, over the optimum's. Pure, like `analysis`."""
 
 import numpy as np
 import pandas as pd
@@ -8,15 +8,15 @@ from harness.analysis.chains import name_chains
 from harness.analysis.schedules import OPTIMAL, within_budgets
 
 CASE = [*COMPARED, "budget_bytes"]
-"""What schedules are ranked within: a chain and a budget."""
+"""The columns of a case of the ranking: a chain and a budget."""
 
 
 def ranking(memory: pd.DataFrame) -> pd.DataFrame:
-    """Rank the best of each kind of schedule within each budget: a row a chain, budget and kind, from the best on.
+    """Rank the best of each kind of schedule within each budget: a row for each chain, budget and kind, best first.
 
-    Budgets and candidates are those of `within_budgets`; store-all, which recomputes nothing, is no candidate. New
-    columns: `chain`, the name of the layers; `fits`, yes or no; `over_optimum`, the forward work over that of optimal;
-    `place`, 1 for the best. A tie goes to optimal. What does not fit has neither, nor a variant.
+    Budgets and candidates are those of `within_budgets`. Store-all recomputes nothing, so it is no candidate. New
+    columns: `chain`, the name of the layers. `fits`, yes or no. `over_optimum`, the forward work over that of optimal.
+    `place`, 1 for the best. A tie goes to optimal. A kind that does not fit has no `over_optimum`, `place` or variant.
 
     Raises:
         ValueError: the table has no optimal schedule.
@@ -43,9 +43,9 @@ def ranking(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def means(table: pd.DataFrame) -> tuple[pd.Series, int]:
-    """The geometric mean of each kind's `over_optimum` over the cases where all kinds fit, and how many those are.
+    """The geometric mean of each kind's `over_optimum` over the cases in which all kinds fit, and their number.
 
-    The means are missing where there is no such case.
+    The means are missing if there is no such case.
     """
     cases = table.pivot(index=CASE, columns="kind", values="over_optimum")
     common = cases.dropna()

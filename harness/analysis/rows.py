@@ -7,5 +7,5 @@ if TYPE_CHECKING:
 
 
 def each_row(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """What stands in each row, by the names of the table's columns, as Python's own numbers and texts."""
+    """Each row as a dictionary by column, with numbers and texts of Python."""
     return cast("list[dict[str, Any]]", table.to_dict("records"))

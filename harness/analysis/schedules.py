@@ -1,6 +1,6 @@
-"""Schedules against each other: the least work there is, who wins within a budget, and how they grow with depth.
+"""Compares schedules: the least possible work, the best within a budget, and growth with depth.
 
-Pure, as `analysis` is. What no cell has measured is worked out from the chain by replay and dry run.
+Pure, like `analysis`. Replays and dry runs of the chain give the costs that no cell has measured.
 """
 
 import math
@@ -24,12 +24,12 @@ from networks.schedules.replay import Cost, replay
 from networks.schedules.spec import is_strange, parse_schedule
 
 OPTIMAL = "optimal"
-"""The kind that no other needs less work than."""
+"""The kind with the least work."""
 GROWTH_DEPTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
 def optimal_curve(memory: pd.DataFrame) -> pd.DataFrame:
-    """What `optimal` would do with the bytes of each cell: a row a configuration and predicted peak, from low to high.
+    """The cost of `optimal` with the bytes of each cell: a row for each configuration and predicted peak, low to high.
 
     New columns: `peak_ratio`, its predicted peak over store-all's, and the `work_ratios`.
     """
@@ -42,7 +42,7 @@ def optimal_curve(memory: pd.DataFrame) -> pd.DataFrame:
     return work_ratios(pd.DataFrame(rows, columns=[*COMPARED, "peak_ratio", "forward_flops"]))
 
 
-@lru_cache(maxsize=8)  # the figures of an experiment ask the same, and solving takes seconds
+@lru_cache(maxsize=8)  # several figures need the same, and solving takes seconds
 def _least_work(chain: Chain, budgets: tuple[int, ...]) -> list[dict[str, float]]:
     everything = replay(chain, store_all()(chain)).peak_bytes
     met = (budget for budget in budgets if budget >= smallest_budget(chain))
@@ -51,18 +51,19 @@ def _least_work(chain: Chain, budgets: tuple[int, ...]) -> list[dict[str, float]
 
 
 def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
-    """The best of each kind of schedule within each budget: a row a configuration, budget and kind that has one.
+    """The best of each kind of schedule within each budget: a row for each configuration, budget and kind that fits.
 
-    The budgets are those that the table has `optimal` for, but for one that somebody's schedule takes. Candidates are
-    the table's cells and, so that none is judged by the budgets it happened to be measured with, every schedule of the
-    registry that takes a budget at each of them, by replay. Others' code is not run to read a table, and their
-    schedules are judged by what was measured. A
-    candidate fits where its predicted peak does, which is what a schedule's budget bounds; the best of those does the
-    least forward work, and of equals it is one that was measured, and then the one of the least peak. Budgets go from
-    low to high, and in each of them kinds from the best on; a tie goes to optimal. Only steps by `backward` count.
+    The budgets are those of the table's `optimal` schedules, without those that only code of others could tell.
+    Candidates are the table's cells, and by replay every schedule of the registry that takes a budget, at each budget.
+    So no schedule depends on the budgets that it was measured with. Schedules of others are judged only by their
+    measured cells, because reading a table runs no code of others.
 
-    `budget_bytes` is the budget, and new columns are `budget_ratio`, the budget over store-all's predicted peak, and
-    the `work_ratios`. What only a measured cell has is missing in the others.
+    A candidate fits if its predicted peak is within the budget. The best has the least forward work. Among equals the
+    best is a measured cell, and then the one with the smallest peak. Budgets go from low to high, and in each budget
+    the best kind comes first. A tie goes to optimal. Only steps by `backward` count.
+
+    `budget_bytes` is the budget. New columns are `budget_ratio`, the budget over store-all's predicted peak, and the
+    `work_ratios`. Columns of measurements are missing in rows that were not measured.
 
     Raises:
         ValueError: the table has no optimal schedule.
@@ -88,7 +89,7 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def _at_budgets(memory: pd.DataFrame, budgets: pd.DataFrame) -> pd.DataFrame:
-    """A row for each schedule of the registry that takes a budget at each of the `budgets` that it can meet."""
+    """Rows of schedules of the registry that take a budget, one for each of the `budgets` that a schedule can meet."""
     taking = memory.dropna(subset="budget_bytes").drop_duplicates([*COMPARED, "kind"])
     taking = taking[[not is_strange(schedule) for schedule in taking["schedule"]]]
     rows = taking.drop(columns="budget_bytes").merge(budgets, on=COMPARED)[[*COMPARED, *VARIANT, "budget_bytes"]]
@@ -109,10 +110,11 @@ def _replayed(chain: Chain, schedule: str) -> Cost | None:
 
 
 def winners(memory: pd.DataFrame, time: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Who wins where: for each configuration and budget the variant of least forward work, a row each.
+    """The variant with the least forward work, a row for each configuration and budget.
 
     New columns beside those of `within_budgets`: `runner_up`, the best variant of another kind, and its
-    `runner_up_work_ratio`, both missing where no other kind fits; and where `time` has the winner, its `time_ratios`.
+    `runner_up_work_ratio`. Both are missing if no other kind fits. If `time` has the winner, there are its
+    `time_ratios`.
     """
     by = [*COMPARED, "budget_bytes"]
     ranked = within_budgets(memory)
@@ -131,18 +133,18 @@ GROWING: dict[str, Callable[[Chain], Schedule]] = {
     "revolve": lambda chain: revolve(slots=math.ceil(math.log2(chain.depth))),
     "optimal": lambda chain: optimal(budget_of=GROWING["revolve"](chain).__name__),
 }
-"""For each kind the schedule that a chain of some depth is given. Revolve's slots are log2 of it, and optimal has the
-bytes that revolve takes."""
+"""For each kind, the schedule of a chain. Revolve's slots are log2 of the depth. Optimal has the bytes that revolve
+takes."""
 
 
 def growth(memory: pd.DataFrame) -> pd.DataFrame:
-    """How the cost of the schedules `GROWING` grows with depth: a row a depth and kind, by dry run.
+    """The growth of the cost of the schedules `GROWING` with depth: a row for each depth and kind, by dry run.
 
-    The network is the one of equal hidden layers that the table has in the most depths. It is taken at these and at
-    `GROWTH_DEPTHS`; with optimal, which takes seconds for a deep chain, at the former alone.
+    The network has equal hidden layers. It is the one that the table has in the most depths. Rows are of these depths
+    and of `GROWTH_DEPTHS`. Optimal takes seconds for a deep chain, so it has only the table's depths.
 
-    New columns: `kind`, what a dry run says by the names of memory.csv, `floor_bytes`, the `work_ratios`, and
-    `memray_peak_bytes`, missing where the table has no cell that did the same step.
+    New columns: `kind`, the counts of a dry run by their names in memory.csv, `floor_bytes`, the `work_ratios`, and
+    `memray_peak_bytes`. The last is missing if the table has no cell with the same step.
 
     Raises:
         ValueError: the table has no network of equal hidden layers.

@@ -1,4 +1,4 @@
-"""What time tables say: paired ratios to store-all with intervals. All rows must be of finished cells."""
+"""Analysis of time tables: paired ratios to store-all, with intervals. All rows must be of finished cells."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,17 @@ CONFIDENCE = 0.95
 
 
 def time_ratios(table: pd.DataFrame, *, seconds: str, pair_on: list[str]) -> pd.DataFrame:
-    """Compare each variant's time with store-all's, pair by pair, a row a configuration and variant.
+    """Compare each variant's time with store-all's, pair by pair: a row for each configuration and variant.
 
-    Two times make a pair when they agree in `COMPARED` and in `pair_on`: what was measured in the same round saw
-    the same machine. The columns of `pair_on` are pooled: `["repeat"]` for time.csv, `["seed", "epoch"]` for
+    Two times are a pair if they agree in `COMPARED` and in `pair_on`, because times of one round have the same state of
+    the machine. The pairs of a row differ in `pair_on`: `["repeat"]` for time.csv, `["seed", "epoch"]` for
     training.csv.
 
-    New columns: `time_ratio` (median of the paired ratios), `ratio_low` and `ratio_high` (its
-    `median_interval`), `median_seconds`, `pairs`, and `instability`: what speaks against trusting the
-    interval, empty if nothing does. Store-all's own ratio is 1.
+    New columns: `time_ratio` (median of the paired ratios), `ratio_low` and `ratio_high` (its `median_interval`),
+    `median_seconds`, `pairs`, and `instability`: reasons not to trust the interval, empty if there are none.
+    Store-all's own ratio is 1.
 
-    Known gap: pairs count as independent, which neighbouring rounds on a busy machine are not quite.
+    Known gap: pairs count as independent, but neighbouring rounds on a busy machine are not quite independent.
     """
     configuration = [column for column in COMPARED if column not in pair_on]
     by = [*configuration, *VARIANT]
@@ -37,7 +37,7 @@ def time_ratios(table: pd.DataFrame, *, seconds: str, pair_on: list[str]) -> pd.
 
 
 def with_time_ratios(memory: pd.DataFrame, time: pd.DataFrame) -> pd.DataFrame:
-    """The cells of `memory` that `time` has too, with the `time_ratios` of their steps."""
+    """The cells in both tables, with the `time_ratios` of their steps."""
     ratios = time_ratios(time, seconds="step_seconds", pair_on=["repeat"])
     return memory.merge(ratios, on=[*COMPARED, *VARIANT], validate="one_to_one")
 
@@ -70,11 +70,11 @@ def paired_ratio(own: Sequence[float], base: Sequence[float]) -> dict[str, float
 def median_interval(values: np.ndarray) -> tuple[float, float]:
     """The percentile bootstrap's 95 % interval of the median of `values`, shape `(n,)`, without resampling.
 
-    The median of a resample is at most the k-th smallest value when at least half of its n draws are, each with
-    probability k / n: the bootstrap's distribution is a binomial tail (Efron 1982, chapter 10). Drawing
-    resamples only adds noise to it. With 15 values, where 2.55 % of the medians reach no further than the fourth
-    value, that noise would decide between two ends. An even n has two middle values: the lower one gives the
-    low end, the upper one the high end.
+    The median of a resample is at most the k-th smallest value if at least half of its n draws are. A draw is with
+    probability k / n. So the bootstrap's distribution is a binomial tail (Efron 1982, chapter 10), and drawing
+    resamples only adds noise. With 15 values 2.55 % of the medians are at most the fourth value, so that noise would
+    decide between two ends. An even n has two middle values: the lower one gives the low end, the upper one the high
+    end.
     """
     n = len(values)
     k = np.arange(1, n + 1)

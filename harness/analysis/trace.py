@@ -1,4 +1,4 @@
-"""What happens in a training step, told as sweeps over the layers or blocks, for people to read."""
+"""A training step as sweeps over the layers or blocks, for people to read."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from networks.tracker import Event
 
 @dataclass(frozen=True)
 class Sweep:
-    """Layers, or blocks, done one after the other in one direction.
+    """Layers or blocks that are run one after the other in one direction.
 
     Attributes:
-        backward: whether these are backward steps; or else layers are run forward.
-        layers: their numbers in the order they are done.
+        backward: whether the layers run backward.
+        layers: their numbers in the order of the sweep.
         kept: the layers whose outputs the schedule keeps in this sweep.
-        dropped: the layers whose outputs it gives up unused as the sweep begins.
-        held: the layers whose outputs it holds when the sweep ends.
-        live_bytes: for each of `layers` the most bytes live until the next one begins.
-        kept_tapes: the blocks that run with their tapes; layers have none.
-        dropped_tapes: the blocks whose tapes are given up unused as the sweep begins.
-        held_tapes: the blocks whose tapes are held when the sweep ends.
+        dropped: the layers whose outputs it drops before use, at the start of the sweep.
+        held: the layers whose outputs it holds at the end of the sweep.
+        live_bytes: for each of `layers`, the most live bytes until the next layer begins.
+        kept_tapes: the blocks that run with their tapes. Layers have no tapes.
+        dropped_tapes: the blocks whose tapes are dropped before use, at the start of the sweep.
+        held_tapes: the blocks whose tapes are held at the end of the sweep.
     """
 
     backward: bool
@@ -39,25 +39,23 @@ class Sweep:
 
 @dataclass(frozen=True)
 class StepTold:
-    """One training step by one schedule, as it is printed and drawn.
+    """One training step by one schedule, for printing and drawing.
 
     Attributes:
-        name: of the schedule.
-        of: what was run, in a few words.
-        part: what is run one after the other: "layer" or "block".
-        output: what a schedule keeps of it: "after" or "output".
+        name: the schedule's name.
+        of: the network or model, in a few words.
+        part: the name of a part of it: "layer" or "block".
         reference: the name of the step that keeps everything.
-        depth: how many parts there are.
+        depth: the number of parts.
         sweeps: the sweeps in their order.
         forward_flops: the work of all forward runs.
-        peak_bytes: the most bytes live at once.
-        peak_bytes_by_kind: what the peak is made of.
+        peak_bytes: the most live bytes.
+        peak_bytes_by_kind: the bytes of the peak by kind of buffer.
     """
 
     name: str
     of: str
     part: str
-    output: str
     reference: str
     depth: int
     sweeps: tuple[Sweep, ...]
@@ -67,7 +65,7 @@ class StepTold:
 
     @property
     def forward_steps(self) -> int:
-        """How many times a part is run forward."""
+        """The number of forward runs of parts."""
         return sum(len(sweep.layers) for sweep in self.sweeps if not sweep.backward)
 
 
@@ -78,7 +76,6 @@ def told(trace: Trace, name: str) -> StepTold:
         name=name,
         of=f"layers {format_layers(chain.layers)}, batch {chain.batch:,}, {8 * chain.itemsize}-bit floats",
         part="layer",
-        output="after",
         reference="store-all",
         depth=chain.depth,
         sweeps=tuple(sweeps(trace)),
@@ -89,7 +86,7 @@ def told(trace: Trace, name: str) -> StepTold:
 
 
 def sweeps(trace: Trace) -> Iterator[Sweep]:
-    """Read a trace as sweeps: the forward pass, then backward steps and recomputations in turn."""
+    """The sweeps of a trace: the forward pass, then backward steps and recomputations in turn."""
     held: set[int] = set()
     for backward, events in _turns(trace):
         layers: list[int] = []
@@ -115,7 +112,7 @@ def sweeps(trace: Trace) -> Iterator[Sweep]:
 
 
 def _turns(trace: Trace) -> Iterator[tuple[bool, list[tuple[Event, int]]]]:
-    """Events and live bytes, divided where backward steps begin and where forward ones do; and which they are."""
+    """Events and live bytes of each turn, and whether the turn is backward. A turn ends when the direction changes."""
     events: list[tuple[Event, int]] = []
     backward = False
     for event, live_bytes in zip(trace.timeline, trace.live_bytes_over_time, strict=True):
@@ -127,18 +124,18 @@ def _turns(trace: Trace) -> Iterator[tuple[bool, list[tuple[Event, int]]]]:
 
 
 STATES = ("kept", "working", "recomputed", "delta", "parameter deltas", "workspace")
-"""What a buffer of a step is: an after that the schedule keeps, one that it does not, the same computed once more, a
-delta, a layer's parameter deltas, or scratch. Each after and each delta has its layer's number, scratch has 0."""
+"""States of a buffer: an output (after) that the schedule keeps, another output, a recomputed output, a gradient at an
+output (delta), a layer's weight gradients (parameter deltas), or scratch memory."""
 
 
 class Span(NamedTuple):
     """A buffer in one state, from the event `start` until just before the event `stop`.
 
     Attributes:
-        layer: the layer that it belongs to, from 1; 0 for scratch.
-        state: its place in `STATES`.
-        start: the first event after which it is so.
-        stop: the first event after which it is no longer so.
+        layer: the layer of the buffer, from 1. 0 for scratch memory.
+        state: the place of the state in `STATES`.
+        start: the first event after which the buffer is in this state.
+        stop: the first event after which it is not.
     """
 
     layer: int
@@ -151,12 +148,12 @@ KEPT, WORKING, RECOMPUTED, DELTA, PARAMETER_DELTAS, WORKSPACE = range(len(STATES
 
 
 def spans(trace: Trace) -> list[Span]:
-    """Every buffer of a step as the states it passes through, in the order in which they end.
+    """The spans of all buffers of a step, in the order in which they end.
 
-    The bytes of the spans that hold an event add up to what is live after it.
+    The bytes of all spans that contain an event add up to the live bytes after it.
 
     Raises:
-        ValueError: the step is run in parts, which have buffers of other sizes.
+        ValueError: the step is run in parts, because parts have buffers of other sizes.
     """
     done: list[Span] = []
     since: dict[tuple[str, int], tuple[int, int]] = {}

@@ -1,10 +1,10 @@
-"""What a variant is called: store-all, every n-th after, or a schedule with its numbers.
+"""Names of variants: store-all, a frequency, or a schedule with its numbers.
 
-A *variant* is one way to train a configuration, told by the columns `VARIANT`. Its *kind* leaves the numbers out:
+A *variant* is one way to train a configuration. The columns `VARIANT` tell it. Its *kind* is the name without numbers:
 `revolve`, whatever its slots. Both names are for people, in tables and figures.
 
-To name a schedule that the registry does not have, its text is read and nobody's code is run: tables may be a
-stranger's.
+A schedule that the registry does not have is named by its text alone. No code of others is run, because tables may come
+from strangers.
 """
 
 import inspect
@@ -31,16 +31,16 @@ def _kind(name: str) -> str:
 
 
 SCHEDULE_KINDS = [_kind(name) for entry in REGISTERED.values() if entry.planned for name in entry.by_name]
-"""The kinds of schedules that every plan has, in the order in which they are shown; `Network` is `store-all`."""
+"""The kinds of schedules in every plan, in the order of figures. `Network` is `store-all`."""
 
 TRAIN_STEP, MICRO_BATCH = "train step", "micro-batch"
 VARIANT_KINDS = [*SCHEDULE_KINDS, TRAIN_STEP, MICRO_BATCH]
-"""A `train_step`, in parts or not, is of a kind of its own, whatever its schedule. There are others, such as
-`rules.py:fibonacci` and `checkpoint-schedules Revolve`; they come between the schedules here and the steps, by name."""
+"""All known kinds. A `train_step` and a batch in parts have kinds of their own, whatever their schedule. Other kinds,
+such as `rules.py:fibonacci`, come between the schedules and the steps here, in the order of their names."""
 
 
 class _Variant(NamedTuple):
-    """`number` orders the variants of a kind: a frequency, slots or a budget, 0 if that is another schedule's peak."""
+    """`number` orders the variants of a kind: a frequency, slots or a budget. Another schedule's peak is 0."""
 
     kind: str
     number: int
@@ -50,9 +50,10 @@ class _Variant(NamedTuple):
 def name_variants(table: pd.DataFrame) -> pd.DataFrame:
     """Add to each row its `variant` and its `kind`.
 
-    A variant is `store-all`, `n = 4` where one after in four is saved, or a schedule such as `revolve, 4 slots`; beside
-    steps by `backward`, a train step is told as such, as in `n = 4, train step`, and parts in `micro-batch 128`.
-    Variants and kinds are ordered categories, those that the table has: store-all first, then by kind and number.
+    A variant is `store-all`, `n = 4`, which keeps every 4th layer output, or a schedule such as `revolve, 4 slots`. If
+    the table also has steps by `backward`, a train step says so, as in `n = 4, train step`. A batch in parts is
+    `micro-batch 128`. Variants and kinds are ordered categories of those in the table: store-all first, then by kind
+    and number.
     """
     rows: list[list[Any]] = [[None if pd.isna(value) else value for value in row] for row in table[VARIANT].to_numpy()]
     both = table["step"].nunique() > 1
@@ -67,7 +68,7 @@ def name_variants(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _place(kind: str) -> tuple[int, str]:
-    """Where a kind stands in the order of all."""
+    """The place of a kind in the order of all kinds."""
     if kind not in VARIANT_KINDS:
         return len(SCHEDULE_KINDS), kind
     place = VARIANT_KINDS.index(kind)
@@ -75,7 +76,7 @@ def _place(kind: str) -> tuple[int, str]:
 
 
 def budget_bytes_of(schedule: str | None, chain: Chain) -> int | None:
-    """The budget of a schedule's step of `chain`; None if it has none, or one that others' code would have to tell."""
+    """The budget of a schedule for `chain`. None if it has none, or if only code of others could tell it."""
     if schedule is None or pd.isna(schedule):
         return None
     call, *named = calls_in(schedule)
@@ -86,14 +87,14 @@ def budget_bytes_of(schedule: str | None, chain: Chain) -> int | None:
 
 
 def with_budget(schedule: str, budget_bytes: int) -> str:
-    """The same schedule with this budget in place of its own."""
+    """The same schedule with this budget."""
     call = calls_in(schedule)[0]
     others = {name: value for name, value in call.options.items() if name not in BUDGETS}
     return str(replace(call, options={"budget_bytes": int(budget_bytes), **others}))
 
 
 def name_budget(nbytes: int) -> str:
-    """The shortest name of exactly so many bytes, so that no two budgets share one: `24 MiB`, `1.5 MB`."""
+    """The shortest exact name of a number of bytes: `24 MiB`, `1.5 MB`. No two budgets have the same name."""
     names = (f"{nbytes / factor:.10g} {unit}" for unit, factor in UNITS.items() if unit)
     exact = (name for name in names if "e" not in name and parse_bytes(name) == nbytes)
     return min((*exact, f"{nbytes} B"), key=len)
@@ -118,7 +119,7 @@ def _stepped(variant: _Variant, step: str | None, micro_batch: int | None) -> _V
 
 @cache
 def _scheduled(text: str) -> _Variant:
-    """The kind and the words of the arguments that it does not fix; the first integer orders it."""
+    """The kind, and the words of the arguments that the kind does not fix. The first integer orders the variants."""
     call = _written_in_full(text)
     arguments = list(_arguments(call))
     kind, fixed = call.head, dict[str, str]()
@@ -134,7 +135,7 @@ def _scheduled(text: str) -> _Variant:
 
 
 def _written_in_full(text: str) -> Call:
-    """The call, with what our own schedules fill in; one that others' code would have to make is as it is written."""
+    """The call with all arguments of our own schedules. A call of others' code stays as it is written."""
     calls = calls_in(text)
     if is_strange(text) or any(REGISTERED[call.name].package for call in calls):
         return calls[0]
@@ -142,7 +143,7 @@ def _written_in_full(text: str) -> Call:
 
 
 def _arguments(call: Call) -> Iterator[tuple[str, Any]]:
-    """The arguments of a call with their names, which a stranger's positional ones do not have."""
+    """The arguments of a call with their names. Positional arguments of a stranger's call have no names."""
     if call.is_strange:
         yield from (("", value) for value in call.arguments)
         yield from call.options.items()
@@ -156,7 +157,7 @@ def _arguments(call: Call) -> Iterator[tuple[str, Any]]:
 
 
 def _words(argument: str, value: Any) -> str:
-    """An argument of a schedule as people say it: by its name and value where it has no words of its own."""
+    """An argument of a schedule in words. One without words of its own is its name and its value."""
     match argument:
         case "checkpoint_frequency":
             return f"n = {value}"

@@ -1,1 +1,1 @@
-"""One file for each command. It imports every room but `harness.worker`."""
+"""One file for each command. It imports every folder but `harness.worker`."""

@@ -1,4 +1,4 @@
-"""The command line: registers the commands, and turns complaints into exit codes."""
+"""The command line: registers the commands, and turns errors into messages and exit codes."""
 
 import os
 import sys
@@ -19,37 +19,37 @@ SCRIPT = "checkpointing-lab"
 """The name of the command that an installation has."""
 
 PROGRAM = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m harness"
-"""What this process was called as. A shell can complete the words of a command only, and `python` has its own."""
+"""The name by which this process was called. A shell completes words only for `SCRIPT`."""
 
 COMMANDS: Mapping[str, str] = {
     "run": "Measure an experiment and write its CSVs.",
     "plot": "Draw an experiment's figures from its CSVs.",
-    "report": "Write results as one page for a browser, which needs no network.",
-    "show": "Show an experiment's cells, what each would cost, and what has become of those that were run.",
+    "report": "Write results as one HTML page that needs no network.",
+    "show": "Show an experiment's cells: the predicted cost of each, and how those ended that were run.",
     "list": "List the experiments of a folder, or all schedules.",
-    "rank": "Rank an experiment's schedules: each one's work over the optimum's, within each budget.",
+    "rank": "Rank an experiment's schedules by their work within each budget.",
     "compare": "Compare two results folders of one experiment, cell by cell.",
-    "verify": "Measure the memory cells of a results folder again, here, and compare every byte.",
+    "verify": "Measure the memory cells of a results folder again on this machine, and compare every byte.",
     "flamegraph": "Measure one cell again and write memray's flame graph of its peak, as an HTML page.",
     "trace": "Print and draw what a schedule does in a training step.",
     "plan": "Find the schedule that trains a network with the least work within a budget of bytes.",
-    "profile": "Measure what each block of a PyTorch model of your own takes.",
-    "peers": "Print what every framework's step needs in memory and time, a row a variant.",
+    "profile": "Measure the memory and time of each block of your own PyTorch model.",
+    "peers": "Print the memory and time of every framework's step, one row for each variant.",
 }
-"""Each command and its help in a line. Its module in harness/commands/ is imported when it is called."""
+"""Each command and its help line. A command's module in harness/commands/ is imported when it is called."""
 
 OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
 class Commands(TyperGroup):
-    """The commands, each imported alone: a command waits for no other's libraries."""
+    """The commands. Each is imported alone, so that no command waits for the libraries of another."""
 
     def list_commands(self, context: Any) -> list[str]:
         """Return the commands' names in the order of `COMMANDS`."""
         return list(COMMANDS)
 
     def get_command(self, context: Any, name: str) -> Any:
-        """Import the command of this name; None where there is none."""
+        """Import the command of this name. None if there is no such command."""
         if name not in COMMANDS:
             return None
         one = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -58,12 +58,12 @@ class Commands(TyperGroup):
         return typer.main.get_command(one)
 
     def format_commands(self, context: Any, formatter: Any) -> None:
-        """Write each command's help in a line, from `COMMANDS`."""
+        """Write the help line of each command."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def shell_complete(self, context: Any, incomplete: str) -> list[Any]:
-        """Complete the name of a command or an option; no command is imported for its name."""
+        """Complete the name of a command or an option, without importing a command."""
         commands: dict[str, Any] = {name: TyperCommand(name, help=told) for name, told in COMMANDS.items()}
         group = TyperGroup(commands=commands, params=self.params)
         return group.shell_complete(typer.Context(group), incomplete)
@@ -91,12 +91,12 @@ def _group(
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """What all commands have in common."""
+    """Options of all commands together."""
 
 
 @contextmanager
 def _complaints() -> Iterator[None]:
-    """Turn what is wrong with the input, the folder or the machine into its message and an exit code."""
+    """Turn an error of the input, the folder or the machine into a message and an exit code."""
     try:
         yield
     except Interrupted as error:
@@ -106,7 +106,7 @@ def _complaints() -> Iterator[None]:
     except (ValueError, RunAbortedError) as error:
         message = str(error)
     except BrokenPipeError:
-        raise  # who reads the output has seen enough: typer ends without a word
+        raise  # the reader of the output has closed it: typer ends silently
     except OSError as error:
         message = _told(f"{error.filename or 'results'}: {error.strerror}", error)
     else:
@@ -116,13 +116,13 @@ def _complaints() -> Iterator[None]:
 
 
 def _told(message: str, error: BaseException) -> str:
-    """The message, and what the command has noted of how things stand."""
+    """The message, and the notes that the command has added to the error."""
     return "; ".join([message, *getattr(error, "__notes__", [])])
 
 
 def main() -> None:
     """The command line in a process of its own."""
-    os.environ.pop("MPLBACKEND", None)  # a notebook's, whose module may not be installed here; figures go to files
+    os.environ.pop("MPLBACKEND", None)  # a notebook sets it to a module that may be missing here; figures go to files
     try:
         prepare_streams()
         try:

@@ -1,4 +1,4 @@
-"""The compare command: what has changed from one results folder to another, cell by cell."""
+"""The compare command: the changes from one results folder to another, cell by cell."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from harness.analysis.rows import each_row
-from harness.commands.console import label, page
+from harness.commands.console import label, new_console
 from harness.commands.names import find_results, path_given
 from harness.experiment.measures import MEASURES
 from harness.results.folder import cell_of, read_results
@@ -26,36 +26,40 @@ SIGNIFICANT = 0.05
 
 PEAKS = {measure.name: measure.peak for measure in MEASURES.values() if measure.peak}
 SECONDS = {measure.name: measure.seconds for measure in MEASURES.values() if measure.seconds}
-"""The tables whose peaks are compared, and those whose times are, each with the column that has them."""
+"""The tables whose peaks are compared, and the tables whose times are compared, each with its column."""
 
 
 def command(
-    a: Annotated[Path, typer.Argument(metavar="A", parser=path_given, help="Results to compare with: results/growth.")],
-    b: Annotated[Path, typer.Argument(metavar="B", parser=path_given, help="Results that are compared with them.")],
+    a: Annotated[
+        Path, typer.Argument(metavar="A", parser=path_given, help="The earlier results, such as results/growth.")
+    ],
+    b: Annotated[
+        Path, typer.Argument(metavar="B", parser=path_given, help="The later results, of the same experiment.")
+    ],
     fail_if_memory_grows: Annotated[
         bool, typer.Option("--fail-if-memory-grows", help="Fail if the peak of any cell is larger in B.")
     ] = False,
     fail_if_slower: Annotated[
         float | None,
-        typer.Option(metavar="RATIO", help="Fail if any cell is significantly slower in B, and by more than RATIO."),
+        typer.Option(metavar="RATIO", help="Fail if any cell is significantly slower in B, by more than RATIO."),
     ] = None,
     fail_if_cells_missing: Annotated[
         bool,
         typer.Option(
             "--fail-if-cells-missing",
-            help="Fail if a cell that is finished in A is not so in B; on with any other gate, for what that looks at.",
+            help="Fail if a cell is finished in A and not in B. Every other gate checks this for its own tables.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two results folders of one experiment, cell by cell.
 
-    Memory: the difference of memray's peaks, in bytes. Time: the ratio of the median steps or epochs, B to A, with its
-    95 % interval; it is significant where a Mann-Whitney test says so at 5 %, corrected by Holm's method for the number
-    of cells. Times of different machines, or of a busy one, tell nothing about the code. Resident peaks are not
-    compared, because they differ from run to run.
+    Memory: the difference of memray's peaks, in bytes. Time: the ratio of the median steps or epochs, B over A, with
+    its 95 % interval. A ratio is significant if a Mann-Whitney test says so at 5 %, corrected by Holm's method for the
+    number of cells. Times of different machines, or of a busy machine, tell nothing about the code. Resident peaks are
+    not compared, because they differ from run to run.
 
-    A gate fails, too, where a cell that is finished in A has failed in B or is missing there.
+    A gate also fails if a cell is finished in A, and has failed in B or is missing there.
 
     Exit code: 0, or 1 if a gate failed, 2 for bad input.
     """
@@ -97,7 +101,7 @@ def _of_measures_in_common(origins: list[Origin]) -> list[Origin]:
 
 
 def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dict[str, Any]:
-    """By table the cells that both folders have finished, and those that one alone has."""
+    """For each table: the cells that both folders have finished, and the cells that only one has."""
     from harness.analysis.folders import (
         memory_differences,
         only_in,
@@ -109,7 +113,7 @@ def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dic
     if not any(name in a and name in b for name in names):
         raise ValueError(f"nothing to compare: the folders have none of {', '.join((*PEAKS, *SECONDS))} in common")
     for name in names:
-        # What one folder has no table of, it has no cells of.
+        # A folder without a table has none of its cells.
         tables = [own[name] if name in own else other[name].iloc[:0] for own, other in ((a, b), (b, a))]
         cells = {
             row["cell_id"]: label(cell_of(row))
@@ -134,7 +138,7 @@ def _compared(a: dict[str, "pd.DataFrame"], b: dict[str, "pd.DataFrame"]) -> dic
 def _failures(
     compared: dict[str, Any], names: Iterable[str], worse: Callable[[dict[str, Any]], str], *, option: str
 ) -> list[str]:
-    """The cells of these tables that fail a gate, in words; `worse` tells what is wrong with one, if anything is."""
+    """A line for each cell of these tables that fails a gate. `worse` says how a cell fails; empty if it does not."""
     tables = [compared[name] for name in names if name in compared]
     cells = [row for table in tables for row in table["cells"]]
     if not cells and not any(table["failed_in_b"] for table in tables):
@@ -146,7 +150,7 @@ def _failures(
 
 
 def _lost(compared: dict[str, Any], names: Iterable[str]) -> list[str]:
-    """The cells of these tables that are finished in A and not in B, in words."""
+    """A line for each cell of these tables that is finished in A and not in B."""
     tables = {name: compared[name] for name in names if name in compared}
     failed = [f"{cell}: has failed in B" for table in tables.values() for cell in table["failed_in_b"]]
     missing = [f"{cell}: is missing in B's {name}" for name, table in tables.items() for cell in table["missing_in_b"]]
@@ -159,13 +163,13 @@ def _growth(row: dict[str, Any]) -> str:
 
 
 def _slowness(row: dict[str, Any], *, limit: float) -> str:
-    # What is no number is neither within the limit nor by chance.
+    # A nan fails both comparisons, so it counts as slower.
     slower = not (row["p_value"] >= SIGNIFICANT or row["time_ratio"] <= limit)
     return f"takes {row['time_ratio']:.3f} times as long" if slower else ""
 
 
 def _print(answer: dict[str, Any]) -> None:
-    console = page()
+    console = new_console()
     for line in answer["differs"]:
         console.print(f"warning: not measured alike: {line}")
     for name in (name for name in (*PEAKS, *SECONDS) if name in answer):

@@ -1,4 +1,4 @@
-"""Where text is printed, and what cells and jobs are called there."""
+"""The console that text is printed to, and the names of cells and jobs there."""
 
 import codecs
 import io
@@ -18,33 +18,33 @@ from networks.wording import visible
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-PAGE_COLUMNS = 160
+WIDE_COLUMNS = 160
 
 STANDARD_OUTPUT = "standard output"
 
 IN_ASCII = {"─": "-", "━": "=", "●": "o", "◂": "<", "·": ".", "→": "->", "√": "sqrt ", "…": "..."}
-"""What stands for a character that the terminal cannot show; a question mark for any other."""
+"""Replacements for characters that the terminal cannot show. Any other becomes a question mark."""
 
 
-class Page(Console):
-    """A console that passes on no control character of the text it is given."""
+class SafeConsole(Console):
+    """A console that shows control characters of a text instead of passing them on."""
 
     def render(self, *arguments, **options) -> Iterator[Segment]:
-        """As a `Console` does, with control characters made visible."""
+        """Render as a `Console` does, and make control characters visible."""
         for segment in super().render(*arguments, **options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
-def page(*, stderr: bool = False) -> Page:
-    """A console: text comes as it is, without markup or line breaks, and tables fit the width."""
-    width = None if stderr or (sys.stdout and sys.stdout.isatty()) else PAGE_COLUMNS
-    return Page(stderr=stderr, highlight=False, markup=False, soft_wrap=True, width=width)
+def new_console(*, stderr: bool = False) -> SafeConsole:
+    """Make a console. It prints text as it is, without markup or line breaks. Tables fit its width."""
+    width = None if stderr or (sys.stdout and sys.stdout.isatty()) else WIDE_COLUMNS
+    return SafeConsole(stderr=stderr, highlight=False, markup=False, soft_wrap=True, width=width)
 
 
 class _Stream(io.FileIO):
-    """A standard stream. Its first failure is raised under its name, if it has one; what comes later is dropped.
+    """A standard stream. Its first failure is raised if the stream has a name. Later output is dropped.
 
-    Otherwise Python complains of the same failure once more when it flushes the stream at its end.
+    Without the drop, Python reports the same failure again when it flushes the stream at exit.
     """
 
     def __init__(self, descriptor: int, name: str = ""):
@@ -66,9 +66,9 @@ class _Stream(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Make the standard streams of this process ready for any text, on any terminal, and for what may befall them.
+    """Make the standard streams of this process ready for any text, any terminal and any failure.
 
-    Raises ValueError where standard output is closed. A closed standard error is nowhere to tell anything.
+    Raises ValueError if standard output is closed. If standard error is closed, messages are dropped.
     """
     codecs.register_error("in_ascii", _in_ascii)
     sys.stderr = _text_stream(sys.stderr, _Stream(2)) if sys.stderr else io.StringIO()
@@ -89,9 +89,9 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def aligned(rows: Sequence[Mapping[str, str]], *, left: Collection[str]) -> str:
-    """The rows under the names of their columns, those in `left` flush left.
+    """The rows under the names of their columns. Columns in `left` are aligned to the left.
 
-    A rich table looks the same and takes half a millisecond a row, which counts where there are ten thousand.
+    A rich table looks the same, but takes half a millisecond for each row. Some tables have ten thousand rows.
     """
     names = {column: column.replace("_", " ") for column in rows[0]}
     widths = {column: max(len(name), *(len(row[column]) for row in rows)) for column, name in names.items()}
@@ -105,47 +105,50 @@ def aligned(rows: Sequence[Mapping[str, str]], *, left: Collection[str]) -> str:
 
 
 class Keyed:
-    """Short names for a table: a name longer than so many characters is a number there, and told beneath it."""
+    """Short names for a table. A name that is too long becomes a number, which a line below the table explains."""
 
     def __init__(self, characters: int):
         self._characters = characters
         self._numbers: dict[str, int] = {}
 
     def short(self, name: str) -> str:
-        """The name, or where it is too long its number: `(1)`."""
+        """The name, or its number such as `(1)` if it is too long."""
         if len(name) <= self._characters:
             return name
         return f"({self._numbers.setdefault(name, len(self._numbers) + 1)})"
 
     @property
     def lines(self) -> list[str]:
-        """What each number stands for."""
+        """A line for each number, with its name."""
         return [f"({number}) {name}" for name, number in self._numbers.items()]
 
 
 def label(*cells: AnyCell) -> str:
-    """What cells of one comparison group are called: what they share, and each one's variant; one alone has its id."""
+    """The name of cells of one comparison group: what they share, and each variant. A single cell also has its id."""
     cell, *others = cells
     name = f"{cell.setting}, {', '.join(cell.told for cell in cells)}"
     return name if others else f"{name} ({cell.cell_id})"
 
 
-console = page()
-errors = page(stderr=True)
+console = new_console()
+errors = new_console(stderr=True)
 
 ExperimentFile = Annotated[
     Path,
     typer.Argument(
         metavar="EXPERIMENT.toml",
         parser=path_given,
-        help="An experiment, such as experiments/smoke.toml, or its name there: smoke.",
+        help="An experiment file, such as experiments/smoke.toml, or its name alone: smoke.",
     ),
 ]
 ResultsFolder = Annotated[
-    Path, typer.Option("--results", metavar="FOLDER", parser=path_given, help="Where results are kept.")
+    Path,
+    typer.Option(
+        "--results", metavar="FOLDER", parser=path_given, help="Folder that holds the results of experiments."
+    ),
 ]
 
 
 def job_label(job: Job) -> str:
-    """What a job is called: its measure and its cells."""
+    """The name of a job: its measure and its cells."""
     return f"{job.measure} of {label(*job.cells)}"

@@ -1,4 +1,4 @@
-"""Figures on disk: reads a results folder's tables, has the figures drawn, saves them as SVG, PNG or PDF."""
+"""Figures on disk: reads the tables of a results folder, draws the figures, and writes SVG, PNG or PDF files."""
 
 import io
 from collections.abc import Collection, Iterator
@@ -31,10 +31,10 @@ mpl.use("Agg")
 def write_figures(
     folder: Path, *, only: Collection[str] = (), formats: Collection[str] = USUAL_FORMATS, page: Page = WIDE
 ) -> Iterator[Path]:
-    """Draw the figures the experiment asks for, or `only` these, into `folder`/figures and yield each file's path.
+    """Draw the figures of the experiment, or `only` these, into `folder`/figures, and yield each file's path.
 
     Raises:
-        ValueError: the folder holds no complete results, or not what a figure needs, or there is no such figure.
+        ValueError: the folder holds no complete results, a figure lacks a table, or there is no such figure.
     """
     results = read_results(folder)
     names = only or results.environment.experiment.figures
@@ -46,9 +46,9 @@ def write_figures(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure to `path`, as SVG, PNG or PDF by its suffix; the same figure gives the same file."""
+    """Write a figure to `path` as SVG, PNG or PDF, by its suffix. The same figure gives the same file."""
     file_format = path.suffix.removeprefix(".")
     content = io.BytesIO()
-    with our_look(settings={"svg.hashsalt": "checkpointing-lab", "pdf.fonttype": 42}):  # letters, not their outlines
+    with our_look(settings={"svg.hashsalt": "checkpointing-lab", "pdf.fonttype": 42}):  # text stays text
         figure.savefig(content, format=file_format, metadata=_METADATA[file_format], dpi=_DOTS_PER_INCH)
     write_atomically(path, content.getvalue())

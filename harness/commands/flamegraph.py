@@ -1,4 +1,4 @@
-"""The flamegraph command: memray's own picture of one cell's step at its peak."""
+"""The flamegraph command: memray's own picture of the peak of one cell's step."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.analysis.rows import each_row
-from harness.commands.console import label, page
+from harness.commands.console import label, new_console
 from harness.commands.names import find_results, path_given
 from harness.errors import RunAbortedError
 from harness.execute.machine_lock import at_work
@@ -21,18 +21,19 @@ from harness.results.folder import PACKAGE, read_results
 
 def command(
     cell: Annotated[
-        str, typer.Argument(metavar="CELL", help="The cell_id of a row of a memory.csv, or how it begins.")
+        str, typer.Argument(metavar="CELL", help="The cell_id of a row of a memory.csv, or its first characters.")
     ],
     results: Annotated[
-        Path, typer.Option(metavar="FOLDER", parser=path_given, help="Where results are: one experiment's, or all.")
+        Path, typer.Option(metavar="FOLDER", parser=path_given, help="Results of one experiment, or of all.")
     ] = Path("results"),
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=path_given, help="The page to write, .html; CELL.html else.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=path_given, help="The page to write, .html. The default is CELL.html."),
     ] = None,
 ) -> None:
     """Measure one cell again and write memray's flame graph of its peak, as an HTML page.
 
-    It shows which call allocated what was live when the step's requested bytes were at their most.
+    It shows which calls allocated the memory that is live at the peak of the step.
     """
     if output is not None and output.suffix != ".html":
         raise ValueError(f"--output must end in .html, got {str(output)!r}")
@@ -43,13 +44,13 @@ def command(
         outcome = run_in_subprocess(Job(measure="capture", cells=(found,), settings={"path": str(capture)}))
         if outcome.rows is None:
             raise RunAbortedError(f"the cell cannot be measured: {outcome.error}")
-        # By another process: to import memray costs what the other commands need not pay.
+        # In another process, because the other commands need not pay for the import of memray.
         command = (sys.executable, "-m", "memray", "flamegraph", "--force", "--output", str(drawn), str(capture))
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RunAbortedError(f"memray flamegraph failed: {done.stderr.strip().rpartition(chr(10))[2]}")
         write_atomically(path, drawn.read_bytes())
-    page().print(f"{label(found)}\n  {path}")
+    new_console().print(f"{label(found)}\n  {path}")
 
 
 def _find(prefix: str, results: Path) -> AnyCell:

@@ -1,4 +1,4 @@
-"""The list command: the experiments of a folder, or the schedules that can be named."""
+"""The list command: the experiments of a folder, or the schedules that have names."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -17,18 +17,18 @@ from networks.schedules.foreign import announced, function_in
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", parser=path_given, help="Where experiments are.")] = Path(
-        "experiments"
-    ),
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", parser=path_given, help="A folder of experiments.")
+    ] = Path("experiments"),
     schedules: Annotated[
-        bool, typer.Option("--schedules", help="List schedules instead: ours, and those that packages announce.")
+        bool, typer.Option("--schedules", help="List schedules instead: ours, and those of installed packages.")
     ] = False,
 ) -> None:
     """List the experiments of a folder, or with --schedules every schedule that has a name.
 
-    A schedule is called by its name and arguments. Installed packages announce theirs by the entry point group
-    checkpointing_lab.schedules; to list them imports them. Any other is called by its file or module:
-    'rules.py:factory()', 'package.module:factory()'.
+    A schedule is called by its name and arguments. An installed package announces its schedules by the entry point
+    group checkpointing_lab.schedules. Listing imports those packages. Any other schedule is called by its file or
+    module: 'rules.py:factory()', 'package.module:factory()'.
     """
     if schedules:
         table = Table("schedule", "source", "paper", box=box.SIMPLE_HEAD)
@@ -54,7 +54,7 @@ def _own() -> Iterator[tuple[str, str, str]]:
 
 
 def _announced() -> Iterator[tuple[str, str, str]]:
-    """Those of installed packages; one that cannot be imported says why. One of a name of ours is called by module."""
+    """Schedules of installed packages, or why one cannot be imported. One with a name of ours is called by module."""
     for name, point in announced().items():
         source = point.value if point.dist is None else f"{point.value}, {point.dist.name} {point.dist.version}"
         called = point.value if name in REGISTERED else name
@@ -74,6 +74,6 @@ def _call(name: str, factory: Callable[..., Any]) -> str:
 
 
 def _paper(factory: Callable[..., Any]) -> str:
-    """What a docstring says in the line that begins with `Paper:`; empty where it has none."""
+    """The text of the docstring's line that begins with `Paper:`. Empty if there is none."""
     lines = (line.strip() for line in (factory.__doc__ or "").splitlines())
     return next((line.removeprefix("Paper:").strip() for line in lines if line.startswith("Paper:")), "")

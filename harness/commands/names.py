@@ -1,4 +1,4 @@
-"""What people type for an experiment, a folder of results or an option, and what is meant by it."""
+"""Names as people type them: an experiment, a folder of results, an option."""
 
 import os
 import re
@@ -14,19 +14,19 @@ from harness.sizes import retold
 EXPERIMENTS, RESULTS = Path("experiments"), Path("results")
 
 STEP_OPTIONS = ("layers", "batch", "dtype", "step", "micro_batch")
-"""The arguments of a step that are options of commands."""
+"""Arguments of a step that are also options of commands."""
 
 LISTED = 12
-"""Most names that are listed where none is near."""
+"""How many names are listed at most if no name is close."""
 
 
 def find_experiment(path: Path) -> Path:
-    """`path`, or where nothing is there and it is a bare name, the file of that name in experiments/."""
+    """`path` if it exists. If not, and if it is a bare name, the file of that name in experiments/."""
     return _found(path, EXPERIMENTS, what="experiment file", ending=".toml")
 
 
 def find_results(path: Path) -> Path:
-    """`path`, or where nothing is there and it is a bare name, the folder of that name in results/."""
+    """`path` if it exists. If not, and if it is a bare name, the folder of that name in results/."""
     try:
         return _found(path, RESULTS, what="folder of results")
     except ValueError:
@@ -64,7 +64,7 @@ def _there(folder: Path, ending: str) -> list[Path]:
 
 
 def _meant(name: str, paths: list[Path]) -> str:
-    """Which of `paths` may be meant by `name`, or else which there are."""
+    """Which of `paths` may be meant by `name`. If none is close, the first of them."""
     stems = {path.stem: str(path) for path in paths}
     close = get_close_matches(Path(name[:100]).stem, stems, n=3)
     if close:
@@ -76,21 +76,21 @@ def _meant(name: str, paths: list[Path]) -> str:
 
 
 def option_name(name: str) -> str:
-    """How the command line spells an argument."""
+    """The option of an argument on the command line."""
     return "--" + name.removesuffix("_bytes").replace("_", "-")
 
 
 def refuse(given: Mapping[str, object], beside: str) -> None:
-    """Raise ValueError for the first option that was given; none of them goes with `beside`."""
+    """Raise ValueError for the first option that was given, because none of them goes with `beside`."""
     for option, value in given.items():
         if value is not None:
             raise ValueError(f"{option} does not go with {beside}")
 
 
 def as_options(message: str, names: Iterable[str]) -> str:
-    """A message about arguments, those in `names` as the command line spells them.
+    """A message about arguments, with the arguments in `names` written as options.
 
-    An argument is told by `name=value` anywhere, which becomes `--name value`, or as the message's first word.
+    `name=value` becomes `--name value` anywhere. A name alone becomes `--name` if it is the message's first word.
     """
     alternatives = "|".join(names)
     spelt = re.sub(
@@ -101,9 +101,9 @@ def as_options(message: str, names: Iterable[str]) -> str:
 
 @contextmanager
 def as_typed(options: Iterable[str], *, size: str | None = None) -> Iterator[None]:
-    """Let a ValueError raised within this context name `options` as they were typed, and bytes in the unit of `size`.
+    """Rewrite a ValueError raised within this context: `options` as they were typed, bytes in the unit of `size`.
 
-    `size` is the budget that was given.
+    `size` is the budget as it was typed.
     """
     try:
         yield
@@ -115,7 +115,7 @@ def as_typed(options: Iterable[str], *, size: str | None = None) -> Iterator[Non
 
 
 def path_given(text: str | Path) -> Path:
-    """A path as it is typed; an empty one would be the folder that the command is run in, which nobody asked for."""
+    """A path as it was typed. An empty one is refused, because it would mean the current folder."""
     if text == "":
         raise typer.BadParameter("must not be empty; name a file or folder, such as . for this one")
     return Path(text)

@@ -1,4 +1,4 @@
-"""The peers command: one table of what every framework's step needs, from a folder of results."""
+"""The peers command: one table with the memory and time of every framework's step."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.analysis.rows import each_row
-from harness.commands.console import aligned, page
+from harness.commands.console import aligned, new_console
 from harness.commands.names import find_results, path_given
 from harness.experiment.tables import ALLOCATORS
 from harness.results.folder import read_results
@@ -19,19 +19,20 @@ def command(
         Path, typer.Argument(metavar="RESULTS", parser=path_given, help="A folder that `make peers` wrote.")
     ] = Path("results/peers"),
 ) -> None:
-    """Print what every framework's step needs in memory and time, a row a variant.
+    """Print the memory and time of every framework's step, one row for each variant.
 
-    Peaks are in MiB, of resident ones the medians, first under glibc's malloc as it comes; `kept` is what is resident
-    there and not requested. `blocks` are the live ones of an after's size at the peak.
+    Peaks are in MiB. A resident peak is the median of repeats. The first resident column is glibc's malloc as it is.
+    `kept` is what is resident there beyond the request. `blocks` are the live blocks at the peak of the size of a
+    layer's output.
     """
-    from harness.analysis.frameworks import CASE, resident_peaks, savings, step_times
+    from harness.analysis.frameworks import CASE, peers_savings, resident_peaks, step_times
 
     results = find_results(results)
     tables = read_results(results).tables(("peers_memory", "resident", "peers_time"))
     if "peers_memory" not in tables:
         raise ValueError(f"{results}: holds no peers_memory.csv; run an experiment that measures peers_memory first")
-    memory = savings(tables["peers_memory"])
-    # Resident peaks and times are measures of their own, which an experiment may leave out.
+    memory = peers_savings(tables["peers_memory"])
+    # An experiment may leave out resident peaks and times.
     columns = []
     if "resident" in tables:
         resident = tables["resident"]
@@ -47,16 +48,16 @@ def command(
         for more in columns:
             measured = measured.join(more, on="cell_id")
         lines = [_line(row) for row in each_row(measured)]
-        page().print(f"[{layers}], batch {batch}\n")
+        new_console().print(f"[{layers}], batch {batch}\n")
         if lines:
-            page().print(aligned(lines, left=["step"]))
+            new_console().print(aligned(lines, left=["step"]))
         for row in each_row(rows[rows["status"] != "ok"]):
-            page().print(f"{row['name']}: {row['error']}")
-        page().print()
+            new_console().print(f"{row['name']}: {row['error']}")
+        new_console().print()
 
 
 def _line(row: dict[str, Any]) -> dict[str, str]:
-    """What the table says of a step, of the columns that its row has."""
+    """A line of the table, with the columns that the row has."""
     line = {
         "step": row["name"],
         "peak": f"{row['memray_peak_bytes'] / MIB:.1f}",

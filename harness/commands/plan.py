@@ -1,4 +1,4 @@
-"""The plan command: finds a schedule for a budget of bytes, and says what it and its rivals cost."""
+"""The plan command: finds a schedule for a budget of bytes, and compares its cost with its rivals'."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,39 +9,42 @@ import typer
 from rich.console import RenderableType
 
 from harness.commands import plan_model, plan_network
-from harness.commands.console import page
+from harness.commands.console import new_console
 from harness.commands.names import path_given, refuse
 from harness.commands.own_model import BlocksOption, DeviceOption, GradientsOption, named_model
 from harness.commands.plan_parts import BudgetOption
 from harness.commands.schedule_text import ScheduleTexts
 from networks.planning.bill import OPTIMIZERS
 
-Layers = Annotated[str | None, typer.Option(metavar="WIDTHS", help="Such as 64,512,64x6,256x12,10.")]
+Layers = Annotated[
+    str | None, typer.Option(metavar="WIDTHS", help="Widths of the layers, such as 64,512,64x6,256x12,10.")
+]
 Batch = Annotated[int | None, typer.Option(metavar="ROWS", help="Rows of the input.")]
 ModelText = Annotated[
     str | None,
-    typer.Option(metavar="FILE.py:FUNCTION", help="A PyTorch model of your own, or a .json file of its profile."),
+    typer.Option(metavar="FILE.py:FUNCTION", help="Your own PyTorch model, or a .json file with its profile."),
 ]
 Repeat = Annotated[
-    str | None, typer.Option(metavar="BLOCK=TIMES", help="Of a model: plan it with a block so many times.")
+    str | None, typer.Option(metavar="BLOCK=TIMES", help="For a model: plan it with this block so many times.")
 ]
 Save = Annotated[
-    Path | None, typer.Option(metavar="FILE", parser=path_given, help="Of a model: where to write the plan, as JSON.")
+    Path | None, typer.Option(metavar="FILE", parser=path_given, help="For a model: the file for the plan, as JSON.")
 ]
-OfAStep = Annotated[str | None, typer.Option(metavar="SIZE", help="Of a step's peak: 24MiB, 1.5GB, bytes.")]
-OfAll = Annotated[str | None, typer.Option(metavar="SIZE", help="Of the whole bill, instead of --budget.")]
+OfAStep = Annotated[str | None, typer.Option(metavar="SIZE", help="Budget of a step's peak: 24MiB, 1.5GB, or bytes.")]
+OfAll = Annotated[str | None, typer.Option(metavar="SIZE", help="Budget of the whole bill, instead of --budget.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, the default, or float64.")]
 Step = Annotated[
     str | None,
     typer.Option(help="backward, the default, or train_step, which frees each layer's weight gradient at once."),
 ]
 Optimizer = Annotated[str, typer.Option(help=f"For the bill: {', '.join(OPTIMIZERS)}.")]
-Samples = Annotated[int | None, typer.Option(help="For the bill: rows of data; else one batch.")]
+Samples = Annotated[int | None, typer.Option(help="For the bill: rows of data. The default is one batch.")]
 MaxDepth = Annotated[
-    bool, typer.Option("--max-depth", help="Plan the most hidden layers of one width that fit: --layers 64,512,10.")
+    bool,
+    typer.Option("--max-depth", help="Plan the deepest network of one hidden width that fits: --layers 64,512,10."),
 ]
 Measured = Annotated[
-    bool, typer.Option("--measure", help="Run the best and store-all under memray and under the clock.")
+    bool, typer.Option("--measure", help="Measure the peak and the time of the best and of store-all.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; sizes are integer bytes.")]
 
@@ -68,16 +71,16 @@ def command(
 ) -> None:
     """Find the schedule that trains a network with the least work within a budget of bytes.
 
-    The budget bounds the peak that memray measures over one training step: what is predicted, and an allowance for the
-    interpreter's own objects. One line for each kind of schedule says whether it fits, its peak and what that mostly
-    is, its forward steps and work, and its time. Beside the best stands the rival that recomputes nothing: a step by
-    parts of the batch, as few as fit. The bill adds the parameters, the optimiser's state and the data. With
-    --max-depth the network is the deepest that fits, whatever the number of hidden layers given.
+    The budget bounds the peak that memray measures over one training step: the predicted peak, and an allowance for
+    the interpreter's own objects. One line for each kind of schedule says whether it fits, its peak and what fills
+    most of that, its forward steps, its work and its time. The rival of the best recomputes nothing: it runs the batch
+    in parts, as few as fit. The bill adds the parameters, the optimiser's state and the data. With --max-depth the
+    network is the deepest that fits, whatever number of hidden layers is given.
 
-    Where no schedule fits, the exit code is 2, and the message says which budget can be met.
+    If no schedule fits, the exit code is 2, and the message names the smallest budget that can be met.
 
-    With --model it is a PyTorch model of your own. Its blocks are profiled first, and its file is run: it is your code.
-    What profile --save wrote is planned as it is.
+    With --model the plan is for your own PyTorch model. Its file is run, because it is your code, and its blocks are
+    profiled first. A profile that `profile --save` wrote is planned without that.
     """
     of_layers: dict[str, Any] = {"--layers": layers, "--batch": batch, "--dtype": dtype, "--step": step}
     of_layers |= {"--samples": samples, "--max-depth": max_depth or None, "--schedule": schedule or None}
@@ -99,7 +102,7 @@ def command(
         refuse(of_model, "--layers")
         if layers is None or batch is None:
             raise ValueError("--layers and --batch must be given, or --model")
-        asked = plan_network.Asked(layers, batch, dtype or "float32", step or "backward", optimizer, samples)
+        asked = plan_network.TrainingOptions(layers, batch, dtype or "float32", step or "backward", optimizer, samples)
         size = BudgetOption.given(budget, budget_total)
         answer = plan_network.answer(asked, size, schedules=schedule or [], max_depth=max_depth, measure=measure)
         told = plan_network.text(answer)
@@ -111,6 +114,6 @@ def _tell(answer: Mapping[str, Any], told: Iterable[RenderableType], *, as_json:
         print(json.dumps(answer, indent=2))
         return
     for part in told:
-        page().print(part)
+        new_console().print(part)
     if saved is not None:
-        page().print(f"plan: {saved}")
+        new_console().print(f"plan: {saved}")

@@ -1,4 +1,4 @@
-"""The rows of a plan as plain data, with predicted times and with what is measured of the best."""
+"""The rows of a plan as plain data, with predicted times, and with measurements of the best."""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +17,7 @@ TIME_SETTINGS = {"repeats": 15, "order_seed": 0}
 
 
 def rows_by_name(found: Plan) -> dict[str, Row]:
-    """What is known without measuring of each row of a plan, by the row's name."""
+    """The facts of each row of a plan that need no measurement, by the row's name."""
     return {row.name: _row(row, found.best, _traces(found)[STORE_ALL]) for row in found.rows}
 
 
@@ -44,16 +44,16 @@ def _row(row: PlanRow, best: PlanRow, store_all: Trace) -> Row:
 
 
 def _cell(chain: Chain, schedule: str | None, *, dtype: str, sources: Iterable[Source] = ()) -> Cell:
-    """A step by this schedule, or where there is none by `Network`."""
+    """A step by this schedule. None is store-all, by `Network`."""
     step = "backward" if chain.deltas_pile_up else "train_step"
     cell = own_cell(chain.layers, batch=chain.batch, dtype=dtype, step=step)
     return cell if schedule is None else cell.scheduled(schedule, sources)
 
 
 def predict_times(found: Plan, to: dict[str, Row], *, dtype: str) -> list[str]:
-    """Add `predicted_time_ratio`: time over store-all's, by the layers' matrix products as they are timed here.
+    """Add `predicted_time_ratio`: time over store-all's, from the layers' matrix products as timed on this machine.
 
-    Returns what went wrong, in lines for people.
+    Returns a line for each problem.
     """
     traces = _traces(found)
     outcome = _measured(Job(measure="products", cells=(_cell(traces[STORE_ALL].chain, None, dtype=dtype),)))
@@ -79,9 +79,9 @@ def _measured(job: Job) -> Outcome:
 def measure_best(found: Plan, to: dict[str, Row], *, dtype: str, sources: Sequence[Source] = ()) -> list[str]:
     """Add `memray_peak_bytes` and `time_ratio` with its interval to the best row and to store-all's.
 
-    `sources` have the files of the best schedule.
+    `sources` are the files of the best schedule.
 
-    Returns what went wrong, in lines for people.
+    Returns a line for each problem.
     """
     from harness.analysis.time import paired_ratio  # imports pandas and scipy, for which only who measures waits
 

@@ -1,4 +1,4 @@
-"""The plan of a user's own PyTorch model: a budget of bytes in, a schedule of its blocks out, measured if asked."""
+"""The plan of a user's own PyTorch model: a budget of bytes in, a schedule of its blocks out."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,9 +40,9 @@ def answer(
     measure: bool,
     save: Path | None,
 ) -> dict[str, Any]:
-    """Plan a model that is profiled first, or was before; say what was found as plain data, and `save` the plan.
+    """Plan a model, which is profiled first if it was not before. Return the answer as plain data, and `save` the plan.
 
-    Raises ValueError where nothing fits, and where it is to be measured but cannot be run.
+    Raises ValueError if nothing fits, or if a model that cannot be run is to be measured.
     """
     if isinstance(found, BlockProfile):
         refuse({"--measure": measure or None}, "a profile in a file")
@@ -67,7 +67,7 @@ def answer(
 def _repeated(profile: BlockProfile, repeat: str) -> BlockProfile:
     name, equals, times = repeat.rpartition("=")
     if not equals or not times.isdecimal():
-        raise ValueError(f"--repeat must be a block and how many times it stands, such as layers.0=96, got {repeat!r}")
+        raise ValueError(f"--repeat must be a block and its number of repeats, such as layers.0=96, got {repeat!r}")
     try:
         return profile.repeated(name, int(times))
     except ValueError as error:

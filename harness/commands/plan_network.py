@@ -1,4 +1,4 @@
-"""The plan of dense layers: a budget of bytes in, a schedule out, and what it and its rivals cost."""
+"""The plan of dense layers: a budget of bytes in, a schedule out, with its cost and its rivals'."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,8 +86,8 @@ def _depth(depth: int) -> str:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The training that a plan is asked for, as it was typed; the bill alone needs the last two.
+class TrainingOptions:
+    """The training to plan, as it was typed. Only the bill needs the last two.
 
     Attributes:
         layers: widths as text, such as 64,512x3,10.
@@ -117,11 +117,11 @@ class Asked:
 
 
 def answer(
-    asked: Asked, budget: BudgetOption, *, schedules: Sequence[str], max_depth: bool, measure: bool
+    asked: TrainingOptions, budget: BudgetOption, *, schedules: Sequence[str], max_depth: bool, measure: bool
 ) -> dict[str, Any]:
-    """Plan a training step, and say what was found as plain data. Raises ValueError where nothing fits.
+    """Plan a training step, and return the answer as plain data. Raises ValueError if nothing fits.
 
-    `schedules` have a row each beside ours. With `max_depth` the deepest network is planned.
+    Each of `schedules` has a row beside ours. With `max_depth` the deepest network that fits is planned.
     """
     also: dict[str, Search] = {}
     sources: tuple[Source, ...] = ()
@@ -157,7 +157,7 @@ def answer(
 
 
 def _planned(chain: Chain, held: Bill, budget: BudgetOption, **options: Any) -> Plan:
-    """The plan within what `budget` leaves for a step; an error says so where a total budget leaves it."""
+    """The plan within the bytes that `budget` leaves for a step. An error names them if the budget is a total."""
     budget_bytes = budget.of_a_step(held)
     left = f"{budget} leaves {budget_bytes} bytes"
     try:
@@ -175,7 +175,7 @@ def _planned(chain: Chain, held: Bill, budget: BudgetOption, **options: Any) -> 
 
 
 def _whole_bill(chain: Chain, held: Bill, found: Plan) -> dict[str, Any]:
-    """What is held between steps, and what a step and an update take beside it."""
+    """The bytes that are held between steps, and those that a step and an update take as well."""
     step_bytes = found.predicted_peak_bytes + found.allowance_bytes
     update_bytes = held.update_bytes + found.allowance_bytes if chain.deltas_pile_up else 0
     return {
@@ -187,7 +187,7 @@ def _whole_bill(chain: Chain, held: Bill, found: Plan) -> dict[str, Any]:
 
 
 def _max_depths(widths: Sequence[int], budget: BudgetOption, **options: Any) -> dict[str, Any]:
-    """How many hidden layers, of the one width that `widths` has, fit into `budget`, for each schedule."""
+    """For each schedule, how many hidden layers of the one width in `widths` fit into `budget`."""
     if budget.total or len(set(widths[1:-1])) != 1:
         raise ValueError("--max-depth needs --budget and hidden layers of one width, such as --layers 64,512,10")
     options |= {"budget_bytes": budget.nbytes, "limit": DEPTH_LIMIT}
@@ -202,7 +202,7 @@ def _max_depths(widths: Sequence[int], budget: BudgetOption, **options: Any) -> 
 
 @contextmanager
 def _patience(line: str) -> Iterator[Callable[[str], None]]:
-    """Say on stderr what is going on: on a terminal at once, with what is told meanwhile; else if it takes long."""
+    """Say on stderr what is going on: on a terminal at once and with progress, elsewhere only if it takes long."""
     console = Console(stderr=True, highlight=False, markup=False)
     if console.is_terminal:
         with Status(Text(line), console=console) as status:

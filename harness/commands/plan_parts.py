@@ -1,4 +1,4 @@
-"""What plans of layers and of models share: the budget as it was typed, and how a plan is printed for people."""
+"""Parts that plans of layers and of models share: the budget as it was typed, and how a plan is printed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from harness.sizes import format_bytes, parse_bytes
 from networks.planning.bill import Bill
 
 Columns = Mapping[str, Callable[[Row], str]]
-"""What a table shows of a row, by the column's title. A column that is empty in all rows is left out."""
+"""For each column of a printed table, its title and its text of a row. A column without any text is left out."""
 
 
 @dataclass(frozen=True)
 class BudgetOption:
-    """A budget as it was typed: of a step's peak, or, if it is a `total`, of the whole bill."""
+    """A budget as it was typed: of a step's peak, or of the whole bill if it is a `total`."""
 
     typed: str
     total: bool
 
     @classmethod
     def given(cls, budget: str | None, budget_total: str | None) -> "BudgetOption":
-        """The one of the two options that was given. Raises ValueError for none, for both, and for no size."""
+        """The one of the two options that was given. Raises ValueError for none, both, or no size."""
         if (budget is None) == (budget_total is None):
             one = "one" if budget is None else "only one"
             raise ValueError(f"{one} of --budget and --budget-total must be given")
@@ -44,7 +44,7 @@ class BudgetOption:
         return parse_bytes(self.typed, name=self._option)
 
     def of_a_step(self, bill: Bill) -> int:
-        """The bytes that are left for a step. Raises ValueError where none are."""
+        """The bytes that are left for a step. Raises ValueError if none are left."""
         if not self.total:
             return self.nbytes
         left = self.nbytes - bill.held_bytes
@@ -75,7 +75,7 @@ def told_ratio(row: Row) -> str:
 
 
 def bill_line(bill: Mapping[str, Any]) -> str:
-    """All that a training holds, in a line."""
+    """All bytes that a training holds, in a line."""
     size = {name: format_bytes(nbytes) for name, nbytes in bill.items() if name.endswith("_bytes")}
     return (
         f"the whole bill: parameters {size['parameters_bytes']}, state of {bill['optimizer']} "
@@ -85,5 +85,5 @@ def bill_line(bill: Mapping[str, Any]) -> str:
 
 
 def in_full(nbytes: int) -> str:
-    """Bytes in a unit for people, and each one."""
+    """A number of bytes in a unit for people, and in full."""
     return f"{format_bytes(nbytes)} ({nbytes:,} bytes)"

@@ -1,4 +1,4 @@
-"""The plot command: draws an experiment's figures."""
+"""The plot command: draws the figures of an experiment."""
 
 import re
 from pathlib import Path
@@ -21,25 +21,27 @@ def command(
     results: Annotated[
         Path,
         typer.Argument(
-            metavar="RESULTS", parser=path_given, help="A folder that `run` wrote, such as results/smoke, or smoke."
+            metavar="RESULTS",
+            parser=path_given,
+            help="A folder that `run` wrote, such as results/smoke, or its name alone: smoke.",
         ),
     ],
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Draw this figure alone; may be given several times.")
+        list[str] | None, typer.Option(metavar="NAME", help="Draw only this figure. May be given several times.")
     ] = None,
     file_format: Annotated[
-        str, typer.Option("--format", metavar="FORMATS", help=f"Some of {', '.join(FORMATS)}, with commas.")
+        str, typer.Option("--format", metavar="FORMATS", help=f"One or more of {', '.join(FORMATS)}, with commas.")
     ] = ",".join(USUAL_FORMATS),
     width: Annotated[
-        str | None, typer.Option(metavar="WIDTH", help="Of the figure, such as 89mm, a column of a paper.")
+        str | None, typer.Option(metavar="WIDTH", help="Width of a figure, such as 89mm, a column of a paper.")
     ] = None,
-    title: Annotated[bool, typer.Option("--title/--no-title", help="Whether it has a title.")] = True,
-    caption: Annotated[bool, typer.Option("--caption/--no-caption", help="Whether it has a caption.")] = True,
+    title: Annotated[bool, typer.Option("--title/--no-title", help="Whether figures have titles.")] = True,
+    caption: Annotated[bool, typer.Option("--caption/--no-caption", help="Whether figures have captions.")] = True,
 ) -> None:
     """Draw an experiment's figures from its CSVs.
 
-    They go to RESULTS/figures/, as SVG and PNG unless --format says otherwise. A figure narrower than 127 mm has one
-    panel beneath the other and smaller letters.
+    Figures go to RESULTS/figures/, as SVG and PNG unless --format says otherwise. A figure narrower than 127 mm has one
+    panel below the other and smaller letters.
     """
     page = Page(width_inches=_inches(width) if width else WIDTH_INCHES, title=title, caption=caption)
     formats = _formats(file_format)

@@ -1,4 +1,4 @@
-"""The profile command: what each block of a user's PyTorch model takes, measured."""
+"""The profile command: measures the memory and time of each block of a user's PyTorch model."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from harness.commands.console import page
+from harness.commands.console import new_console
 from harness.commands.names import path_given
 from harness.commands.own_model import BlocksOption, DeviceOption, ModelFile
 from harness.execute.models import OwnModel
@@ -30,7 +30,7 @@ COLUMNS: dict[str, Callable[[ProfiledBlock], str]] = {
     "random": lambda block: "yes" if block.random else "",
     "buffers": lambda block: str(len(block.buffers)) if block.buffers else "",
 }
-"""What the table shows of a block. A column that is empty for all of them is left out."""
+"""For each column of the table, its title and its text of a block. A column without any text is left out."""
 
 
 def text(profile: BlockProfile) -> Iterator[Text | Table]:
@@ -45,7 +45,7 @@ def text(profile: BlockProfile) -> Iterator[Text | Table]:
     for block in profile.blocks:
         table.add_row(*(cell(block) for cell in shown.values()))
     yield table
-    yield Text("output: what the block makes for those above it. tape: what autograd saves beside inputs and outputs.")
+    yield Text("output: what the block gives to the blocks above. tape: what autograd holds beside inputs and outputs.")
     ms = " ms: a run without tape, median of five." if profile.is_timed else ""
     yield Text(f"run, run with tape, backward: peaks, without the block's input.{ms}")
     yield from map(Text, profile.notes)
@@ -56,19 +56,21 @@ def command(
     blocks: BlocksOption = None,
     device: DeviceOption = None,
     save: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=path_given, help="Where to write the profile, as JSON.")
+        Path | None, typer.Option(metavar="FILE", parser=path_given, help="The file for the profile, as JSON.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the profile as JSON; sizes are integer bytes.")
     ] = False,
 ) -> None:
-    """Measure what each block of a PyTorch model of your own takes, under memray in a fresh process.
+    """Measure the memory and time of each block of your own PyTorch model, in a fresh process.
 
-    The file is run: it is your code. FUNCTION takes no arguments and returns the model in training mode, a sample (a
-    tensor, or a tuple of the model's arguments), a loss function of the model's output, and perhaps a list of blocks.
+    The file is run, because it is your code. FUNCTION takes no arguments. It returns the model in training mode, a
+    sample (a tensor, or a tuple of the model's arguments), a loss function of the model's output, and optionally a list
+    of blocks.
+
     Equal blocks are measured once. The profile belongs to this machine, one thread, and inputs of the sample's shapes.
-    With --device meta nothing is allocated, so the model may be larger than this machine: bytes of tensors are counted,
-    without scratch of kernels, and no time is taken.
+    With --device meta nothing is allocated, so the model may be larger than this machine. Bytes of tensors are counted
+    without the scratch memory of kernels, and no time is measured.
     """
     found = OwnModel.in_file(model, blocks, device or "cpu").profile()
     if save is not None:
@@ -77,6 +79,6 @@ def command(
         print(found.to_json())
         return
     for part in text(found):
-        page().print(part)
+        new_console().print(part)
     if save is not None:
-        page().print(f"profile: {save}")
+        new_console().print(f"profile: {save}")

@@ -1,4 +1,4 @@
-"""The rank command: which schedule needs the least work within each budget, and how far each is from the optimum."""
+"""The rank command: the work of each schedule over the optimum's, within each budget."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.analysis.rows import each_row
-from harness.commands.console import Keyed, aligned, page
+from harness.commands.console import Keyed, aligned, new_console
 from harness.commands.names import find_results, path_given
 from harness.experiment.tables import RANKING
 from harness.files import format_json, write_atomically
@@ -41,11 +41,12 @@ def command(
         str, typer.Option("--format", metavar="FORMAT", help="table, csv, markdown or latex.")
     ] = "table",
 ) -> None:
-    """Rank the schedules of an experiment: for each chain and budget, each one's work over the optimum's.
+    """Rank the schedules of an experiment by their work within each budget, over the optimum's work.
 
-    Budgets are those that the experiment has `optimal` for. Each kind of schedule is judged by its best that fits: of
-    the measured cells, and by dry run of the schedules that take a budget. Geometric means are over the chains and
-    budgets where all fit. Written as RESULTS/ranking.csv, too, with its schema in ranking.schema.json.
+    The budgets are those of the experiment's `optimal` schedules. The best schedule of a kind that fits stands for its
+    kind. Candidates are the measured cells and, by dry run, all schedules that take a budget. Geometric means are over
+    the chains and budgets where all kinds fit. The ranking is also written to RESULTS/ranking.csv, with its schema in
+    ranking.schema.json.
     """
     from harness.analysis.ranking import ranking  # imports pandas
 
@@ -63,7 +64,7 @@ def command(
         print(content, end="")
         return
     for part in FORMATS[file_format](table):
-        page().print(part)
+        new_console().print(part)
 
 
 def _csv(table: "pd.DataFrame") -> str:
@@ -76,7 +77,7 @@ def _csv(table: "pd.DataFrame") -> str:
 
 
 def _write(published: Results, content: str) -> None:
-    """Write the ranking beside the tables, and its schema, which names what it was made from."""
+    """Write the ranking beside the tables, and its schema, which names the table that it was made from."""
     made_from = {"memory.csv": sha256_of(published.contents["memory"])}
     schema = {**table_schema(RANKING), "description": RANKING.description, "madeFrom": made_from}
     write_atomically(published.folder / "ranking.csv", content.encode())
@@ -84,7 +85,7 @@ def _write(published: Results, content: str) -> None:
 
 
 def _blocks(table: "pd.DataFrame") -> Iterator[tuple[str, list[Line]]]:
-    """A heading and the lines of each chain, so many budgets beside each other as 80 columns hold; last the means."""
+    """A heading and the lines of each chain, as many budgets side by side as fit 80 columns. The means come last."""
     from harness.analysis.baseline import COMPARED
     from harness.analysis.ranking import means
 
@@ -109,7 +110,7 @@ def _blocks(table: "pd.DataFrame") -> Iterator[tuple[str, list[Line]]]:
 
 
 def _name_budgets(budgets: Sequence[int]) -> dict[int, str]:
-    """Each budget in MiB, of two digits, or of as many as tell them apart."""
+    """Each budget in MiB, with two digits, or with more if two budgets would look equal."""
     for digits in (2, 4, 8):
         names = {budget: f"{budget / MIB:.{digits}f}" for budget in budgets}
         if len(set(names.values())) == len(names):

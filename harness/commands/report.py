@@ -1,4 +1,4 @@
-"""The report command: writes results as one page for a browser."""
+"""The report command: writes results as one HTML page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,15 +19,17 @@ def command(
         typer.Argument(
             metavar="[RESULTS ..]",
             parser=path_given,
-            help="Folders that `run` wrote, such as results/smoke, or smoke, or that hold such folders; results else.",
+            help="Folders that `run` wrote, such as results/smoke, or folders of those. The default is results.",
         ),
     ] = None,
-    output: Annotated[Path, typer.Option(metavar="FILE", parser=path_given, help="The page.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option(metavar="FILE", parser=path_given, help="The page to write, .html.")] = Path(
+        "report.html"
+    ),
 ) -> None:
-    """Write results as one page for a browser, which opens it from disk and fetches nothing.
+    """Write results as one HTML page that needs no network: a browser opens it from disk.
 
-    It has a question and an answer for each experiment, every cell by its peak and its cost, what a schedule holds
-    event by event, the tables, and where they come from.
+    The page has a question and an answer for each experiment, the peak and the cost of every cell, the buffers of a
+    step event by event, all tables, and their provenance.
     """
     if output.suffix != ".html":
         raise ValueError(f"--output must end in .html, got {str(output)!r}")
@@ -47,13 +49,13 @@ def command(
 
 
 def _published(folder: Path) -> list[Path]:
-    """The folder itself, or those within it that hold results, where it holds none of its own."""
+    """The folder itself. If it holds no results of its own, the folders within it that do."""
     within = sorted(path.parent for path in folder.glob(f"*/{ENVIRONMENT}"))
     return within if within and not (folder / ENVIRONMENT).exists() else [folder]
 
 
 def _description(results: Results) -> str:
-    """What the experiment's file says, if it lies where it should and has the same title."""
+    """The description in the experiment's file, if the file is in its place and has the same title."""
     told = results.environment.experiment
     try:
         experiment = Experiment.load(EXPERIMENTS / f"{told.name}.toml", bind=False)

@@ -27,11 +27,11 @@ from harness.results.store import Store
 from harness.sizes import format_bytes, parse_bytes
 
 Jobs = Annotated[
-    int, typer.Option(min=1, metavar="N", help="How many cells to measure at once; times are taken alone.")
+    int, typer.Option(min=1, metavar="N", help="How many cells to measure at once. Times are always measured alone.")
 ]
 
 NAMED = 4
-"""How many of many are told by name."""
+"""How many jobs are named at most."""
 
 
 def command(
@@ -40,32 +40,33 @@ def command(
     jobs: Jobs = 1,
     dask: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Measure on this Dask scheduler's workers; local:N starts N here."),
+        typer.Option(
+            metavar="ADDRESS", help="Measure on the workers of this Dask scheduler. local:N starts N workers here."
+        ),
     ] = None,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The most that a cell may take.")] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The longest that a cell may take.")] = None,
     memory_limit: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="The most that a cell's process may reserve: 2GiB, 500MB, bytes.")
+        str | None,
+        typer.Option(metavar="SIZE", help="The most that a cell's process may reserve: 2GiB, 500MB, bytes."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Start cells that are predicted not to fit, too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also start cells that are predicted not to fit.")] = False,
     allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Take up cells of other machines and code; a column tells them apart.")
+        bool,
+        typer.Option("--allow-mixed", help="Also use results of other machines and code. A column tells which."),
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Write over another experiment's tables, and over files of yours.")
+        bool, typer.Option("--replace", help="Overwrite another experiment's tables, and your own files.")
     ] = False,
 ) -> None:
     """Measure an experiment and write its CSVs.
 
-    They go to FOLDER/EXPERIMENT/. Interrupted at any moment, the same command goes on where it stopped. What is
-    finished is measured again only if its configuration, the measured code or the machine has changed, and that is
-    said; cells that failed are tried again. The CSVs are written when the grid is complete. Only one run at a time
-    writes to a folder. One that holds the results of an experiment of another title, or files that no run wrote where
-    tables belong, is left as it is.
+    The CSVs go to FOLDER/EXPERIMENT/ when the grid is complete. After an interrupt the same command goes on. A finished
+    cell is measured again only if its configuration, the measured code or the machine has changed. A failed cell is
+    tried again. One run at a time writes to a folder. A run does not overwrite results of another title, or files that
+    no run wrote.
 
-    A cell over a limit is a row of status timeout or out_of_memory, and the others go on; one that is predicted not to
-    fit the limit or the machine is skipped_too_large. Times of one network and batch are taken together, in one
-    process, and stand or fall together. What has failed is tried again once the limit is raised. The experiment file
-    may name limits, too: those given here count instead.
+    A cell over a limit has status timeout or out_of_memory. A cell that is predicted not to fit has status
+    skipped_too_large. Both are tried again when the limit is raised. Limits given here replace those of the file.
 
     Exit code: 0, or 1 if a cell failed, 2 for bad input, 130 if interrupted.
     """
@@ -96,7 +97,7 @@ def command(
 
 
 def _require_frameworks(experiment: Experiment, path: Path) -> None:
-    """Raise ValueError if a framework of the experiment at `path` is not installed here."""
+    """Raise ValueError if a framework of the experiment at `path` is not installed."""
     absent = [name for name in experiment.frameworks if not are_installed(FRAMEWORKS[name].packages)]
     if absent:
         raise ValueError(
@@ -107,7 +108,7 @@ def _require_frameworks(experiment: Experiment, path: Path) -> None:
 
 @contextmanager
 def _held(store: Store, experiment: Experiment, *, replace: bool) -> Iterator[None]:
-    """Hold the folder for an experiment that may write there: asked before it is touched and once it is held."""
+    """Hold the folder. Before and after that, check that the experiment may write there."""
     cells: defaultdict[str, set[str]] = defaultdict(set)
     for job in experiment.jobs():
         cells[job.measure].update(cell.cell_id for cell in job.cells)
@@ -118,7 +119,7 @@ def _held(store: Store, experiment: Experiment, *, replace: bool) -> Iterator[No
 
 
 def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str | None) -> Limits:
-    """The limits of the command line, and of the experiment where that has none."""
+    """The limits of the command line. A limit that was not given there comes from the experiment."""
     size = None if memory_limit is None else parse_bytes(memory_limit, name="--memory-limit")
     given = {"timeout": timeout, "memory_limit": size}
     asked = {name: limit for name, limit in given.items() if limit is not None}
@@ -137,7 +138,7 @@ def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str 
 def _executor(
     experiment: Experiment, measure: Callable[..., Outcome], *, jobs: int, dask: str | None
 ) -> Iterator[Execute]:
-    """What executes the jobs of `experiment`, each by `measure`: this machine, or a cluster."""
+    """The executor of the jobs of `experiment`: this machine, or a cluster. `measure` runs one job."""
     if dask is None:
         yield Pool(jobs=jobs, room_bytes=available_bytes(), run=measure)
         return
@@ -152,7 +153,7 @@ def _executor(
 
 
 def _tell_again(current: Run) -> None:
-    """Say why cells are measured again, and which: for each reason the first of them by name."""
+    """Say which cells are measured again, and why. Name the first cells of each reason."""
     for reason, jobs in current.again.items():
         cells = sum(len(job.cells) for job in jobs)
         errors.print(f"{cells} {'cell is' if cells == 1 else 'cells are'} measured again: {reason}")
@@ -163,7 +164,7 @@ def _tell_again(current: Run) -> None:
 
 
 def _execute(current: Run) -> Counter[str]:
-    """Execute all jobs under a progress bar; return how many cells were done, failed and measured earlier."""
+    """Execute all jobs under a progress bar. Return how many cells were done, failed, and measured earlier."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""What people type after --schedule: the text of a schedule, made or searched for the step that they ask about."""
+"""The text after --schedule: makes the schedule, or searches for it, for a step."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,17 +16,16 @@ from networks.schedules import Schedule
 from networks.schedules.foreign import Source
 from networks.schedules.spec import calls_in, parse_schedule, read_sources
 
-WRITTEN = "Such as 'revolve(slots=3)', 'rules.py:factory()' or 'package.module:factory()'"
+WRITTEN = "A schedule, such as 'revolve(slots=3)', 'rules.py:factory()' or 'package.module:factory()'"
 
-ScheduleText = Annotated[str, typer.Option("--schedule", metavar="CALL", help=f"{WRITTEN}; list --schedules has more.")]
 ScheduleTexts = Annotated[
     list[str] | None,
-    typer.Option("--schedule", metavar="CALL", help=f"A row more. {WRITTEN}; its budget is the plan's."),
+    typer.Option("--schedule", metavar="CALL", help=f"Add a row. {WRITTEN}. Its budget is the plan's."),
 ]
 
 
 def step_cell(layers: str, *, batch: int, dtype: str, step: str, micro_batch: int | None = None) -> Cell:
-    """The cell of a step of `Network` as it was typed. Raises ValueError for what no schedule could serve."""
+    """The cell of a step of `Network` as it was typed. Raises ValueError for a step that no schedule can serve."""
     with as_typed(STEP_OPTIONS):
         widths = parse_layers(layers)
         dry_run(widths, batch=batch, dtype=dtype, step=step, micro_batch=micro_batch)
@@ -34,7 +33,7 @@ def step_cell(layers: str, *, batch: int, dtype: str, step: str, micro_batch: in
 
 
 def made_for(text: str, cell: Cell) -> Schedule:
-    """The schedule that `text` names, a stranger tried on the step of `cell` first. Raises ValueError."""
+    """The schedule that `text` names. A stranger's schedule is tried on the step of `cell` first. Raises ValueError."""
     with as_typed(("schedule",)):
         sources = read_sources(text, Path())
         require_sound([cell.scheduled(str(calls_in(text)[0]), sources)])
@@ -42,9 +41,9 @@ def made_for(text: str, cell: Cell) -> Schedule:
 
 
 def searches_for(texts: Iterable[str], cell: Cell, budget_bytes: int) -> tuple[dict[str, Search], tuple[Source, ...]]:
-    """The search of each text by its canonical form, and the files of all; strangers are tried on `cell` first.
+    """The search of each text by its canonical form, and the files of all texts.
 
-    Raises ValueError.
+    Strangers' schedules are tried on `cell` first. Raises ValueError.
     """
     searches: dict[str, Search] = {}
     files: dict[Source, None] = {}

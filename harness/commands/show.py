@@ -1,4 +1,4 @@
-"""The show command: what an experiment would cost, and what has become of it."""
+"""The show command: the predicted cost of an experiment's cells, and how they ended."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,10 +22,10 @@ def command(
     experiment: ExperimentFile,
     results: ResultsFolder = Path("results"),
 ) -> None:
-    """Show an experiment's cells, what each would cost, and what has become of those that were run.
+    """Show an experiment's cells: the predicted cost of each, and how those ended that were run.
 
-    The cost of a training step is predicted by dry run: nothing is measured. Of a cell that failed, the file is named
-    that holds its worker's output and traceback, and memray's capture if its step was being measured.
+    A dry run predicts the cost of a training step. Nothing is measured. For a failed cell the command names the file
+    with its worker's output and traceback, and memray's capture if there is one.
     """
     path = find_experiment(experiment)
     loaded = Experiment.load(path)
@@ -45,7 +45,7 @@ def command(
 
 
 def _finished(experiment: Experiment, store: Store) -> Iterator[str]:
-    """What has become of the cells that were run: how many ended how, and where to look at those that failed."""
+    """How the cells ended that were run: a count for each status, and the files of those that failed."""
     ended: Counter[str] = Counter()
     for job in experiment.jobs():
         try:
@@ -64,10 +64,10 @@ def _finished(experiment: Experiment, store: Store) -> Iterator[str]:
 
 
 def _costs(cell: AnyCell, names: Mapping[str, str]) -> dict[str, str]:
-    """What the table says of a cell; `names` are those of layers that have one."""
-    if isinstance(cell, ModelCell):  # its worker predicts, once it has profiled the model
+    """A row of the table. `names` are names of layers, by layers."""
+    if isinstance(cell, ModelCell):  # its worker profiles the model, and predicts then
         return {name: str(value or "") for name, value in cell.parameters.items()}
-    predicted = None if cell.peer else cost(cell)  # nobody predicts another framework
+    predicted = None if cell.peer else cost(cell)  # another framework is not predicted
     return {
         "framework": cell.framework,
         "layers": names.get(cell.layers, cell.layers),

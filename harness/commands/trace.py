@@ -1,4 +1,4 @@
-"""The command that prints and draws what a schedule does in one training step."""
+"""The trace command: prints and draws what a schedule does in one training step."""
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from harness.analysis.block_trace import told_blocks
 from harness.analysis.trace import StepTold, Sweep, told
-from harness.commands.console import page
+from harness.commands.console import new_console
 from harness.commands.names import as_typed, path_given, refuse
 from harness.commands.own_model import GradientsOption, read_profile
 from harness.commands.schedule_text import WRITTEN, made_for, step_cell
@@ -26,14 +26,14 @@ RUN, HELD, TAPE, BACKWARD, IDLE = "━●■◂·"
 STYLES = {RUN: "blue", HELD: "bold green", TAPE: "bold magenta", BACKWARD: "dark_orange", IDLE: "bright_black"}
 
 MAP_COLUMNS = 64
-"""Most characters of a sweep's map of the layers; a deeper network has several layers to a character."""
+"""Most characters of a sweep's map. In a deeper network one character stands for several layers."""
 
 LISTED = 4
-"""Most layers, or runs of layers, that are listed one by one."""
+"""How many layers, or ranges of layers, are listed at most."""
 
 
 def text(step: StepTold, reference: StepTold, *, map_columns: int) -> Iterator[Text | Table]:
-    """What is printed: a line for each sweep, and what the step comes to beside `reference`, which keeps everything."""
+    """The printed text: a line for each sweep, and the cost of the step beside `reference`, which keeps everything."""
     yield Text(f"{step.name}: {step.of}")
     columns = min(map_columns, step.depth)
     taped = step.part == "block"
@@ -75,7 +75,7 @@ _KEY = ((RUN, "run forward"), (HELD, "held when the sweep ends"), (TAPE, "tape h
 
 
 def listed(layers: Iterable[int]) -> str:
-    """Layers as short as they can be told: `4, 7..9`, or `4, 8, 12, .. 96 (24)` where there are many runs."""
+    """Layers in short form: `4, 7..9`, or `4, 8, 12, .. 96 (24)` if there are many ranges."""
     ordered = sorted(layers)
     starts = [at for at, (before, layer) in enumerate(pairwise([-1, *ordered])) if layer != before + 1]
     runs = [_span(ordered[start], ordered[stop - 1]) for start, stop in pairwise([*starts, len(ordered)])]
@@ -89,7 +89,7 @@ def _span(first: int, last: int) -> str:
 
 
 def _map(sweep: Sweep, depth: int, columns: int) -> Text:
-    """One character for each layer, or for several of them: tape held, output held, done in this sweep, or neither."""
+    """One character for each layer, or for several: tape held, output held, done in this sweep, or none of these."""
     marks = (
         (TAPE, sweep.held_tapes),
         (HELD, sweep.held),
@@ -104,20 +104,22 @@ def _map(sweep: Sweep, depth: int, columns: int) -> Text:
 
 
 def command(
-    layers: Annotated[str | None, typer.Option(metavar="WIDTHS", help="Such as 64,128x10,10.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(metavar="WIDTHS", help="Widths of the layers, such as 64,128x10,10.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(metavar="ROWS", help="Rows of the input.")] = None,
     model: Annotated[
         Path | None,
         typer.Option(
-            metavar="PROFILE", parser=path_given, help="A PyTorch model of your own: what profile --save wrote."
+            metavar="PROFILE", parser=path_given, help="The profile of your own PyTorch model, from profile --save."
         ),
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option(metavar="CALL", help=f"{WRITTEN}; the default keeps everything.")
+        str | None, typer.Option(metavar="CALL", help=f"{WRITTEN}. The default keeps everything.")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, the default, or float64.")] = None,
-    step: Annotated[str | None, typer.Option(help=f"{' or '.join(STEPS)}; backward is the default.")] = None,
-    micro_batch: Annotated[int | None, typer.Option(metavar="ROWS", help="Of a train_step: rows of a part.")] = None,
+    step: Annotated[str | None, typer.Option(help=f"{' or '.join(STEPS)}. backward is the default.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(metavar="ROWS", help="For a train_step: rows of a part.")] = None,
     gradients: GradientsOption = None,
     output: Annotated[Path, typer.Option(metavar="FILE", parser=path_given, help="The picture, .png or .svg.")] = Path(
         "trace.png"
@@ -125,11 +127,12 @@ def command(
 ) -> None:
     """Print and draw what a schedule does in a training step.
 
-    Each line is one sweep over the layers: which are run or stepped back, what is kept and dropped, what is held when
-    it ends, the forward steps so far and the most bytes live in it. The picture shows layer against time, what is held
-    as bars, and live bytes beneath. It is a dry run: nothing is computed.
+    Each line is one sweep over the layers. It tells which layers run forward or backward, what the schedule keeps and
+    drops, what it holds at the end of the sweep, the forward steps so far, and the most live bytes in the sweep. The
+    picture shows layer against time, with a bar for everything that is held, and the live bytes below. This is a dry
+    run: nothing is computed.
 
-    With --model the layers are the blocks of a PyTorch model of your own, and a schedule may hold their tapes.
+    With --model the layers are the blocks of your own PyTorch model, and a schedule may hold their tapes.
     """
     if output.suffix not in (".png", ".svg"):
         raise ValueError(f"--output must end in .png or .svg, got {str(output)!r}")
@@ -146,11 +149,11 @@ def command(
         )
         shown, reference = _told_network(cell, schedule or "store_all()")
 
-    console = page()
+    console = new_console()
     for part in text(shown, reference, map_columns=min(MAP_COLUMNS, console.width // 2)):
         console.print(part)
 
-    from harness.commands import figures as drawing  # imports pandas and seaborn: seconds that the text need not wait
+    from harness.commands import figures as drawing  # imports pandas and seaborn for seconds, after the text is printed
     from harness.plots.trace import draw_trace
 
     drawing.save(draw_trace(shown, reference), output)

@@ -1,4 +1,4 @@
-"""The verify command: the memory cells of a results folder, measured again here and compared to the byte."""
+"""The verify command: measures the memory cells of a results folder again, and compares every byte."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ import typer
 
 from harness import provenance
 from harness.analysis.rows import each_row
-from harness.commands.console import label, page
+from harness.commands.console import label, new_console
 from harness.commands.names import find_results, path_given
 from harness.execute.admission import available_bytes, run_if_it_fits
 from harness.execute.pool import Pool
@@ -27,23 +27,24 @@ from networks.schedules.foreign import Source
 DIFFERENT = 1
 
 EXACT = [measure.name for measure in MEASURES.values() if measure.is_exact]
-"""The tables of one row a cell whose integers repeat."""
+"""The tables with one row for each cell whose integers repeat exactly."""
 
 
 def command(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", parser=path_given, help="A folder that `run` wrote.")],
     cells: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Measure N of the cells, always the same; else all.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Measure N of the cells, always the same ones. The default is all."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="How many cells to measure at once.")] = (
         os.cpu_count() or 1
     ),
 ) -> None:
-    """Measure the memory cells of a results folder again, here, and compare every byte.
+    """Measure the memory cells of a results folder again on this machine, and compare every byte.
 
-    Says which cells differ, by how much and in which kind of buffer, and what differs between this machine and the one
-    in environment.json. Cells of a framework that is not installed are left out, and that is said. Nothing is written
-    into the folder.
+    The command says which cells differ, by how much and in which kind of buffer. If any does, it also says how this
+    machine differs from the one in environment.json. It leaves out cells of a framework that is not installed, and says
+    so. It writes nothing into the folder.
 
     Exit code: 0, or 1 if a cell differs, 2 for bad input.
     """
@@ -54,13 +55,13 @@ def command(
     absent = [framework for framework in frameworks if not provenance.are_installed(FRAMEWORKS[framework].packages)]
     here = [(job, row) for job, row in finished if job.cells[0].framework not in absent]
     if not here:
-        raise ValueError(f"{results}: cannot be measured here, where {', '.join(absent)} is not installed")
+        raise ValueError(f"{results}: cannot be measured here, because {', '.join(absent)} is not installed")
     sample = {job.name: (job, row) for job, row in here[:cells]}
     todo = {"environment": Job(measure="environment", cells=(), settings={"frameworks": frameworks})}
     todo |= {name: job for name, (job, _) in sample.items()}
     measure = partial(run_if_it_fits, limits=NO_LIMITS)
     outcomes = dict(Pool(jobs=jobs, room_bytes=available_bytes(), run=measure)(todo))
-    console = page()
+    console = new_console()
     unequal = 0
     for name, (job, before) in sample.items():
         (after,) = rows_of(job, outcomes[name])
@@ -80,9 +81,9 @@ def command(
 
 
 def _finished(results: Results) -> list[tuple[Job, dict[str, Any]]]:
-    """What `EXACT` tables have of finished cells, each row behind the job that measures it again.
+    """The rows of finished cells in `EXACT` tables, each with the job that measures it again.
 
-    They are in the order of their ids: those are hashes, so that the first ones are a sample of the whole grid.
+    They are in the order of their ids. Ids are hashes, so the first rows are a sample of the whole grid.
     """
     tables = results.tables(EXACT)
     if not tables:
@@ -101,7 +102,7 @@ def _finished(results: Results) -> list[tuple[Job, dict[str, Any]]]:
 
 
 def _differences(table: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """The integers that differ, each with what it was and what it is here; one that is missing counts as 0."""
+    """The integers that differ, each with its old and its new value. A missing one counts as 0."""
     for column in TABLES[table].columns:
         if column.type == "integer" and column.name not in TABLES[table].of_cell:
             was, now = (row.get(column.name) or 0 for row in (before, after))
@@ -110,7 +111,7 @@ def _differences(table: str, before: Mapping[str, Any], after: Mapping[str, Any]
 
 
 def _here(described: list[list[dict[str, Any]]] | None, there: Origin, sources: Sequence[Source]) -> Origin:
-    """This machine, its settings of the measures that were taken there, and this code of the schedules."""
+    """The origin of this machine and code, for the measures and schedules of the results."""
     return Origin(
         code=provenance.code_sha256(),
         schedules=schedules_sha256(there.schedules, sources),

@@ -1,4 +1,4 @@
-"""How jobs are executed: processes, admission, pools, clusters and runs.
+"""Execution of jobs: processes, admission, pools, clusters and runs.
 
 It imports the ground, `harness.experiment` and `harness.results`.
 """

@@ -1,4 +1,4 @@
-"""Room in memory: what a job takes of this machine, and what there is."""
+"""Admission of jobs: the memory that a job needs, and the memory that this machine has."""
 
 import os
 from dataclasses import replace
@@ -14,25 +14,25 @@ from harness.experiment.prediction import trace_of
 from harness.sizes import format_apart
 
 WORKER_BYTES = 112 * 2**20
-"""What a worker reserves beside its networks: interpreter and libraries 56 MiB, OpenBLAS's buffer 32 MiB, the thread of
-memray 8 MiB; the rest is to spare. Of it 80 MiB become resident."""
+"""Memory of a worker beside its networks: interpreter and libraries 56 MiB, OpenBLAS's buffer 32 MiB, memray's thread
+8 MiB, and the rest to spare. 80 MiB of it become resident."""
 
 DIGITS_BYTES = 112 * 2**20
-"""What a training reserves besides: scikit-learn and the digits."""
+"""Additional memory of a training: scikit-learn and the digits."""
 
 PEER_BYTES = 512 * 2**20
 PEER_FACTOR = 2.5
-"""Another framework's libraries, and its step against our store-all's: scikit-learn keeps two values a layer."""
+"""Another framework's libraries, and its step over our store-all's: scikit-learn keeps two values for each layer."""
 
 MODEL_BYTES = 2 * 2**30
-"""A user's model: what it takes is known only when it has been profiled."""
+"""Memory of a user's model, a guess: only a profile can tell it."""
 
 STEP_FACTOR = 1.05
-"""A step's resident bytes under memray against its predicted peak: at most 1.01 from 1 MiB to 130 MiB."""
+"""A step's resident bytes under memray over its predicted peak. Measured: at most 1.01 from 1 MiB to 130 MiB."""
 
 
 def needed_bytes(job: Job) -> int:
-    """The resident memory a job takes: the worker, its cells' parameters and inputs, and the largest step."""
+    """The resident memory that a job needs: the worker, its cells' parameters and inputs, and the largest step."""
     if MEASURES[job.measure].of_models:
         return WORKER_BYTES + MODEL_BYTES
     held = sum(sum(cell.chain.parameter_delta_bytes) + cell.batch * cell.widths[0] * 8 for cell in job.cells)
@@ -41,19 +41,19 @@ def needed_bytes(job: Job) -> int:
 
 
 def run_if_it_fits(job: Job, *, limits: Limits, force: bool = False, **options: Any) -> Outcome:
-    """Measure `job` as `run_in_subprocess` does, but do not start one that cannot fit, unless by `force`."""
+    """Measure `job` by `run_in_subprocess`. A job that cannot fit is skipped, unless with `force`."""
     predicted = job.cells and not MEASURES[job.measure].of_models
     reason = _too_large(job, limits) if predicted else ""
     if reason and not force:
         return Outcome(None, reason, fault="skipped_too_large")
     outcome = run_in_subprocess(job, limits=limits, **options)
-    if reason and outcome.status == "failed":  # what can no longer allocate ends in many words: no thread, no library
+    if reason and outcome.status == "failed":  # a process without memory fails in many ways: no thread, no library
         return replace(outcome, fault="out_of_memory")
     return outcome
 
 
 def _too_large(job: Job, limits: Limits) -> str:
-    """Why `job` cannot fit the limit or the machine, in one line; empty if it can."""
+    """A line that says why `job` cannot fit the limit or the machine. Empty if it can."""
     needed, available = needed_bytes(job), available_bytes()
     if limits.memory_limit is not None and needed > limits.memory_limit:
         needs, most = format_apart(needed, limits.memory_limit)
@@ -73,7 +73,7 @@ def _step_bytes(cell: Cell) -> int:
 
 
 def available_bytes() -> int:
-    """The memory that new processes can take without swapping: the machine's, or less where a container bounds it."""
+    """The memory that new processes can use without swapping: the machine's, or less if a container has a limit."""
     return min([_machine_bytes(), *_container_bytes()])
 
 
@@ -82,7 +82,7 @@ def _machine_bytes() -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         (available,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
         return int(available) * 1024
-    except (OSError, ValueError):  # not Linux: all of it
+    except (OSError, ValueError):  # not Linux: the whole memory
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

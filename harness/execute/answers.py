@@ -1,4 +1,4 @@
-"""What a worker may answer: for each cell of its job, rows with the columns of its table and values of their types."""
+"""Checks of a worker's answer: each cell has rows, with the columns of the table and values of their types."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +17,7 @@ _SECONDS = [
 
 
 def nonsense(job: Job, answered: Any) -> str:
-    """What is wrong with a worker's answer to `job`, in a line; empty where it is as it must be."""
+    """A line that says what is wrong with a worker's answer to `job`. Empty if nothing is."""
     match answered:
         case {"error": str(reason)} if reason.strip():
             return ""
@@ -115,4 +115,4 @@ _OTHERS: dict[str, Callable[[Any, list[dict[str, Any]]], Iterator[str]]] = {
 }
 
 WITHOUT_CELLS = ("environment", "profile", "model_peak", "model_seconds")
-"""Measures of what is no cell of a grid: the machine, and a model of the user's."""
+"""Measures without cells of a grid: of the machine, or of a user's model."""

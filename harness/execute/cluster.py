@@ -1,7 +1,7 @@
-"""Jobs on the workers of a Dask scheduler: on each node, the same fresh processes as here.
+"""Runs jobs on the workers of a Dask scheduler. Each job has a fresh process there, as on this machine.
 
-A Dask worker needs the same checkout and packages, and starts a process for each job. A job is lost by no fault of the
-cluster: those of a lost worker go to another, and those of a lost scheduler to the one that takes its place.
+A Dask worker needs the same checkout and the same packages. No job is lost with a part of the cluster: jobs of a lost
+worker go to another worker, and jobs of a lost scheduler to its successor.
 """
 
 import asyncio
@@ -31,31 +31,34 @@ from harness.experiment.job import Job, Outcome
 from harness.experiment.measures import MEASURES
 from harness.experiment.schedule_code import schedules_sha256
 
-Measure = Callable[[Job], Outcome]
+RunJob = Callable[[Job], Outcome]
 
 LOCAL = "local:"
 
 SHOWN = 200
-"""How many letters are shown of what an answer that is no scheduler's comes to."""
+"""How many letters of another program's answer are shown."""
 
 FIRST_PATIENCE, PATIENCE = "10s", "10m"
-"""How long a scheduler is waited for: at first, where the address may be wrong, and after it was lost."""
+"""How long to wait for a scheduler: at first, because the address may be wrong, and after it was lost."""
 
 
 @contextmanager
 def connected(
-    address: str, *, run: Measure = run_in_subprocess, frameworks: Iterable[str] = (), say: Callable[[str], None]
+    address: str, *, run: RunJob = run_in_subprocess, frameworks: Iterable[str] = (), say: Callable[[str], None]
 ) -> Iterator["Cluster"]:
-    """The cluster at `address`, such as `tcp://10.0.0.1:8786`; `local:4` starts one of four workers in this process.
+    """The cluster at `address`, such as `tcp://10.0.0.1:8786`. `local:4` starts four workers in this process.
 
-    `run` measures a job on a node, `frameworks` are those whose versions matter there, and `say` is given what a person
-    should know while nothing comes.
+    Args:
+        address: the scheduler's, or `local:N`.
+        run: measures a job on a node.
+        frameworks: the frameworks whose versions on a node matter.
+        say: receives messages for people while the run waits.
 
     Raises:
-        ValueError: where `local:` is followed by no number of workers.
+        ValueError: the address is none, needs certificates, or `local:` has no number of workers.
     """
     for name in ("distributed", "distributed.client", "asyncio", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is said here, in a line
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # this module reports errors in a line
     if not address.startswith(LOCAL):
         try:
             get_address_host_port(address)
@@ -82,7 +85,7 @@ def _certificates() -> dict[str, Any]:
 
 
 def _local_cluster(workers: int) -> SpecCluster:
-    """A scheduler and workers in this process, which talk within it; their web servers listen on the loopback only."""
+    """A scheduler and workers in this process. Their web servers listen only on the loopback."""
     options = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
     worker = {"cls": Worker, "options": {**options, "nthreads": 1}}
     return SpecCluster(
@@ -95,18 +98,18 @@ def _local_cluster(workers: int) -> SpecCluster:
 class Cluster:
     """Executes jobs on the workers of the scheduler at `address`, one at a time on each of their threads.
 
-    Each outcome tells the place where it was measured. Raises RunAbortedError while executing, where there is no such
-    scheduler, or where a worker has other code than this checkout.
+    Each outcome tells the place of its measurement. Executing raises RunAbortedError if there is no such scheduler, or
+    if a worker has other code than this checkout.
     """
 
-    def __init__(self, address: str, *, run: Measure, frameworks: tuple[str, ...], say: Callable[[str], None]):
+    def __init__(self, address: str, *, run: RunJob, frameworks: tuple[str, ...], say: Callable[[str], None]):
         self._address = address
         self._run = run
         self._frameworks = frameworks
         self._say = say
 
     def __call__(self, jobs: Mapping[str, Job]) -> Generator[tuple[str, Outcome], None, None]:
-        """Yield each job's name and outcome as it comes back. Closed early, it forgets the rest."""
+        """Yield each job's name and outcome as it comes back. If closed early, it drops the rest."""
         left = dict(jobs)
         patience = FIRST_PATIENCE
         while left:
@@ -124,11 +127,11 @@ class Cluster:
             if not self._address.startswith("inproc://"):
                 asyncio.run(_greet(self._address, parse_timedelta(patience)))
             return Client(self._address, timeout=patience, set_as_default=False)
-        except Exception as error:  # whatever listens there may answer anything
+        except Exception as error:  # an unknown program may answer anything
             raise RunAbortedError(f"{self._address}: no Dask scheduler answers: {_reason(error, patience)}") from None
 
     def _submit(self, client: Client, jobs: Mapping[str, Job]) -> Iterator[tuple[str, Outcome]]:
-        """Submit `jobs` and yield what comes back; raises CancelledError or OSError where the scheduler is lost."""
+        """Submit `jobs` and yield their outcomes. Raises CancelledError or OSError if the scheduler is lost."""
         if not client.nthreads():
             self._say(f"{self._address}: no worker has joined yet; waiting")
         requests = [job.request() for job in jobs.values()]
@@ -150,9 +153,9 @@ def _reason(error: Exception, patience: str) -> str:
 
 
 async def _greet(address: str, seconds: float) -> None:
-    """Ask who listens at `address`: Dask's own client waits for ever for one that accepts and says nothing.
+    """Ask which program listens at `address`, because Dask's client waits for ever if that program says nothing.
 
-    Raises TimeoutError, or whatever Dask makes of an answer that is no scheduler's.
+    Raises TimeoutError, or any error of Dask if the program is no scheduler.
     """
     async with asyncio.timeout(seconds):
         comm = await connect(address, timeout=seconds, **_certificates())
@@ -167,7 +170,7 @@ async def _greet(address: str, seconds: float) -> None:
 
 
 def _failure(error: BaseException) -> Outcome:
-    """What becomes of a job whose Dask task has failed; raises RunAbortedError where no other would fare better."""
+    """The outcome of a job whose Dask task has failed. Raises RunAbortedError if every other job would fail, too."""
     if isinstance(error, KilledWorker):
         return Outcome(None, f"{error.allowed_failures + 1} Dask workers were lost while they measured it")
     if isinstance(error, RunAbortedError):
@@ -176,11 +179,11 @@ def _failure(error: BaseException) -> Outcome:
 
 
 def measure_here(
-    request: Mapping[str, Any], schedules: Mapping[str, str], *, run: Measure, code: str, frameworks: tuple[str, ...]
+    request: Mapping[str, Any], schedules: Mapping[str, str], *, run: RunJob, code: str, frameworks: tuple[str, ...]
 ) -> Outcome:
-    """Run on a Dask worker: measure a job there, and tell what place it is.
+    """Measure a job on this Dask worker, and tell the place.
 
-    Raises RunAbortedError where the worker's code is not `code`, or that of the job's schedules not `schedules`.
+    Raises RunAbortedError if the worker's code is not `code`, or its code of the job's schedules is not `schedules`.
     """
     if code_id() != code:
         raise RunAbortedError(
@@ -199,21 +202,21 @@ def measure_here(
 
 
 def _has_room_beside_others(job: Job) -> bool:
-    """Whether `job` counts bytes and needs no more than its share of this machine, a processor's part of its memory.
+    """Whether `job` counts bytes, and needs at most an equal share of this machine's memory for each processor.
 
-    Nobody on a node knows all that runs there, so the shares are equal: what needs more waits until it is alone.
+    No process knows all jobs of a node, so the shares are equal. A job that needs more waits until it is alone.
     """
     return MEASURES[job.measure].counts_bytes and needed_bytes(job) * (os.cpu_count() or 1) <= available_bytes()
 
 
 def code_id() -> str:
-    """A name for all that a result depends on of this checkout."""
+    """A hash of all code and settings of this checkout that a result depends on."""
     return digest([provenance.code_sha256(), {name: measure.variables for name, measure in MEASURES.items()}])
 
 
 @cache
 def this_place(frameworks: tuple[str, ...]) -> dict[str, Any]:
-    """What a worker process finds here."""
+    """The place, as a worker process on this machine describes it."""
     described = run_in_subprocess(Job(measure="environment", cells=(), settings={"frameworks": frameworks}))
     if described.rows is None:
         raise RunAbortedError(f"{get_worker().address}: no process can be started: {described.error}")

@@ -1,9 +1,9 @@
-"""One lock for all that measures on this machine, whoever runs it and in whatever folder.
+"""One lock for all measurements on this machine, of any user and in any folder.
 
-What the clock measures holds the machine alone; what counts bytes shares it. The lock is a `flock` on a directory that
-belongs to the system: every user may take it, no file is made for it, and so none can be planted or removed. Whoever
-wants the machine alone closes the gate, the directory above, before waiting: what shares the machine cannot keep it
-busy for ever. Whoever waits is told for whom.
+A measurement of time holds the machine alone. Measurements of bytes share it. The lock is a `flock` on a directory of
+the system. Every user may take it. There is no lock file, so nobody can plant or remove one. A measurement of time
+first closes the gate, the directory above. New measurements of bytes wait at the gate, so they cannot keep the machine
+busy for ever. A waiting process says for whom it waits.
 """
 
 import fcntl
@@ -21,19 +21,19 @@ _CPUS = Path("/sys/devices/system/cpu")
 MACHINE = _CPUS if _CPUS.is_dir() else Path("/tmp")
 
 SAY_SECONDS, PATIENCE_SECONDS = 10, 24 * 60 * 60
-"""When a wait is told, and when it is given up: a training may take the machine for hours."""
+"""When a wait is reported, and when it ends with an error: a training may hold the machine for hours."""
 
 POLL_SECONDS = 0.05
 
 
 @contextmanager
 def at_work(*, alone: bool, stopped: Event | None = None) -> Iterator[None]:
-    """Wait until this machine measures nothing, or where not `alone` nothing that has to be alone, and hold it so.
+    """Hold this machine: with `alone` when nothing else measures, otherwise when nothing that is alone measures.
 
     `stopped` ends the wait.
 
     Raises:
-        ValueError: the wait was in vain.
+        ValueError: the wait was stopped, or took too long.
     """
     wait = _Wait(stopped or Event())
     mode = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
@@ -46,7 +46,7 @@ def at_work(*, alone: bool, stopped: Event | None = None) -> Iterator[None]:
 
 
 class _Wait:
-    """A wait for one lock or several, which is told once."""
+    """A wait for one lock or several. It is reported once."""
 
     def __init__(self, stopped: Event):
         self._stopped = stopped

@@ -1,4 +1,4 @@
-"""Measure a user's own PyTorch model, in fresh processes."""
+"""Measures a user's own PyTorch model in fresh processes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ TIME_SETTINGS = {"repeats": 15, "order_seed": 0, "seconds": 60.0}
 
 @dataclass(frozen=True)
 class OwnModel:
-    """A user's model as workers find it: `settings` of a job name it, and how it is cut into blocks."""
+    """A user's model. The `settings` of a job tell a worker where it is, and how it is cut into blocks."""
 
     settings: Mapping[str, Any]
 
@@ -29,10 +29,12 @@ class OwnModel:
         """The model that a `FILE.py:FUNCTION` makes.
 
         Raises:
-            ValueError: that is not how `text` is written, or there is no such file.
+            ValueError: `text` is not written like this, or there is no such file.
         """
         if not names_model(text):
-            raise ValueError(f"a model is named by its file and what makes it, such as my_model.py:make, got {text!r}")
+            raise ValueError(
+                f"a model must be written as its file and its function, such as my_model.py:make, got {text!r}"
+            )
         path, _, function = text.rpartition(":")
         if not Path(path).is_file():
             raise ValueError(f"{path}: there is no such file")
@@ -49,15 +51,15 @@ class OwnModel:
         return self.settings["device"] != "meta"
 
     def profile(self) -> BlockProfile:
-        """Profile it, which takes seconds for each kind of block."""
+        """Profile the model. It takes seconds for each kind of block."""
         ((row,),) = self._measured("profile", {})
         return BlockProfile.from_row(row)
 
     def peaks(self, variant: Any, *, gradients: str) -> Row:
         """The peaks of a step by "plain", {"torch_checkpoint": n} or {"plan": JSON}, and the first step's loss.
 
-        `peak_bytes` is what memray sees. On a GPU it is what PyTorch's allocator is asked for; `allocated_peak_bytes`
-        and `reserved_peak_bytes` are what it takes for that, parameters included.
+        `peak_bytes` are the requested bytes, by memray or on a GPU by PyTorch's allocator. On a GPU
+        `allocated_peak_bytes` and `reserved_peak_bytes` tell the allocator's own memory, parameters included.
         """
         ((row,),) = self._measured("model_peak", {"variants": [variant], "gradients": gradients})
         return row
@@ -67,7 +69,7 @@ class OwnModel:
         return int(self.peaks(variant, gradients=gradients)["peak_bytes"])
 
     def seconds(self, variants: Sequence[Any], *, gradients: str) -> list[list[float]]:
-        """Seconds of the steps of each of these variants, which take turns: of one place, they are of one round."""
+        """Seconds of the steps of each variant. Variants take turns, so seconds at the same place are of one round."""
         (rows,) = self._measured("model_seconds", {"variants": list(variants), "gradients": gradients, **TIME_SETTINGS})
         seconds: list[list[float]] = [[] for _ in variants]
         for row in rows:
@@ -84,14 +86,14 @@ class OwnModel:
 
 
 def _complaint(error: str) -> Exception:
-    """What is wrong with the user's model, or with the measurement."""
+    """The error of a worker: a ValueError of the user's model, or a failed measurement."""
     kind, _, message = error.partition(": ")
     return ValueError(message) if kind == "ValueError" else RunAbortedError(f"the model cannot be measured: {error}")
 
 
 @contextmanager
 def _in_memory(model: Any, sample: Any, loss: Callable[..., Any], blocks: Any) -> Iterator[OwnModel]:
-    """A model of this process, handed over in a file."""
+    """A model of this process, given to workers in a file."""
     import cloudpickle
 
     inputs = sample if isinstance(sample, tuple) else (sample,)
@@ -107,14 +109,14 @@ def profile_blocks(
     """Profile a PyTorch model, block by block, in a fresh process of one thread.
 
     Args:
-        model: a `torch.nn.Module` in training mode. It goes to the other process as a copy, and stays as it is.
-        sample: what it is called with, a tensor or a tuple of its arguments, of the shapes that it will train on.
+        model: a `torch.nn.Module` in training mode. The other process gets a copy, and the model does not change.
+        sample: a tensor, or a tuple of the model's arguments, in the shapes of the training.
         loss: maps the model's output to the loss.
         blocks: None, a path such as "encoder.layers", "auto" or a list of callables; see
             `networks.torch_models.blocks.blocks_of`.
 
     Raises:
-        ValueError: the model cannot be cut so, or cannot be copied; the message says what to give.
+        ValueError: the model cannot be cut like this, or cannot be copied. The message says what to give.
         RunAbortedError: the other process failed.
     """
     with _in_memory(model, sample, loss, blocks) as own:

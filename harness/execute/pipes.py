@@ -1,4 +1,4 @@
-"""What passes between this process and a worker: a request, an answer, and what it prints; each kept within bounds."""
+"""The pipes to a worker: a request in, an answer and a log out. Each has a largest size."""
 
 import os
 import selectors
@@ -11,13 +11,13 @@ from select import PIPE_BUF
 from typing import IO, cast
 
 ANSWER_BYTES = 2**28
-"""The most that an answer may have: of a longer one the rest is left out."""
+"""Most bytes of an answer. The rest of a longer one is dropped."""
 
 LOG_BYTES = 2**20
-"""The most that is kept of what a worker prints: the last of it."""
+"""Most bytes of a worker's log. Only the last ones are kept."""
 
 LAST_WORDS_SECONDS = 1
-"""How long the pipes of a worker that has ended are read: a process that cannot be found may hold them open."""
+"""How long the pipes are read after a worker has ended. A lost child process may hold them open."""
 
 _CHUNK_BYTES = 2**16
 _POLL_SECONDS, _LONGEST_SECONDS = 0.1, 3600  # a selector cannot wait for more than 24 days
@@ -26,10 +26,10 @@ _POLL_SECONDS, _LONGEST_SECONDS = 0.1, 3600  # a selector cannot wait for more t
 def converse(
     process: subprocess.Popen, request: bytes, *, timeout: float | None, end: Callable[[], None]
 ) -> tuple[bytes, bytes, bool]:
-    """Give `process` its request and wait until it has ended; its pipes are unbuffered.
+    """Give `process` its request, and wait until it has ended. Its pipes are unbuffered.
 
-    Returns its answer, what it printed, and whether it ended within `timeout` seconds. `end` kills it and all that it
-    has started: it is called once the process has ended or its time is over.
+    Returns its answer, its log, and whether it ended within `timeout` seconds. `end` kills the process and all its
+    children. It is called when the process has ended or its time is over.
     """
     answer, log = _Answer(), _Log()
     with ExitStack() as files, selectors.DefaultSelector() as selector:
@@ -37,7 +37,7 @@ def converse(
         selector.register(_piped(process.stdout), selectors.EVENT_READ, answer)
         selector.register(_piped(process.stderr), selectors.EVENT_READ, log)
         pause = _POLL_SECONDS
-        with suppress(AttributeError, OSError):  # there is no such thing on other systems
+        with suppress(AttributeError, OSError):  # other systems have no pidfd
             ended = files.enter_context(open(os.pidfd_open(process.pid), "rb", buffering=0))
             selector.register(ended, selectors.EVENT_READ, lambda descriptor: False)
             pause = _LONGEST_SECONDS
@@ -58,7 +58,7 @@ def _piped(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 def _pass_on(selector: selectors.BaseSelector, seconds: float) -> None:
-    """Wait for something to pass on, no longer than `seconds`, and close each file that has no more of it."""
+    """Pass on data, wait at most `seconds` for it, and close each file that is at its end."""
     for key, _ in selector.select(seconds):
         if not key.data(key.fd):
             selector.unregister(key.fileobj)
@@ -66,7 +66,7 @@ def _pass_on(selector: selectors.BaseSelector, seconds: float) -> None:
 
 
 class _Request:
-    """Writes a request, as much at a time as never blocks; done when it is written or nobody reads it."""
+    """Writes a request in pieces that never block. It is done when all is written, or when nobody reads."""
 
     def __init__(self, request: bytes):
         self._left = memoryview(request)
@@ -80,7 +80,7 @@ class _Request:
 
 
 class _Answer:
-    """Reads an answer, and keeps the first bytes of it."""
+    """Reads an answer, and keeps its first bytes."""
 
     def __init__(self):
         self.kept = bytearray()
@@ -92,7 +92,7 @@ class _Answer:
 
 
 class _Log:
-    """Reads what is printed, and keeps the last bytes of it."""
+    """Reads a log, and keeps its last bytes."""
 
     def __init__(self):
         self._kept, self._read = bytearray(), 0

@@ -1,4 +1,4 @@
-"""Worker processes on this machine, several at once where that changes no number."""
+"""Worker processes on this machine. Several run at once if that changes no number."""
 
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,14 +15,16 @@ from harness.experiment.measures import MEASURES
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Executes jobs in the order given, at most `jobs` at a time, each as soon as there is room for it.
+    """Executes jobs in the given order, at most `jobs` at a time.
 
-    What the running jobs need never adds up to more than `room_bytes`; one that needs all of it runs alone. No job
-    passes an earlier one that waits for room. Other runs on this machine are waited for, as `machine_lock` tells.
+    The running jobs never need more than `room_bytes` together. A job that needs more runs alone. No job starts before
+    an earlier one that waits for memory. Jobs also wait for other runs on this machine: see `machine_lock`.
 
     Attributes:
-        run: measures one job; it hands the process it waits for to `on_start`, to be killed when the pool is stopped.
-        needs: the bytes of memory that a job takes.
+        jobs: the most jobs at a time.
+        room_bytes: the memory for all jobs together.
+        run: measures one job. It gives its process to `on_start`, so that the pool can kill it.
+        needs: the bytes of memory that a job needs.
     """
 
     jobs: int
@@ -31,7 +33,7 @@ class Pool:
     needs: Callable[[Job], int] = needed_bytes
 
     def __call__(self, jobs: Mapping[str, Job]) -> Generator[tuple[str, Outcome], None, None]:
-        """Yield each job's name and outcome as it finishes. Closed early, it kills what is running."""
+        """Yield each job's name and outcome as it finishes. If closed early, it kills running jobs."""
         running: dict[Future[Outcome], tuple[str, int]] = {}
 
         def finish_one() -> tuple[str, Outcome]:
@@ -61,13 +63,13 @@ class Pool:
             return self.run(job, on_start=processes.add)
 
     def _takes(self, job: Job) -> int:
-        """The part of the room that is the job's: what it needs, or all of it where it is to run alone."""
+        """The bytes that the job occupies: what it needs, or all if it runs alone."""
         alone = self.jobs == 1 or not MEASURES[job.measure].counts_bytes
         return self.room_bytes if alone else min(self.needs(job), self.room_bytes)
 
 
 class _Processes:
-    """The processes that the pool's threads wait for."""
+    """The running processes of the pool."""
 
     def __init__(self):
         self._lock = Lock()
@@ -77,7 +79,7 @@ class _Processes:
     def add(self, process: Popen) -> None:
         with self._lock:
             self._running = [*(one for one in self._running if one.returncode is None), process]
-            if self.stopped.is_set():  # it was on its way when the pool was stopped
+            if self.stopped.is_set():  # it started while the pool was being stopped
                 process.kill()
 
     def stop(self) -> None:

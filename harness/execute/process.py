@@ -1,4 +1,4 @@
-"""How a worker is started: a fresh process of this machine, in an environment of its own."""
+"""Starts a worker: a fresh process of this machine, with its own environment."""
 
 import json
 import os
@@ -29,14 +29,14 @@ INHERITED = (
     *("PATH", "LD_LIBRARY_PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"),
     *("PYTHONHOME", "PYTHONNOUSERSITE", "COVERAGE_PROCESS_CONFIG"),
 )
-"""All that a worker sees of the caller's environment as it is: what it needs to start, the BLAS kernel of this machine,
-and, while `make coverage` runs, where coverage is measured. `_packages` adds where packages are."""
+"""The variables that a worker inherits: what it needs to start, the BLAS kernel, and the settings of `make coverage`.
+`_packages` adds the places of packages."""
 
 LONGEST_ERROR = 1000
-"""How many letters a cell's error has at most."""
+"""Most letters of a cell's error."""
 
 _OUT_OF_MEMORY = ("MemoryError", "OpenBLAS error: Memory allocation still failed")
-"""How the last words of a worker begin that could not allocate."""
+"""The beginnings of the last line of a worker that could not allocate memory."""
 
 
 def run_in_subprocess(
@@ -46,10 +46,10 @@ def run_in_subprocess(
     limits: Limits = NO_LIMITS,
     on_start: Callable[[subprocess.Popen], None] = lambda process: None,
 ) -> Outcome:
-    """Measure `job` in a fresh process and wait for it; whatever becomes of the process is an Outcome.
+    """Measure `job` in a fresh process and wait for it. Any end of the process is an Outcome.
 
-    The process has a session of its own, so that Ctrl-C reaches this one alone; it is killed with this one.
-    `limits` are for jobs with cells. `on_start` is given the process, which another thread may kill.
+    The process has its own session, so Ctrl-C reaches only this process. The worker dies with this process. `limits`
+    hold for jobs with cells. `on_start` gets the worker's process, which another thread may kill.
     """
     with scratch() as folder:
         outcome = _run(job, command, folder=folder, limits=limits, on_start=on_start)
@@ -97,7 +97,7 @@ def _run(
 
 
 def _understood(job: Job, answer: bytes, log: str, *, code: int) -> Outcome:
-    """What a worker says that has ended by itself."""
+    """The outcome of a worker that has ended by itself."""
     if len(answer) > ANSWER_BYTES:
         return Outcome(None, f"the worker answered nonsense: more than {format_bytes(ANSWER_BYTES)}", log)
     try:
@@ -115,7 +115,7 @@ def _understood(job: Job, answer: bytes, log: str, *, code: int) -> Outcome:
 
 
 def _packages() -> dict[str, str]:
-    """Where this process finds packages, so that a worker, whose folder is another and who has no home, finds them."""
+    """The places of this process's packages, because a worker has another folder and no home."""
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     places = {
         "PYTHONPATH": os.pathsep.join(os.path.abspath(folder) for folder in given if folder),
@@ -125,12 +125,12 @@ def _packages() -> dict[str, str]:
 
 
 def one_line(words: str) -> str:
-    """Words for a table and a terminal: bounded, and without line ends and other control characters."""
+    """Text for a table and a terminal: short, without line ends and other control characters."""
     return visible(" ".join(words.split()))[:LONGEST_ERROR]
 
 
 def _end(process: subprocess.Popen, folder: Path) -> None:
-    """Kill a worker and all that it has started."""
+    """Kill a worker and all its children."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     end_processes(folder)
@@ -139,13 +139,13 @@ def _end(process: subprocess.Popen, folder: Path) -> None:
 def _killed(number: int, log: str, *, oom_kills: int) -> Outcome:
     error = f"the worker was killed by signal {number} ({signal.strsignal(number)})"
     if number == signal.SIGKILL and oom_kills:
-        # The kernel tells that it has killed for want of memory, and not whom: there was no other cause in sight.
+        # The kernel counts its out-of-memory kills, but does not say whom it killed. No other cause is known.
         return Outcome(None, f"{error} while the kernel's out-of-memory killer was at work", log, "out_of_memory")
     return Outcome(None, error, log, "killed")
 
 
 def _oom_kills() -> int:
-    """How often the kernel has killed a process for want of memory since it started; 0 where it does not tell."""
+    """The kernel's number of out-of-memory kills since it started. 0 if it does not tell."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
@@ -154,8 +154,8 @@ def _oom_kills() -> int:
 
 
 def _limit_memory(process: int, limit: int) -> None:
-    # RLIMIT_DATA counts what a process reserves for itself. RLIMIT_AS counts mapped files and address space set aside
-    # as well: 200 MiB and more beside the data, different from one libc to the next.
+    # RLIMIT_DATA counts the memory that a process reserves for itself. RLIMIT_AS also counts mapped files and unused
+    # address space. Those are 200 MiB and more, and depend on the libc.
     _, hard = resource.prlimit(process, resource.RLIMIT_DATA)
     limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.prlimit(process, resource.RLIMIT_DATA, (limit, limit))

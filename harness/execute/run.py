@@ -1,4 +1,4 @@
-"""A run of an experiment: what is left to do, each job in a fresh process, and the tables when all are done."""
+"""A run of an experiment: it executes the jobs that are left, and publishes the tables when all are done."""
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping
@@ -21,14 +21,14 @@ from harness.results.rows import rows_of
 from harness.results.store import DamagedError, Record, Row, Store, unfit
 
 Execute = Callable[[Mapping[str, Job]], Generator[tuple[str, Outcome], None, None]]
-"""Executes named jobs and yields the name and the outcome of each as it finishes, in whatever order."""
+"""Executes named jobs, and yields the name and the outcome of each as it finishes, in any order."""
 
-UNRECORDED = "the table has them, but cells/ keeps no record of them with these settings and beside these variants"
+UNRECORDED = "the table has them, but cells/ has no raw results of them with these settings and variants"
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A job that is done, now or by an earlier run; `error` is empty if it succeeded."""
+    """A job that is done, by this run or an earlier one. `error` is empty if it succeeded."""
 
     job: Job
     error: str
@@ -37,15 +37,15 @@ class Finished:
 
 
 class Run:
-    """One run of `experiment`, its results under `store`.
+    """One run of `experiment`, with its results in `store`.
 
-    What is kept of earlier runs is taken up where it comes from the same code and machine; where `mixed`, from others
-    as well. `limits` are those that `execute` keeps to.
+    Records of earlier runs are used if they come from the same code and machine. With `mixed` others are used, too.
+    `limits` are the limits that `execute` applies.
 
     Attributes:
-        again: what is measured again, by the reason why.
+        again: the jobs that are measured again, by the reason.
 
-    Raises RunAbortedError where no worker can be started.
+    Raises RunAbortedError if no worker can be started.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Run:
         return Origin(code=self._code, schedules=schedules, **(place or self._place), variables=variables(job))
 
     def _codes(self) -> tuple[str, dict[str, str]]:
-        """The hashes of the code of every row, and of each schedule's own; files of schedules are as they were read."""
+        """The hash of the code of every row, and of each schedule's own code. Files count as they were read."""
         return provenance.code_sha256(), schedules_sha256(self._names, self._sources)
 
     def _earlier(self, job: Job) -> Record | None:
-        """What an earlier run has kept of `job`, if it holds good; where it does not, the reason is noted."""
+        """The record of `job` of an earlier run, if it can be used. If not, note the reason in `again`."""
         try:
             record = self._store.load(job)
             reason = self._objection(job, record)
@@ -97,7 +97,7 @@ class Run:
         return None
 
     def _set_unfit_aside(self) -> None:
-        """Measure again what is whole, and breaks a rule of its table: no table could be published with it."""
+        """Drop records that break a rule of their table, because no table could be published with them."""
         for measure in self._experiment.measure:
             rows = {name: record.rows for name, record in self._records.items() if self._jobs[name].measure == measure}
             for name, problem in unfit(measure, rows):
@@ -105,7 +105,7 @@ class Run:
                 del self._records[name]
 
     def _objection(self, job: Job, record: Record | None) -> str:
-        """Why `job` has to be measured again; empty where `record` holds good, and where it was never measured."""
+        """Why `job` has to be measured again. Empty if `record` can be used, or if it was never measured."""
         if record is None:
             known = self._published[job.measure]
             return UNRECORDED if any(cell.cell_id in known for cell in job.cells) else ""
@@ -116,13 +116,13 @@ class Run:
 
     @property
     def cells(self) -> int:
-        """How many cells there are to measure, a cell counted once for each measure."""
+        """The number of cells to measure. A cell counts once for each measure."""
         return sum(len(job.cells) for job in self._jobs.values())
 
     def execute(self) -> Generator[Finished, None, None]:
-        """Yield every job once it is done, those of earlier runs first. Closed at any moment, it loses what is running.
+        """Yield every job when it is done, jobs of earlier runs first. If closed early, it loses only running jobs.
 
-        Raises RunAbortedError where the measured code is edited meanwhile, or machines differ that may not be mixed.
+        Raises RunAbortedError if the measured code is edited meanwhile, or if machines differ and may not be mixed.
         """
         yield from [self._finished(name, resumed=True) for name in self._records]
         left = {name: job for name, job in self._jobs.items() if name not in self._records}
@@ -150,7 +150,7 @@ class Run:
     def publish(self) -> list[Path]:
         """Write the tables, in the order of the grid, and environment.json, and return their paths.
 
-        Only after the last job of `execute`: a part of a grid is no result.
+        Call this only after the last job of `execute`, because a part of a grid is no result.
         """
         tables: dict[str, list[Row]] = {measure: [] for measure in self._experiment.measure}
         for name, job in self._jobs.items():
@@ -186,6 +186,6 @@ class Run:
         }
 
     def _told_origins(self) -> dict[str, Any]:
-        """What each name in the column `provenance` stands for; never the machine's own name."""
+        """The origin of each name in the column `provenance`, without the machine's own name."""
         origins = {digest(asdict(record.origin)): record.origin for record in self._records.values()}
         return {name: origin.told() for name, origin in origins.items()}

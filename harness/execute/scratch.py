@@ -1,7 +1,7 @@
-"""A worker's scratch folder, which ends with its worker, and with it every process that the worker has started.
+"""A worker's scratch folder. It ends with its worker, and so does every process that the worker has started.
 
-A folder is locked while its owner lives, so that the next command can tell a dead one's and remove it. Whatever a
-worker starts inherits the folder's name as TMPDIR, and is found by it: in another process group or session, too.
+A folder is locked while its owner lives. So the next command can find folders of dead owners and remove them. All
+children of a worker inherit the folder's name as TMPDIR. They are found by it, in any process group or session.
 """
 
 import fcntl
@@ -17,12 +17,12 @@ from pathlib import Path
 
 PREFIX = "checkpointing-lab.scratch-"
 ROUNDS = 10
-"""How often processes are looked for: one that is killed may just have started another."""
+"""How many times to look for processes. A process may start another just before it is killed."""
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder of one's own in the temporary folder, removed at the end; those of dead processes are removed first."""
+    """A new folder in the temporary folder. It is removed at the end. Folders of dead processes are removed first."""
     _sweep(Path(tempfile.gettempdir()))
     folder, lock = _locked()
     try:
@@ -33,7 +33,7 @@ def scratch() -> Iterator[Path]:
 
 
 def end_processes(folder: Path) -> None:
-    """Kill every process that has `folder` as its TMPDIR; those that hide it, and on other systems all, are left."""
+    """Kill every process whose TMPDIR is `folder`. A process that hides its TMPDIR stays. This works only on Linux."""
     if sys.platform != "linux":
         return
     mark = f"TMPDIR={folder}".encode()
@@ -51,9 +51,9 @@ def _locked() -> tuple[Path, int]:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # another command took it for a dead one's, because it was not locked yet
+        except FileNotFoundError:  # another command removed it, because it was not locked yet
             continue
-        with suppress(OSError):  # where there are no such locks, nobody sweeps
+        with suppress(OSError):  # without locks no command removes folders
             fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.exists():
             return folder, lock
@@ -85,7 +85,7 @@ def _processes() -> list[int]:
 
 
 def _environment(process: int) -> list[bytes]:
-    """The variables a process was started with; none of one that has ended or is another user's."""
+    """The variables that a process was started with. Empty if it has ended or is another user's."""
     try:
         return Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
     except OSError:

@@ -1,5 +1,5 @@
-"""Schedules of others, tried before anything is measured: each does a dry run in a process of its own, which may take
-no longer than a while. What is wrong with one is a line that names its file, the line there, and what came back.
+"""Tries schedules of others before anything is measured. Each does a dry run in its own process, with a time limit. A
+problem is one line that names the schedule's file, the line there, and the answer.
 """
 
 import re
@@ -14,7 +14,7 @@ from harness.experiment.job import Job, Outcome
 from networks.schedules.spec import is_strange
 
 SECONDS = 30.0
-"""How long a schedule may take for a step, where the caller does not say it."""
+"""The default time limit of a schedule for a step."""
 
 _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>[0-9]+) in ', re.MULTILINE)
 
@@ -22,10 +22,10 @@ _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>[0-9]+) in ', re.MUL
 def require_sound(
     cells: Iterable[Cell], *, where: str = "", seconds: float | None = None, budget_bytes: int | None = None
 ) -> None:
-    """Raise ValueError, a line for each problem after `where`, if a stranger among the cells' schedules is unfit.
+    """Raise ValueError if a stranger's schedule among the cells is unfit, with a line for each problem after `where`.
 
-    With `budget_bytes` each is tried as a plan does within so many. One that fails there is no problem: its row of the
-    plan says why.
+    With `budget_bytes` each schedule is tried as in a plan within that budget. If it does not fit, that is no problem,
+    because its row of the plan says so.
     """
     strange = (cell for cell in cells if cell.schedule is not None and is_strange(cell.schedule))
     tried = tuple(dict.fromkeys(replace(cell, seed=0, activation="relu") for cell in strange))
@@ -44,16 +44,16 @@ def require_sound(
 
 
 def require_sound_experiment(experiment: Experiment, path: Path) -> None:
-    """Raise ValueError, a line for each problem, if a stranger in the experiment at `path` is unfit.
+    """Raise ValueError if a stranger's schedule in the experiment at `path` is unfit, with a line for each problem.
 
-    A schedule may take as long as the experiment's limits let a cell take.
+    A schedule has the time limit that the experiment gives a cell.
     """
     cells = (cell for job in experiment.jobs() for cell in job.cells)
     require_sound(cells, where=f"{path}: grid: ", seconds=experiment.limits.timeout)
 
 
 def _hung(outcome: Outcome, cells: Iterable[Cell], seconds: float) -> str:
-    """Where a schedule was when its time was over; empty where the process has ended for another reason."""
+    """A line with the place of a schedule when its time was over. Empty if the process has ended otherwise."""
     _, ended, stack = outcome.log.rpartition("Timeout (")
     frames = _FRAME.findall(stack)
     if not ended or not frames:

@@ -1,4 +1,4 @@
-"""What is asked: experiment files, cells, jobs and measures. It measures nothing.
+"""Experiments: their files, cells, jobs and measures. Nothing here measures.
 
 It imports the ground and `networks`.
 """

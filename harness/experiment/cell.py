@@ -1,4 +1,4 @@
-"""One cell of a grid, and the job that measures it: plain data, with names made from their content."""
+"""One cell of a grid: plain data, with a name made from its content."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from networks.schedules.spec import calls_in, parse_schedule
 
 
 def digest(content: Any) -> str:
-    """A short name for JSON data: the same for the same content, wherever it is computed."""
+    """A short name for JSON data. The same content has the same name on every machine."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -26,13 +26,18 @@ def digest(content: Any) -> str:
 class Cell:
     """Every parameter of one run of one network.
 
-    `layers` is the short form, such as `64,128x32,10`. `NetworkWithCheckpointing` has a `checkpoint_frequency` and
-    `recompute`, or a `schedule` such as `revolve(slots=4)`; what it has not is None, and `Network`, which is store-all,
-    has none of them. `step` is how it ends, by `backward` or as a `train_step`, which may be run in parts of at most
-    `micro_batch` rows; None is the whole batch. Another framework's step is a `peer` such as `torch.checkpoint`, with a
-    `checkpoint_frequency` where it takes one; its `network` is None.
+    Parameters that a cell does not have are None.
 
-    `sources` is no parameter: it has the files that the schedule's text names, as they were read.
+    Attributes:
+        network: `Network`, which is store-all, or `NetworkWithCheckpointing`. None for another framework's step.
+        layers: the widths in short form, such as `64,128x32,10`.
+        checkpoint_frequency: n, where the step keeps every n-th output. A network with it has no `schedule`.
+        recompute: "segment" or "each". Only a network with a `checkpoint_frequency` has it.
+        schedule: a call such as `revolve(slots=4)`.
+        step: how the step ends, "backward" or "train_step".
+        micro_batch: most rows of a part of a train_step. None is the whole batch.
+        peer: another framework's step, such as `torch.checkpoint`.
+        sources: the files that the schedule's text names, as they were read. They are no parameter.
     """
 
     network: str | None
@@ -51,7 +56,7 @@ class Cell:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All of them by name."""
+        """All parameters by name."""
         return {name: getattr(self, name) for name in PARAMETERS}
 
     @property
@@ -66,12 +71,12 @@ class Cell:
 
     @property
     def width(self) -> int:
-        """The widest hidden layer; 0 where there is none."""
+        """The width of the widest hidden layer. 0 if there is none."""
         return max(self.widths[1:-1], default=0)
 
     @property
     def hidden_bytes(self) -> int:
-        """Bytes of an after of the widest hidden layer."""
+        """Bytes of the output of the widest hidden layer."""
         return self.batch * self.width * np.dtype(self.dtype).itemsize
 
     @cached_property
@@ -80,7 +85,7 @@ class Cell:
 
     @property
     def store_all(self) -> "Cell":
-        """The same network with nothing done for memory: what this cell is compared with, and the name of its group."""
+        """The same network by store-all. This cell is compared with it. It also names the group of this cell."""
         return replace(
             self,
             network="Network",
@@ -95,14 +100,14 @@ class Cell:
 
     @cached_property
     def chain(self) -> Chain:
-        """The sizes that a schedule is bound to: those of a part where the step is run in parts."""
+        """The sizes that a schedule works with. They are those of a part if the step is run in parts."""
         rows, part_of = (self.batch, None) if self.micro_batch is None else (self.micro_batch, self.batch)
         piling_up = self.step == "backward"
         return Chain(self.widths, rows, np.dtype(self.dtype).itemsize, piling_up, part_of)
 
     @property
     def checkpointing(self) -> dict[str, Any]:
-        """The options that `NetworkWithCheckpointing` takes beyond those of `Network`, for which there are none."""
+        """The options of `NetworkWithCheckpointing` that `Network` does not have. Empty for `Network`."""
         if self.schedule is not None:
             return {"schedule": parse_schedule(self.schedule, self.sources)}
         if self.checkpoint_frequency is not None:
@@ -111,13 +116,13 @@ class Cell:
 
     @property
     def schedules(self) -> tuple[str, ...]:
-        """What has the own code of the schedules that the cell runs: schedules of the registry, files and modules."""
+        """The places of the code of the schedules that the cell runs: names of the registry, files and modules."""
         if self.schedule is not None:
             return tuple(dict.fromkeys(call.code for call in calls_in(self.schedule)))
         return () if self.checkpoint_frequency is None or self.peer else ("periodic",)
 
     def scheduled(self, text: str, sources: Iterable[Source] = ()) -> "Cell":
-        """The same step by the schedule `text`, whose files are among the `sources`."""
+        """The same step by the schedule `text`. Its files are among the `sources`."""
         return replace(self, network="NetworkWithCheckpointing", schedule=text).with_sources(sources)
 
     def with_parameters(self, parameters: Mapping[str, Any]) -> "Cell":
@@ -125,28 +130,28 @@ class Cell:
         return replace(self, **parameters)
 
     def with_sources(self, sources: Iterable[Source]) -> "Cell":
-        """The cell with those of the files that its schedule's text names."""
+        """The cell with those `sources` that its schedule's text names."""
         own = tuple(source for source in sources if source.path in self.schedules)
         return replace(self, sources=own) if own else self
 
     @property
     def framework(self) -> str:
-        """What runs the step: `networks`, which are this project's, or another one's name."""
+        """The framework that runs the step. `networks` is this project."""
         return self.peer.partition(".")[0] if self.peer else OWN
 
     @property
     def setting(self) -> str:
-        """What the cells of a group share, for people."""
+        """The parameters that the cells of a group share, in words."""
         return f"{self.layers}, batch {self.batch}, {self.dtype}"
 
     @property
     def told(self) -> str:
-        """What distinguishes the cell in its group, for people."""
+        """The cell's difference from others of its group, in words."""
         return self.variant if self.peer is None else f"{self.framework} {self.variant}"
 
     @property
     def variant(self) -> str:
-        """What distinguishes this cell in its group, or among those of its framework, for people."""
+        """The cell's difference from others of its group and framework, in words."""
         if self.peer is not None:
             name = self.peer.partition(".")[2]
             return f"{name} checkpoint_frequency={self.checkpoint_frequency}" if PEERS[self.peer] else name
@@ -159,7 +164,7 @@ class Cell:
 
 
 def own_cell(layers: Iterable[int], *, batch: int, dtype: str, step: str, micro_batch: int | None = None) -> Cell:
-    """The cell of a step of `Network`, which `Cell.scheduled` gives a schedule."""
+    """The cell of a step of `Network`. `Cell.scheduled` gives it a schedule."""
     return Cell(
         network="Network",
         layers=format_layers(layers),

@@ -1,7 +1,7 @@
-"""The registry of figures: what each is drawn from, and the module of `harness/plots/` that has it.
+"""The registry of figures: the tables that each needs, and its module in `harness/plots/`.
 
-Plain data, so that a wrong name, or a table that is not measured, is seen before hours of measuring: to import the
-figures takes seconds.
+The registry is plain data, because importing the figures takes seconds. A wrong name or a missing table is found before
+hours of measuring.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ class Figure:
     """A figure of `harness/plots/`.
 
     Attributes:
-        name: also that of the function that draws it.
-        module: of that function, in `harness/plots/`.
+        name: its name, and the name of the function that draws it.
+        module: the module of that function in `harness/plots/`.
         needs: the tables that it is drawn from.
-        also: tables that it shows more with, where they are.
+        also: optional tables.
     """
 
     name: str
@@ -50,4 +50,4 @@ FIGURES: Mapping[str, Figure] = {
         Figure("models_budget", "models", ("models_memory",)),
     )
 }
-"""By name, in the order in which they are listed."""
+"""All figures by name, in the order of lists."""

@@ -1,7 +1,7 @@
-"""Experiment files: TOML, validated strictly, each a grid of cells that becomes a list of jobs.
+"""Experiment files: strictly validated TOML. Each file is a grid of cells, which becomes a list of jobs.
 
-An experiment is data. Each list in its `[grid]` is a dimension, and the cells are all their combinations. An experiment
-of several grids, each under `[[grid]]`, has the cells of all of them.
+Each list in `[grid]` is a dimension, and the cells are all combinations of their values. An experiment with several
+grids, each under `[[grid]]`, has the cells of all of them.
 """
 
 import hashlib
@@ -44,10 +44,10 @@ from networks.schedules.spec import is_strange, parse_schedule, read_sources
 from networks.wording import cut, did_you_mean, is_visible, shown
 
 MOST_CELLS = 100_000
-"""Most cells of an experiment: measuring them takes more than a day, and listing them several seconds."""
+"""Most cells of an experiment. So many take more than a day to measure, and several seconds to list."""
 
 MOST_TOLD = 20
-"""How many problems of a file are told."""
+"""How many problems of a file are listed at most."""
 
 DIGITS_INPUTS, DIGITS_CLASSES = 64, 10
 
@@ -62,10 +62,10 @@ FigureName = Annotated[str, word(FIGURES)]
 MeasureName = Annotated[str, word(TABLES)]
 
 PEER_MEASURES = [measure.name for measure in MEASURES.values() if measure.of_peers]
-"""What other frameworks' cells are asked."""
+"""The measures of other frameworks' cells."""
 
 MODEL_MEASURES = [measure.name for measure in MEASURES.values() if measure.of_models]
-"""What models of the user's are asked."""
+"""The measures of users' models."""
 
 _TABLE, _TABLES, _NETWORKS, _MODELS = "[grid]", "[[grid]]", "[grid of networks]", "[grid of models]"
 OneGrid = Annotated[
@@ -99,9 +99,9 @@ class Experiment(_Sections):
 
     @classmethod
     def load(cls, path: Path, *, bind: bool = True) -> "Experiment":
-        """Read and validate `path`; with `bind`, try each schedule on its network, which takes seconds in deep ones.
+        """Read and validate `path`. With `bind`, also try each schedule on its network, which may take seconds.
 
-        Schedules of others are not tried, because this runs no code of others. Their files are read.
+        Schedules of others are not tried, because that would run their code. Their files are read.
 
         Raises:
             ValueError: a line for each problem, naming the file, the key and the value.
@@ -122,12 +122,12 @@ class Experiment(_Sections):
 
     @property
     def name(self) -> str:
-        """The file's name without `.toml`, which is also the name of the folder of its results."""
+        """The file's name without `.toml`. The folder of its results has the same name."""
         return self._name
 
     @property
     def sha256(self) -> str:
-        """Of the file as it was read."""
+        """The hash of the file as it was read."""
         return self._sha256
 
     @field_validator("grid")
@@ -164,7 +164,7 @@ class Experiment(_Sections):
     def _peers_are_measured_as_peers(self) -> "Experiment":
         others = [measure for measure in self.measure if measure not in PEER_MEASURES]
         if others and any(grid.peer for grid in self._grids if isinstance(grid, Grid)):
-            raise ValueError(f"grid: peer has the measures {', '.join(PEER_MEASURES)} alone, not {', '.join(others)}")
+            raise ValueError(f"grid: peer has only the measures {', '.join(PEER_MEASURES)}, not {', '.join(others)}")
         return self
 
     @model_validator(mode="after")
@@ -173,7 +173,7 @@ class Experiment(_Sections):
             unfit = [name for name in self.measure if isinstance(grid, ModelGrid) != (name in MODEL_MEASURES)]
             if unfit:
                 raise ValueError(
-                    f"grid: models have the measures {', '.join(MODEL_MEASURES)} alone, and networks have all others; "
+                    f"grid: models have only the measures {', '.join(MODEL_MEASURES)}, and networks have all others; "
                     f"measure lists {', '.join(unfit)}"
                 )
         return self
@@ -204,12 +204,12 @@ class Experiment(_Sections):
         return self.grid if isinstance(self.grid, list) else [self.grid]
 
     def cells(self) -> list[AnyCell]:
-        """The cells of every grid, each once, the variants of a comparison group beside each other."""
+        """The cells of every grid, each once. The variants of a comparison group are neighbours."""
         return [cell for cells in self._groups for cell in cells]
 
     @property
     def frameworks(self) -> list[str]:
-        """The other frameworks whose steps are measured."""
+        """The names of the other frameworks whose steps are measured."""
         return sorted({cell.framework for cell in self.cells()} - {OWN})
 
     @cached_property
@@ -220,7 +220,7 @@ class Experiment(_Sections):
         return [list(cells) for cells in groups.values()]
 
     def _read_sources(self, folder: Path) -> Iterator[str]:
-        """Read the files of schedules and models that the grids name, from `folder`; yield what is wrong with them."""
+        """Read the files of schedules and models that the grids name, from `folder`. Yield a line for each problem."""
         for grid in self._grids:
             named = grid.model if isinstance(grid, ModelGrid) else grid.schedule
             read = _model_source if isinstance(grid, ModelGrid) else read_sources
@@ -231,7 +231,7 @@ class Experiment(_Sections):
                     yield str(error)
 
     def _unserved(self) -> Iterator[str]:
-        """What is wrong with each step whose numbers pass 64 bits, or whose schedule cannot serve its network."""
+        """A line for each step whose numbers exceed 64 bits, or whose schedule cannot serve its network."""
         networks = (cell for job in self.jobs() for cell in job.cells if isinstance(cell, Cell))
         cells = (cell.store_all if cell.peer else replace(cell, seed=0) for cell in networks)
         for cell in dict.fromkeys(cells):
@@ -245,7 +245,7 @@ class Experiment(_Sections):
                 yield f"{said}: {error}"
 
     def jobs(self) -> list[Job]:
-        """What has to be measured, in the order of `MEASURES` and then of the grid."""
+        """All jobs, in the order of `MEASURES` and then of the grid."""
         return [job for measure in MEASURES.values() if measure.name in self.measure for job in self._jobs_of(measure)]
 
     def _jobs_of(self, measure: Measure) -> Iterator[Job]:
@@ -260,7 +260,7 @@ class Experiment(_Sections):
                     yield Job(measure=measure.name, cells=(cell,), settings=settings | told)
 
     def settings(self, measure: str) -> dict[str, Any]:
-        """Those of the measure's section; none where it has no section."""
+        """The settings in the measure's section. Empty if it has no section."""
         return getattr(self, measure).model_dump() if measure in SECTIONS else {}
 
 
@@ -276,7 +276,7 @@ def _problems(path: Path, problems: list[Any], describe: Callable[[Any], str]) -
 
 
 def _require_plain_name(path: Path) -> None:
-    """Results are kept in a folder of the file's name: it must not be one of the file system's own, nor hide itself."""
+    """Results go to a folder of the file's name, so the name must not be hidden or a special one such as `..`."""
     if path.stem.startswith(".") or not path.stem.isprintable():
         raise ValueError(
             f"{str(path)!r}: an experiment's file must be named like growth.toml, with no dot in front and all of it "
@@ -285,7 +285,7 @@ def _require_plain_name(path: Path) -> None:
 
 
 def _describe(error: dict[str, Any]) -> str:
-    """One line for one problem pydantic found: the key's path, what it must be, and the value received."""
+    """One line for a problem that pydantic found: the path of the key, what it must be, and the value."""
     grid = ModelGrid if _MODELS in error["loc"][:4] else Grid
     location = list(error["loc"])
     if location[:1] == ["grid"]:
@@ -313,7 +313,7 @@ def _describe(error: dict[str, Any]) -> str:
 
 
 def _key(name: str) -> str:
-    """As it is written in a file: quoted where it is more than letters, digits, dashes and underscores."""
+    """A key as a file has it: quoted if it has more than letters, digits, dashes and underscores."""
     return name if re.fullmatch("[A-Za-z0-9_-]{1,100}", name) else shown(name)
 
 

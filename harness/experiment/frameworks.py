@@ -1,7 +1,8 @@
-"""The registry of frameworks: what each is called, what it is installed as, and how it can train.
+"""The registry of frameworks: their names, their packages, and their ways to train.
 
 A *peer* is another framework's way to train, written `framework.variant`, as in `torch.checkpoint`. The framework's
-module in `harness/worker/steps/` builds its step from a cell. A worker alone loads that, once a cell asks for it.
+module in `harness/worker/steps/` builds its step from a cell. Only a worker imports that module, and only for such a
+cell.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,9 +17,9 @@ class Framework:
     """Another framework, measured beside this project's networks by the same harness.
 
     Attributes:
-        name: also that of its module in `harness/worker/steps/`.
-        packages: what is installed for it; their versions are told with its results.
-        variants: how it can train, and whether that takes a `checkpoint_frequency`: n, where every n-th after is kept.
+        name: its name, and the name of its module in `harness/worker/steps/`.
+        packages: the packages that it needs. Results tell their versions.
+        variants: its ways to train, and whether each takes a `checkpoint_frequency`, that is keeps every n-th output.
     """
 
     name: str
@@ -58,5 +59,5 @@ PEERS: Mapping[str, bool] = {
 
 
 def packages_of(frameworks: Iterable[str]) -> tuple[str, ...]:
-    """What is installed for these frameworks."""
+    """The packages of these frameworks."""
     return tuple(package for framework in frameworks for package in FRAMEWORKS[framework].packages)

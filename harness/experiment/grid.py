@@ -1,4 +1,4 @@
-"""The `[grid]` of an experiment file: the dimensions, their values checked, and the cells they make."""
+"""The `[grid]` of an experiment file: its dimensions, checks of their values, and its cells."""
 
 import math
 from collections.abc import Iterator, Mapping, Sized
@@ -18,7 +18,7 @@ PeerText = Annotated[str, word(PEERS)]
 
 
 def _name_of(text: str) -> str:
-    """The schedule's own name, by which workers make it again; of a stranger, whose code is not run, its call."""
+    """The name by which workers make the schedule again. A stranger's code is not run, so its name is its call."""
     calls = calls_in(text)
     if any(call.is_strange for call in calls):
         for call in calls:
@@ -36,11 +36,12 @@ ScheduleText = Annotated[StrictStr, AfterValidator(_name_of)]
 
 
 class Grid(StrictTable):
-    """The dimensions, those of `NetworkWithCheckpointing` alone among them.
+    """The dimensions of a grid of networks.
 
-    It is trained with each `recompute` at each `checkpoint_frequency`, and by each `schedule`; a grid that lists
-    schedules and no frequency has none. Each of these is run by each `step`, and by a `train_step` in parts of each
-    `micro_batch` as well. Each `peer` is another framework's step, at each `checkpoint_frequency` if it takes one.
+    `NetworkWithCheckpointing` is trained with each `recompute` at each `checkpoint_frequency`, and by each `schedule`.
+    A grid with schedules and without `checkpoint_frequency` has no frequencies. Each of these is run by each `step`,
+    and by a `train_step` in parts of each `micro_batch`. Each `peer` is another framework's step, at each
+    `checkpoint_frequency` if it takes one.
     """
 
     layers: list[LayersOrName] = Field(min_length=1)
@@ -63,7 +64,7 @@ class Grid(StrictTable):
         return self.model_copy(update={"layers": [layers_of(text, chains) for text in self.layers]})
 
     def cells(self) -> Iterator[Cell]:
-        """Every combination; one that is listed twice comes twice."""
+        """Every combination. One that is listed twice comes twice."""
         groups = product(self.layers, self.batch, self.dtype, self.activation, self.seed)
         for layers, batch, dtype, activation, seed in groups:
             for variant in self._variants():
@@ -71,7 +72,7 @@ class Grid(StrictTable):
 
     @property
     def size(self) -> int:
-        """How many `cells` there are, counted without making them."""
+        """The number of `cells`, counted without making them."""
         own = len(self.recompute) * len(self._frequencies) + len(self.schedule)
         variants = ("Network" in self.network) + own * ("NetworkWithCheckpointing" in self.network)
         peers = sum(len(self.checkpoint_frequency) if PEERS[peer] else 1 for peer in self.peer)

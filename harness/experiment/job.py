@@ -1,4 +1,4 @@
-"""What one worker is asked, and what comes of it: job, row, outcome."""
+"""The request to one worker, and its result: job, row, outcome."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from harness.experiment.model_cell import ModelCell
 from networks.schedules.foreign import Source
 
 AnyCell = Cell | ModelCell
-"""A step of a network, or of a model of the user's. The cells of a job are of one kind."""
+"""A step of a network, or of a user's model. The cells of a job are of one kind."""
 
 
 def cell_with(parameters: Mapping[str, Any]) -> AnyCell:
@@ -20,10 +20,10 @@ def cell_with(parameters: Mapping[str, Any]) -> AnyCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one fresh process measures: cells that belong together, one measure and its settings.
+    """The work of one fresh process: cells, one measure, and its settings.
 
     A memory or timeline job has one cell. A time or training job has every variant of a comparison group, because
-    only what was measured side by side may be compared.
+    times can be compared only if they were measured side by side.
     """
 
     measure: str
@@ -32,7 +32,7 @@ class Job:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What is measured and how, as JSON data."""
+        """The cells, the measure and its settings, as JSON data."""
         return {
             "measure": self.measure,
             "cells": [cell.parameters for cell in self.cells],
@@ -40,7 +40,7 @@ class Job:
         }
 
     def request(self) -> dict[str, Any]:
-        """What a worker reads, as JSON data: the configuration, and the files of the cells' schedules by path."""
+        """The JSON data that a worker reads: the configuration, and the files of the cells' schedules by path."""
         return {**self.configuration, "sources": {source.path: source.text for source in self.sources}}
 
     @property
@@ -50,12 +50,12 @@ class Job:
 
     @property
     def schedules(self) -> tuple[str, ...]:
-        """What has the own code of the cells' schedules."""
+        """The places of the code of the cells' schedules."""
         return tuple(dict.fromkeys(name for cell in self.cells for name in cell.schedules))
 
     @cached_property
     def name(self) -> str:
-        """Names the job by its configuration, such as `memory-0123456789abcdef`."""
+        """A name made from the configuration, such as `memory-0123456789abcdef`."""
         return f"{self.measure}-{digest(self.configuration)}"
 
     @classmethod
@@ -68,11 +68,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: rows for each of its cells, or the reason why there are none.
+    """The result of a job.
 
-    `log` is what the worker printed, and `fault` the status of cells without rows: one of `STATUSES`. `place` is
-    where it was measured, as `provenance.place` tells it, if that may be anywhere. `capture` is memray's, of a step
-    that failed.
+    Attributes:
+        rows: for each cell its rows. None if the job failed.
+        error: why there are no rows.
+        log: the output of the worker.
+        fault: the status of cells without rows, one of `STATUSES`.
+        place: the place of the measurement, as in `provenance.place`. None for this machine.
+        capture: memray's capture of a step that failed.
     """
 
     rows: list[list[dict[str, Any]]] | None

@@ -1,20 +1,22 @@
-"""What a cell may take: seconds, and bytes."""
+"""Limits of a cell: seconds and bytes."""
 
 from dataclasses import dataclass
 
 LONGEST_SECONDS = 24 * 24 * 60 * 60
-"""The longest that a worker is waited for, 24 days: the system takes at most 2^31 milliseconds."""
+"""The longest time to wait for a worker: 24 days, because the system takes at most 2^31 milliseconds."""
 
 SECONDS = f"a number of seconds above 0 and at most {LONGEST_SECONDS} (24 days)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The limits of a cell; None is none. They end a measurement but change none, so they are no part of its key.
+    """The limits of a cell. None is no limit.
+
+    A limit can end a measurement, but it changes no number. So limits are no part of a job's name.
 
     Attributes:
-        timeout: seconds; a worker that measures several cells has this for each of them, and 24 days at most.
-        memory_limit: bytes that the worker's process may reserve, touched or not, interpreter and libraries included.
+        timeout: seconds. A worker of several cells has this time for each of them, and 24 days at most.
+        memory_limit: bytes that the worker's process may reserve, including interpreter and libraries.
     """
 
     timeout: float | None = None
@@ -25,11 +27,14 @@ class Limits:
             raise ValueError(f"timeout must be {SECONDS}, got {self.timeout}")
 
     def seconds(self, cells: int) -> float | None:
-        """What a worker of so many cells has; None is no limit, which a worker of none has as well."""
+        """The time of a worker of so many cells. None is no limit. A worker without cells has none."""
         return min(self.timeout * cells, LONGEST_SECONDS) if self.timeout and cells else None
 
     def settle(self, status: str, earlier: "Limits") -> bool:
-        """Whether a cell that ended with `status` under `earlier` limits is done with: no laxer limit is given now."""
+        """Whether the result of a cell that ended with `status` under `earlier` limits is final.
+
+        It is not if a larger limit is given now.
+        """
         if status == "timeout":
             return _within(self.timeout, earlier.timeout)
         if status == "out_of_memory":
@@ -41,7 +46,7 @@ NO_LIMITS = Limits()
 
 
 def are_seconds(value: float) -> bool:
-    """Whether a time limit may be `value`."""
+    """Whether `value` can be a time limit."""
     return 0 < value <= LONGEST_SECONDS
 
 

@@ -1,7 +1,7 @@
-"""The registry of measures: what each is called, the environment of its worker, its table, and what it may be asked.
+"""The registry of measures: their names, their workers' environments and their tables.
 
-A measure runs in a worker's process, which alone imports its function. What a worker is asked besides has no table: a
-capture, others' schedules by dry run, products of matrices, the environment.
+A measure runs in a worker's process. Only that process imports its function. Some measures have no table: a capture, a
+check of others' schedules, matrix products, the environment.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,13 @@ _ONE_THREAD = {
 _FOR_MEMORY = {
     **_ONE_THREAD,
     "PYTHONHASHSEED": "0",
-    "PYTHONMALLOC": "malloc",  # otherwise arenas of 1 MiB come and go by the history of the heap
+    "PYTHONMALLOC": "malloc",  # pymalloc makes and frees arenas of 1 MiB, depending on the history of the heap
 }
 _FOR_TIME = {
     **_ONE_THREAD,
     "PYTHONHASHSEED": "0",
-    # Freed memory stays with the process, but for buffers that are mappings of their own: otherwise glibc gives large
-    # buffers back and the next step faults them in again, which costs up to a fifth of its products. An older glibc
-    # accepts no mmap threshold above 32 MiB.
+    # Freed memory stays with the process. Otherwise glibc gives large buffers back, and the next step pays for page
+    # faults: up to a fifth of the time of its products. An older glibc accepts no mmap threshold above 32 MiB.
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
     "MALLOC_TRIM_THRESHOLD_": str(4 * 2**30),
 }
@@ -37,23 +36,23 @@ _FOR_TIME = {
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What a worker can be asked.
+    """A measure.
 
     Attributes:
-        name: also that of its table, of its section in an experiment file, and of its rules.
-        worker: its function of a job and the module of that in `harness/worker/`, such as `memory:measure_memory`.
-        variables: those that its process fixes before numpy is imported.
-        table: of its rows; None where an experiment cannot ask for it.
-        job_of: a job has one cell, or every variant of a comparison group, because only what was measured side by side
-            may be compared.
-        counts_bytes: it may run beside others. What takes the clock runs alone: beside others it would measure them.
-        of_peers: other frameworks' cells are asked it, and this project's own beside them.
-        is_exact: its integers repeat to the byte, a row a cell.
-        peak: the column of bytes that are compared; empty where there is none.
-        seconds: the column of times that are compared, likewise.
-        of_models: models of the user's are asked it, and nothing else is.
+        name: its name, and the name of its table, its rules and its section in an experiment file.
+        worker: the module in `harness/worker/` and the function that takes a job, such as `memory:measure_memory`.
+        variables: environment variables of its process. They are set before numpy is imported.
+        table: the table of its rows. None if an experiment cannot ask for it.
+        job_of: a job has one cell, or every variant of a comparison group. Times need the group, because they can be
+            compared only if they were measured side by side.
+        counts_bytes: whether it may run beside other jobs. A measure of time runs alone, because others slow it down.
+        of_peers: whether it measures cells of other frameworks, and our own beside them.
+        is_exact: whether its integers repeat to the byte. Such a table has one row for each cell.
+        peak: the column of bytes that `compare` reads. Empty if there is none.
+        seconds: the column of times that `compare` reads. Empty if there is none.
+        of_models: whether it measures users' models, and nothing else.
         fixed: parameters that every cell of it has, whatever the experiment says.
-        allocators: those under which each cell is measured; none but the process's own where it is empty.
+        allocators: the allocators that each cell is measured with. If empty, it is the process's own.
     """
 
     name: str
@@ -163,29 +162,29 @@ MEASURES: Mapping[str, Measure] = {
         Measure(name="environment", worker="environment:describe_environment", variables=_FOR_TIME),
     )
 }
-"""In the order they are measured: what repeats to the byte first, what the clock measures last."""
+"""All measures by name, in the order of a run: exact ones first, times last."""
 
 TABLES: Mapping[str, Table] = {measure.name: measure.table for measure in MEASURES.values() if measure.table}
-"""By name, which is also the measure's, and the CSV file's without `.csv`."""
+"""The tables of measures by name. The CSV file has the same name."""
 
 ALLOCATORS: Mapping[str, Mapping[str, str]] = {
     "glibc": {},
     "glibc_fixed_threshold": {"MALLOC_MMAP_THRESHOLD_": str(128 * 2**10)},
 }
-"""The variables of each allocator under which resident memory is taken, beside those of the measure.
+"""The variables of each allocator that resident memory is measured with, beside those of the measure.
 
-glibc raises its threshold, from 128 KiB to at most 32 MiB, each time a larger block is freed: blocks below it come from
-a heap, whose holes stay resident. A fixed threshold leaves every large block a mapping of its own, gone when it is
-freed.
+glibc raises its mmap threshold, from 128 KiB to at most 32 MiB, each time a larger block is freed. Smaller blocks come
+from a heap, and its holes stay resident. With a fixed threshold every large block uses mmap, and returns to the system
+when it is freed.
 """
 
 
 def variables(job: Job) -> dict[str, str]:
-    """The variables that a worker's process has for `job`."""
+    """The environment variables of a worker's process for `job`."""
     return {**MEASURES[job.measure].variables, **ALLOCATORS.get(job.settings.get("allocator", ""), {})}
 
 
 def table_of(name: str, content: bytes) -> Table:
-    """The table that is in `content`, that of a CSV file of this name."""
+    """The table of a CSV file of this name. Its header tells whether rows have a provenance."""
     header, _, _ = content.partition(b"\n")
     return TABLES[name].mixed() if header.endswith(f",{PROVENANCE.name}".encode()) else TABLES[name]

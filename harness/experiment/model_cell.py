@@ -1,4 +1,4 @@
-"""One cell of a grid of users' own PyTorch models: plain data, as `harness.experiment.cell` has it for networks."""
+"""One cell of a grid of users' own PyTorch models: plain data, like `harness.experiment.cell` for networks."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,30 +12,30 @@ from networks.schedules.foreign import Source
 from networks.schedules.spec import calls_in
 
 PLAIN, PLANNED = "plain", "planned"
-"""Variants: plain autograd, and our plan within a budget. Others are PyTorch's own, such as `torch_checkpoint(3)`."""
+"""Two variants: plain autograd, and our plan within a budget. Others are PyTorch's own: `torch_checkpoint(3)`."""
 
 CODE = ("networks.torch_models.planned_model", "harness.worker.models.measures")
-"""The modules that run and measure a model. With what they import they are a cell's own code."""
+"""The modules that run and measure a model. They and their imports are a cell's own code."""
 
 
 _SHARE = re.compile(r"(?P<percent>100|[0-9]{1,2})%")
 
 
 def budget_between(smallest_bytes: int, plain_bytes: int, budget: str) -> int:
-    """The bytes of a budget: its size, or its share of the way from the first to the second. Raises ValueError."""
+    """The bytes of a budget: a size, or a share of the way from smallest to plain. Raises ValueError."""
     if share := _SHARE.fullmatch(budget):
         return smallest_bytes + (plain_bytes - smallest_bytes) * int(share["percent"]) // 100
     return parse_bytes(budget)
 
 
 def names_model(text: str) -> bool:
-    """Whether it is written as a `FILE.py:FUNCTION`."""
+    """Whether `text` has the form `FILE.py:FUNCTION`."""
     path, colon, function = text.rpartition(":")
     return bool(colon) and path.endswith(".py") and function.isidentifier()
 
 
 def variant_of(text: str) -> Any:
-    """How workers are told of a step that has no plan: "plain", or such as {"torch_checkpoint": 3}."""
+    """A variant without a plan, as workers take it: "plain", or for example {"torch_checkpoint": 3}."""
     if text == PLAIN:
         return PLAIN
     (call,) = calls_in(text)
@@ -46,13 +46,16 @@ def variant_of(text: str) -> Any:
 class ModelCell:
     """Every parameter of one training step of one model.
 
-    `model` is a `FILE.py:FUNCTION`. `blocks` tells how it is cut: a path, `auto`, or None for what the function returns
-    or a Sequential's children. `budget` is that of a `planned` step: a size such as `17MB`, or a share such as `30%` of
-    the way from the smallest budget that can be met to plain autograd's peak. `gradients` are `kept`, or `freed` as
-    they come.
+    A model has no `schedule` of the registry, and is no `peer`.
 
-    `sources` is no parameter: it has the model's file as it was read. A model has no `schedule` of the registry and is
-    no `peer`.
+    Attributes:
+        model: a `FILE.py:FUNCTION`.
+        blocks: how the model is cut: a path or `auto`. None for the function's blocks, or a Sequential's children.
+        variant: "plain", "planned", or one of PyTorch's own such as "torch_checkpoint(3)".
+        budget: of a planned step. A size such as `17MB`, or a share such as `30%` of the way from the smallest budget
+            that can be met to plain autograd's peak.
+        gradients: `kept` until the step ends, or `freed`, each as soon as it is complete.
+        sources: the model's file as it was read. It is no parameter.
     """
 
     model: str
@@ -68,7 +71,7 @@ class ModelCell:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All of them by name."""
+        """All parameters by name."""
         return {name: getattr(self, name) for name in MODEL_PARAMETERS}
 
     @cached_property
@@ -77,7 +80,7 @@ class ModelCell:
 
     @property
     def store_all(self) -> "ModelCell":
-        """The plain step of the model, which is the name of its group."""
+        """The plain step of the model. It also names the group of this cell."""
         return replace(self, blocks=None, variant=PLAIN, budget=None, gradients="kept", sources=())
 
     @property
@@ -88,7 +91,7 @@ class ModelCell:
 
     @property
     def schedules(self) -> tuple[str, ...]:
-        """What has the cell's own code: the model's file, and what runs it."""
+        """The places of the cell's own code: the model's file, and the modules that run it."""
         return (self.place[0], *CODE)
 
     def with_parameters(self, parameters: Mapping[str, Any]) -> "ModelCell":
@@ -102,12 +105,12 @@ class ModelCell:
 
     @property
     def setting(self) -> str:
-        """What the cells of a group share, for people."""
+        """The parameters that the cells of a group share, in words."""
         return self.model.rpartition("/")[2]
 
     @property
     def told(self) -> str:
-        """What distinguishes the cell in its group, for people."""
+        """The cell's difference from others of its group, in words."""
         budget = [f"within {self.budget}"] if self.budget else []
         blocks = [f"blocks {self.blocks}"] if self.blocks else []
         return ", ".join([" ".join([self.variant, *budget]), *blocks, f"gradients {self.gradients}"])

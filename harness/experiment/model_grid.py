@@ -24,7 +24,7 @@ def _budget(text: str) -> str:
 
 def _model(text: str) -> str:
     if not names_model(text):
-        raise ValueError(f"must name a file and what makes the model, such as my_model.py:make, got {shown(text)}")
+        raise ValueError(f"must name a file and its function, such as my_model.py:make, got {shown(text)}")
     return text
 
 
@@ -32,11 +32,11 @@ Fraction = Annotated[float, number("a number from 0 to 1", lambda value: 0 <= va
 
 
 class ModelGrid(StrictTable):
-    """The dimensions: each model with each cut into `blocks` and both kinds of gradients.
+    """The dimensions: each model with each cut into `blocks` and each kind of `gradients`.
 
-    Each is trained plainly, by `torch.utils.checkpoint` around every n blocks, by `torch.compile` with each
-    `activation_memory_budget`, and by our plan within each `budget`. A model that is given no `blocks` is cut as its
-    function says.
+    Each of these is trained by plain autograd, by `torch.utils.checkpoint` around every n blocks, by `torch.compile`
+    with each `activation_memory_budget`, and by our plan within each `budget`. Without `blocks` the model's function
+    says how it is cut.
     """
 
     model: list[Annotated[StrictStr, AfterValidator(_model)]] = Field(min_length=1)
@@ -47,7 +47,7 @@ class ModelGrid(StrictTable):
     gradients: list[Literal["kept", "freed"]] = Field(["kept"], min_length=1)
 
     def cells(self) -> Iterator[ModelCell]:
-        """Every combination; one that is listed twice comes twice."""
+        """Every combination. One that is listed twice comes twice."""
         for model, blocks, gradients in product(self.model, self._cuts, self.gradients):
             for variant in self._variants():
                 yield ModelCell(model=model, blocks=blocks, gradients=gradients, **variant)

@@ -1,4 +1,4 @@
-"""What a training step of a cell would do, by dry run."""
+"""Predictions of a training step of a cell, by dry run."""
 
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ _dry_run = lru_cache(maxsize=256)(dry_run)
 
 
 def trace_of(cell: Cell) -> Trace:
-    """What one training step of `cell` would do, by dry run."""
+    """The dry run of one training step of `cell`."""
     return _dry_run(
         cell.widths,
         batch=cell.batch,
@@ -23,7 +23,7 @@ def trace_of(cell: Cell) -> Trace:
 
 
 def cost(cell: Cell) -> Cost | Trace:
-    """The work and the peak of `trace_of(cell)`, in a tenth of the time where the step is not run in parts."""
+    """The work and the peak of `trace_of(cell)`. A step that is not in parts takes a tenth of the time."""
     if cell.micro_batch is not None:
         return trace_of(cell)
     options = cell.checkpointing

@@ -1,6 +1,6 @@
-"""The own code of a schedule: its file, and what that imports of its room or its package.
+"""The own code of a schedule: its file, and the modules of its package that the file imports.
 
-Cells that run the schedule come from this code, and no others do.
+Only cells that run the schedule depend on this code.
 """
 
 import ast
@@ -18,9 +18,9 @@ SCHEDULES = "networks.schedules"
 
 
 def schedules_sha256(names: Iterable[str], sources: Iterable[Source] = ()) -> dict[str, str]:
-    """By name, a hash of the own code of each of these schedules of the registry, files and modules.
+    """For each name, a hash of its own code. A name is a schedule of the registry, a file or a module.
 
-    `sources` have the files. The hash of a module that is not installed is that of nothing.
+    `sources` are the files. A module that is not installed has the hash of no code.
     """
     texts = {source.path: source.text for source in sources}
     return {name: _sha256(name, texts.get(name)) for name in names}
@@ -41,7 +41,7 @@ def _sha256(name: str, text: str | None) -> str:
 
 
 def _package_of(module: str) -> dict[str, Path]:
-    """The package that a module is in, or itself, by name, with its path without `.py`; empty where it has none."""
+    """The package of a module, or the module itself, with its path without `.py`. Empty if it has no path."""
     name = module.partition(".")[0]
     spec = find_spec(name)
     if spec is None:
@@ -52,10 +52,10 @@ def _package_of(module: str) -> dict[str, Path]:
 
 
 def imported(modules: Iterable[str], roots: Mapping[str, Path]) -> dict[str, Path]:
-    """The files of modules and of all that they import within `roots`, by the modules' names in order.
+    """The files of modules, and of all that they import within `roots`, in the order of the modules' names.
 
-    `roots` are packages or modules by name, each with its path without `.py`. Nothing is run to find out, so what a
-    module imports by a name that it computes is not found.
+    `roots` are packages or modules by name, each with its path without `.py`. No code is run, so an import by a
+    computed name is not found.
     """
     found: dict[str, Path] = {}
     waiting = list(modules)
@@ -69,7 +69,7 @@ def imported(modules: Iterable[str], roots: Mapping[str, Path]) -> dict[str, Pat
 
 
 def _file_of(name: str, roots: Mapping[str, Path]) -> tuple[str, Path | None]:
-    """The module that a dotted name lies in, itself or the one that has it, and its file if that is in `roots`."""
+    """The module of a dotted name, and its file if that is in `roots`. The name may be of something in the module."""
     for root, path in roots.items():
         inner = name
         while f"{inner}.".startswith(f"{root}."):
@@ -83,13 +83,13 @@ def _file_of(name: str, roots: Mapping[str, Path]) -> tuple[str, Path | None]:
 
 @lru_cache(maxsize=256)
 def _names(file: Path, module: str, mtime_ns: int, size: int) -> tuple[str, ...]:
-    """The dotted names that a file imports, read again once its time or size has changed."""
+    """The dotted names that a file imports. A changed time or size makes it read again."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     return tuple(_names_in(file.read_bytes(), package))
 
 
 def _names_in(code: str | bytes, package: str) -> Iterator[str]:
-    """The dotted names that code imports; none where it is not Python, which whoever runs it tells."""
+    """The dotted names that code imports. None if it is not Python: running it tells that error."""
     try:
         nodes = list(ast.walk(ast.parse(code)))
     except (SyntaxError, ValueError, RecursionError):

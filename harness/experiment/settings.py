@@ -1,4 +1,4 @@
-"""The sections of an experiment file that say how a measure is taken, and how values are checked."""
+"""The sections of an experiment file with settings of measures, and checks of their values."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from networks.wording import one_of, shown
 
 
 def checked(description: str, accepts: Callable[[Any], bool]) -> PlainValidator:
-    """A validator that takes what `accepts` does; the message says `description` and the value."""
+    """A validator of values that `accepts` is true for. Its message has `description` and the value."""
 
     def check(value: Any) -> Any:
         if not accepts(value):
@@ -23,7 +23,7 @@ def checked(description: str, accepts: Callable[[Any], bool]) -> PlainValidator:
 
 
 def word(known: Collection[str]) -> PlainValidator:
-    """A validator that takes the words that are `known`."""
+    """A validator of `known` words."""
 
     def check(value: Any) -> str:
         if not isinstance(value, str) or value not in known:
@@ -34,7 +34,7 @@ def word(known: Collection[str]) -> PlainValidator:
 
 
 def integer(minimum: int, maximum: int = LARGEST) -> PlainValidator:
-    """A validator that takes integers from `minimum` to `maximum`."""
+    """A validator of integers from `minimum` to `maximum`."""
 
     def check(value: Any) -> int:
         if type(value) is not int or value < minimum:
@@ -47,7 +47,7 @@ def integer(minimum: int, maximum: int = LARGEST) -> PlainValidator:
 
 
 def number(description: str, accepts: Callable[[float], bool]) -> PlainValidator:
-    """A validator that takes the numbers that `accepts` does."""
+    """A validator of numbers that `accepts` is true for."""
     return checked(description, lambda value: type(value) in (int, float) and accepts(value))
 
 
@@ -62,10 +62,10 @@ class StrictTable(BaseModel):
 
 
 MOST_REPEATS = 1_000_000
-"""Most rows that a cell has in a table of times, of resident memory or of epochs."""
+"""Most rows of a cell in a table of times, resident memory or epochs."""
 
 MOST_RATE = 1e30
-"""The highest learning rate, which float32 holds."""
+"""The highest learning rate. float32 can hold it."""
 
 
 def _size(value: Any) -> int:
@@ -79,20 +79,20 @@ SizeText = Annotated[int, PlainValidator(_size)]
 
 
 class TimeSettings(StrictTable):
-    """How step times are taken. A bootstrap interval of a median needs the 15 repeats (with 7 it covers 88 %)."""
+    """Settings of step times. A bootstrap interval of a median needs the 15 repeats: with 7 it covers 88 %."""
 
     repeats: Annotated[int, integer(15, MOST_REPEATS)] = 15
     order_seed: Seed = 0
 
 
 class PeersTimeSettings(TimeSettings):
-    """A cell that has taken `seconds` and five repeats stops there; how many there were is a column."""
+    """A cell stops after `seconds` if it has five repeats. A column has the number of repeats."""
 
     seconds: Seconds = 30.0
 
 
 class ModelsTimeSettings(StrictTable):
-    """Every variant of a model is timed in turns; a model that has taken `seconds` and five rounds stops there."""
+    """The variants of a model take turns. A model stops after `seconds` if it has five rounds."""
 
     repeats: Annotated[int, integer(5, MOST_REPEATS)] = 15
     seconds: Seconds = 60.0
@@ -100,13 +100,13 @@ class ModelsTimeSettings(StrictTable):
 
 
 class ResidentSettings(StrictTable):
-    """Resident memory varies: it is taken several times in a process."""
+    """Resident memory varies, so a process measures it several times."""
 
     repeats: Annotated[int, integer(1, MOST_REPEATS)] = 3
 
 
 class TrainingSettings(StrictTable):
-    """How the digits are learnt: plain SGD with momentum; the grid's `batch` is the mini-batch."""
+    """Settings of learning the digits by SGD with momentum. The grid's `batch` is the mini-batch."""
 
     epochs: Annotated[int, integer(1, MOST_REPEATS)] = 20
     learning_rate: Annotated[float, number("a number above 0", lambda value: 0 < value <= MOST_RATE)] = 0.1
@@ -115,7 +115,7 @@ class TrainingSettings(StrictTable):
 
 
 class LimitSettings(StrictTable):
-    """What a cell may take, where the command line does not say it; nothing is no limit."""
+    """Limits of a cell. Limits of the command line replace them. None is no limit."""
 
     timeout: Seconds | None = None
     memory_limit: SizeText | None = None
@@ -128,4 +128,4 @@ SECTIONS: Mapping[str, type[StrictTable]] = {
     "resident": ResidentSettings,
     "training": TrainingSettings,
 }
-"""The measures that have settings, each in a section of its own name."""
+"""The measures with settings. The section has the name of the measure."""

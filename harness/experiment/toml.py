@@ -1,4 +1,4 @@
-"""A TOML file, read: what is none is one line that names the file, the place and the way out."""
+"""Reads a TOML file. An error is one line with the file, the place and the way out."""
 
 import re
 import tomllib
@@ -10,8 +10,8 @@ from networks.chain import LARGEST
 from networks.wording import cut
 
 MOST_BYTES, MOST_DOTS = 2**17, 1000
-"""Most bytes of a file, forty times the longest here, and most dots of a line, which is a key where they are many.
-The time of parsing grows with the square of either."""
+"""Most bytes of a file, forty times the longest here, and most dots in a line, as in a long key. The time of parsing
+grows with the square of either."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -29,7 +29,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse(path: Path, content: bytes) -> dict[str, Any]:
-    """The table that `content`, read from `path`, holds."""
+    """The table in `content`, which was read from `path`."""
     if is_utf16(content):
         raise ValueError(f"{path}: is not TOML: it is written in UTF-16; save it as UTF-8")
     try:
@@ -50,7 +50,7 @@ def parse(path: Path, content: bytes) -> dict[str, Any]:
         raise ValueError(f"{path}: is not TOML: {cut(str(error))}") from None
     except RecursionError:
         raise ValueError(f"{path}: is not TOML: it is nested too deeply") from None
-    except ValueError:  # Python's limit on the digits of an integer, which tells no place
+    except ValueError:  # Python's limit on the digits of an integer; its message has no place
         digits = max(re.finditer("[0-9][0-9_]*", text), key=lambda match: len(match[0]))
         line = text.count("\n", 0, digits.start()) + 1
         raise ValueError(f"{path}: line {line}: an integer is at most {LARGEST}, got {cut(digits[0])}") from None

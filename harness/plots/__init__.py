@@ -19,11 +19,11 @@ def recipe(name: str) -> Recipe:
 
 
 def draw(tables: dict[str, pd.DataFrame], names: Iterable[str], page: Page = WIDE) -> Iterator[tuple[str, Figure]]:
-    """Draw the named figures one by one on `page` from `tables`: memory, time, training, timeline, those there are.
+    """Draw the named figures one by one on `page` from `tables`, which are given by name.
 
     Raises:
-        ValueError: before anything is drawn, because a name is not in `FIGURES`, or a table that a figure needs
-            is missing or holds no finished cell.
+        ValueError: a name is not in `FIGURES`, or a table that a figure needs is missing or has no finished cell.
+            Nothing is drawn then.
     """
     names = list(names)
     for name in names:

@@ -1,4 +1,4 @@
-"""Figures of several frameworks: memory against time, savings kept and promised, resident against requested."""
+"""Figures of several frameworks: memory against time, promised against measured savings, resident against requested."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from harness.analysis.frameworks import CASE, has_plain, resident_peaks, savings, step_times, with_names
+from harness.analysis.frameworks import CASE, has_plain, peers_savings, resident_peaks, step_times, with_names
 from harness.analysis.rows import each_row
 from harness.experiment.frameworks import FRAMEWORKS
 from harness.experiment.tables import ALLOCATORS
@@ -44,7 +44,7 @@ ALLOCATOR_LOOKS: Mapping[str, Mapping[str, Any]] = {
 
 @drawn()
 def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
-    """Peak memory against step time, a panel a case, a colour a framework."""
+    """Peak memory against step time: a panel for each case, a colour for each framework."""
     table = with_names(memory).merge(step_times(time), on="cell_id")
     parts = facets(table, CASE, marks=["name"])
     figure, axes = panels(len(parts), title="Memory against time, by framework", columns=2, height=3.0)
@@ -57,14 +57,14 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
     key_beside(figure, [*_framework_keys(table), *_kind_keys(table)])
     place_labels(figure, labels)
     return figure, (
-        f"Peak: requested bytes, by memray. Time: median of {time['repeats'].min()} to {time['repeats'].max()} "
-        "repeats, one thread, a process a point; its axis does not begin at 0. "
-        f"Numbers: n, where one layer's output in n is saved. {constants(table, CASE)}"
+        f"Peak: requested bytes, measured by memray. Time: median of {time['repeats'].min()} to "
+        f"{time['repeats'].max()} repeats. Each point has its own process, with one thread. The time axis does not "
+        f"begin at 0. Numbers: n, where the step keeps every n-th layer output. {constants(table, CASE)}"
     )
 
 
 def _tradeoff_point(ax: Axes, row: Mapping[str, Any]) -> Label:
-    """Draw a row's point, and say what is written beside it: its frequency, if it has one."""
+    """Draw a row's point, and return its label: its frequency, if it has one."""
     x, y, color = row["memray_peak_bytes"] / MIB, 1e3 * row["step_seconds"], COLOURS[row["framework"]]
     ax.plot(
         x,
@@ -93,8 +93,8 @@ def _kind_keys(table: pd.DataFrame) -> list[Line2D]:
 
 @drawn(comparable=has_plain)
 def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
-    """For each variant with a frequency: the part of the plain step's peak that it saves, and what segments promise."""
-    table = savings(memory).dropna(subset="checkpoint_frequency")
+    """For each variant with a frequency: the share of the plain step's peak that it saves, and the promised share."""
+    table = peers_savings(memory).dropna(subset="checkpoint_frequency")
     parts = facets(table, CASE, marks=["name"])
     figure, axes = _rows_of_points(parts, title="Saving promised and saving measured", sharex=True)
     promised: dict[str, Any] = {"marker": "o", "color": GREY, "markersize": 7, "markerfacecolor": "white"}
@@ -105,7 +105,7 @@ def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
             ax.plot(row["promised_share"], place, **promised)
             ax.plot(row["saved_share"], place, **measured, color=COLOURS[row["framework"]])
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        ax.set_xlabel("saved part of its own plain peak")
+        ax.set_xlabel("saved share of its own plain peak")
     keys = [Line2D([], [], **promised, linestyle="", label="promised")]
     for one in _framework_keys(table):
         keys.append(
@@ -113,14 +113,14 @@ def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
         )
     key_above(figure, keys)
     return figure, (
-        "Promised: of H hidden outputs, segments of n hold ceil(H / n) + n + 1 at once where a plain step holds H + 1. "
-        f"Measured: memray's peak of one step, exact to the byte. {constants(table, CASE)}"
+        "Promised: a plain step holds H + 1 outputs of H hidden layers at once, and segments of n hold "
+        f"ceil(H / n) + n + 1. Measured: memray's peak of one step, exact to the byte. {constants(table, CASE)}"
     )
 
 
 @drawn()
 def resident_peak(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]:
-    """Resident over requested peaks of every variant against its requested peak, under each allocator."""
+    """Resident over requested peak against the requested peak, for every variant and each allocator."""
     table = resident_peaks(memory, resident)
     parts = facets(table, CASE, marks=["name", "allocator"])
     figure, axes = panels(len(parts), title=RESIDENT_TITLE, columns=2, height=2.3, sharey=True)
@@ -138,12 +138,12 @@ def resident_peak(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure,
         log2(ax, "x")
         ax.set(title=title, xlabel="requested peak of one step (MiB)", ylabel="resident / requested")
     key_above(figure, [Line2D([], [], linestyle="", **look, label=name) for name, look in _allocator_keys()])
-    return figure, f"A point a variant. {_resident_told(resident)} {constants(table, CASE)}"
+    return figure, f"One point for each variant. {_resident_told(resident)} {constants(table, CASE)}"
 
 
 @drawn()
 def peers_resident(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]:
-    """Requested and resident peaks of every framework's variants, under each allocator."""
+    """Requested and resident peaks of every framework's variants, with each allocator."""
     table = resident_peaks(memory, resident)
     parts = facets(table, CASE, marks=["name", "allocator"])
     figure, axes = _rows_of_points(parts, title=RESIDENT_TITLE)
@@ -169,14 +169,14 @@ def _allocator_keys() -> list[tuple[str, Mapping[str, Any]]]:
 
 def _resident_told(resident: pd.DataFrame) -> str:
     return (
-        "Requested: by memray. Resident: how far the process's resident memory rose in the step, without memray; "
-        f"median and range of {resident['repeat'].max() + 1} steps, to a few hundred KiB. Resident beyond requested: "
-        "memory that the step freed and the allocator did not return."
+        "Requested: measured by memray. Resident: how far the process's resident memory rises in the step, without "
+        f"memray. Median and range of {resident['repeat'].max() + 1} steps, with noise of a few hundred KiB. Resident "
+        "beyond requested: memory that the step freed and the allocator did not return."
     )
 
 
 def _rows_of_points(parts: list, *, title: str, **shared: Any) -> tuple[Figure, list]:
-    """A panel a case, one beneath the other, with a line for each of its names."""
+    """A panel for each case, one below the other, with a line for each name."""
     names = [list(dict.fromkeys(rows["name"])) for _, rows in parts]
     figure, axes = panels(
         len(parts),

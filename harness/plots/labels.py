@@ -1,4 +1,4 @@
-"""Labels beside points: each where it covers no other and no point, tied to its own by a line."""
+"""Labels beside points. A label covers no point and no other label, and a line ties it to its point."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 REACHES = 9, 14, 20, 28, 36
-"""How far off a label may be, in points of type; the nearest that is free is taken."""
+"""Possible distances of a label from its point, in points of type. The nearest free place is used."""
 ANGLES = range(45, 405, 45)
 ABOUT_A_POINT = 3.5
 LETTER = 4.5, 7.0
@@ -18,7 +18,7 @@ LETTER = 4.5, 7.0
 
 
 class Label(NamedTuple):
-    """What stands beside a point of some colour; nothing, if its text is empty."""
+    """A label of a point, in some colour. An empty text is no label."""
 
     point: tuple[float, float]
     text: str
@@ -26,9 +26,9 @@ class Label(NamedTuple):
 
 
 def place_labels(figure: Figure, labels: Mapping[Axes, Sequence[Label]]) -> None:
-    """Write the labels of each of the axes; those of one colour at one point are written together."""
+    """Write the labels of each of the axes. Labels of one colour at one point are joined."""
     figure.supxlabel("\n\n", size="small")  # room for the caption
-    figure.draw_without_rendering()  # places are those of the page as it is laid out
+    figure.draw_without_rendering()  # positions are known only after the layout
     for ax, those in labels.items():
         scale = figure.dpi / 72
         places = [tuple(ax.transData.transform(label.point) / scale) for label in those]
@@ -46,7 +46,7 @@ def place_labels(figure: Figure, labels: Mapping[Axes, Sequence[Label]]) -> None
 
 
 def _together(labels: Sequence[Label], places: Sequence[tuple[float, float]]) -> Iterator[tuple[Label, Any]]:
-    """The labels, those of one colour whose points coincide as one: `4, 8`."""
+    """The labels. Those of one colour whose points coincide are joined: `4, 8`."""
     groups: dict[Any, tuple[Label, Any, list[str]]] = {}
     for label, place in zip(labels, places, strict=True):
         if label.text:
@@ -59,7 +59,7 @@ def _together(labels: Sequence[Label], places: Sequence[tuple[float, float]]) ->
 def _free(
     place: tuple[float, float], text: str, taken: Sequence[Bbox], inside: Bbox
 ) -> Iterator[tuple[tuple[float, float], Bbox]]:
-    """Where a label of a point at `place` covers nothing: its offset and its box, the nearest first."""
+    """The free places for a label of a point at `place`, the nearest first, each as its offset and its box."""
     width, height = LETTER[0] * len(text), LETTER[1]
     for reach, angle in product(REACHES, ANGLES):
         offset = reach * np.cos(np.radians(angle)), reach * np.sin(np.radians(angle))

@@ -1,4 +1,4 @@
-"""How things look: colours that show on white and in greys, a marker for each name, letters, and the page."""
+"""The look of figures: colours that show on white and in greys, a marker for each name, letters, and the page."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,27 +12,27 @@ import seaborn as sns
 
 from harness.analysis.variants import VARIANT_KINDS
 
-WIDTH_INCHES = 8.4  # a README's column at 100 dots an inch: 9 points stay 9 points there
+WIDTH_INCHES = 8.4  # the column of a README at 100 dots per inch: 9 points stay 9 points
 NARROW_INCHES = 5.0
-"""Below it a page is a column of a paper: one panel beside the other no more, and smaller letters."""
+"""A narrower page is a column of a paper: one panel below the other, and smaller letters."""
 
 # Each line and marker has a contrast of at least 3 to white (WCAG 2.2, 1.4.11).
 INK = "#222222"
 GREY = "#666666"
 SHADE = "#767676"
 PALE = "#c4c4c4"
-"""Of areas alone."""
+"""Only for areas."""
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0173b2", "#b86e00", "#028a64", "#d55e00", "#9c4d97"
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*"]
 Look = TypeVar("Look")
-SPARE_COLOURS = [hue for place, hue in enumerate(sns.color_palette("dark")) if place != 7]  # which is near INK
+SPARE_COLOURS = [hue for place, hue in enumerate(sns.color_palette("dark")) if place != 7]  # number 7 is near INK
 SPARE_MARKERS = ["d", "8", "H", ".", "h"]
 
 
 def with_defaults(declared: Mapping[str, Look], names: Iterable[str], spare: Iterable[Look]) -> dict[str, Look]:
-    """What is declared for each name, and for each of `names` without it one of `spare`, by its place among those.
+    """The declared look of each name. Each of `names` without one gets the next of `spare`, in their order.
 
-    Where `names` are all that a registry has, a name has the same look in every figure.
+    If `names` are all names of a registry, a name has the same look in every figure.
     """
     return {**declared, **dict(zip((name for name in names if name not in declared), cycle(spare), strict=False))}
 
@@ -54,10 +54,10 @@ SPARE_LOOKS = list(zip(cycle(SPARE_COLOURS), SPARE_MARKERS * len(SPARE_COLOURS),
 KIND_LOOKS = with_defaults(_LOOKS, VARIANT_KINDS, SPARE_LOOKS)
 """The colour and the marker of each kind of variant, the same in every figure."""
 STRANGE_LOOKS = SPARE_LOOKS[len(KIND_LOOKS) - len(_LOOKS) :]
-"""Those of all other kinds, by their place among the others of a figure."""
+"""The looks of all other kinds, by their place among the other kinds of a figure."""
 POINT = 5.5
 _POINTS = {"store-all": 9.0, "optimal": 9.0, "sqrt": 5.0, "train step": 5.0}
-"""The size of a marker where it differs: the small ones lie upon those that they may coincide with."""
+"""Sizes of markers that differ from `POINT`. A small marker stays visible on top of a large one."""
 
 _LETTERS = {"font.size": 9.6, "axes.titlesize": 9, "axes.labelsize": 9, "figure.titlesize": 11}
 _SMALL_LETTERS = {
@@ -88,9 +88,9 @@ LOOK: dict[str, Any] = {
 def our_look(
     *, width_inches: float = WIDTH_INCHES, settings: Mapping[str, Any] = MappingProxyType({})
 ) -> Iterator[None]:
-    """Draw with matplotlib's own defaults, `LOOK` and these settings, whatever the caller's files say.
+    """Draw with matplotlib's own defaults, `LOOK` and these settings. The caller's matplotlibrc has no effect.
 
-    Figures that `panels` makes within it are `width_inches` wide.
+    Figures that `panels` makes within this context are `width_inches` wide.
     """
     letters = _SMALL_LETTERS if width_inches < NARROW_INCHES else {}
     look: dict[Any, Any] = LOOK | {"figure.figsize": (width_inches, width_inches)} | letters | dict(settings)
@@ -101,12 +101,12 @@ def our_look(
 
 
 def page_width() -> float:
-    """Inches of the page that is drawn on."""
+    """Width of the current page in inches."""
     return mpl.rcParams["figure.figsize"][0]
 
 
 def is_narrow() -> bool:
-    """Whether the page is as narrow as a column of a paper."""
+    """Whether the current page is as narrow as a column of a paper."""
     return page_width() < NARROW_INCHES
 
 
@@ -116,9 +116,9 @@ def _looks(kinds: pd.Series) -> dict[str, Any]:
 
 
 def palette(names: pd.Series) -> dict[str, Any]:
-    """The colour of each of the categories: kinds have their own, variants a scale whose order needs no colour vision.
+    """The colour of each of the categories. Kinds have their own colours.
 
-    Store-all is grey among variants.
+    Variants have a scale from dark to light, which needs no colour vision. Store-all is grey.
     """
     if names.name == "kind":
         return {kind: look[0] for kind, look in _looks(names).items()}
@@ -128,14 +128,14 @@ def palette(names: pd.Series) -> dict[str, Any]:
 
 
 def markers(names: pd.Series) -> dict[str, str]:
-    """The marker of each of the categories, so that nothing hangs on colour alone."""
+    """The marker of each of the categories, because colour alone must not tell anything."""
     if names.name == "kind":
         return {kind: look[1] for kind, look in _looks(names).items()}
     return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names.cat.categories)}
 
 
 def points(names: pd.Series) -> dict[str, dict[str, Any]]:
-    """How a point of each of the categories is drawn; those that may coincide with it show through or stick out."""
+    """The look of a point of each of the categories. Points that coincide stay visible, because their sizes differ."""
     colours, shapes = palette(names), markers(names)
     return {
         name: {
@@ -151,5 +151,5 @@ def points(names: pd.Series) -> dict[str, dict[str, Any]]:
 
 
 def sizes(variants: pd.Series, *, others: float) -> dict[str, float]:
-    """Each variant's size: store-all's is larger, so that it shows behind those that coincide with it."""
+    """The size of each variant. Store-all's is larger, so that it shows behind variants that coincide with it."""
     return {name: 3 * others if name == "store-all" else others for name in variants.cat.categories}

@@ -1,4 +1,4 @@
-"""Figures of memory.csv: exact peaks, so points without intervals, beside what theory says."""
+"""Figures of memory.csv. Peaks are exact, so points have no intervals. Predictions are drawn beside them."""
 
 from typing import Any
 
@@ -28,16 +28,17 @@ from harness.plots.style import (
 )
 from networks.planning.planner import REMEDIES
 
-EXACT = "One measured step a cell: its peak is the same to the byte in every repeat."
+EXACT = "Each cell is one measured step. Its peak is the same to the byte in every repeat."
 SHARE_COLOURS = sns.color_palette("light:#0b5394", as_cmap=True)
-KINDS = list(REMEDIES)
-KIND_COLOURS = ListedColormap([BLUE, RED, GREEN, GREY])
-"""Of what fills a peak, in the order of `KINDS`."""
+PEAK_KINDS = list(REMEDIES)
+"""The kinds of buffers that may fill most of a peak."""
+PEAK_KIND_COLOURS = ListedColormap([BLUE, RED, GREEN, GREY])
+"""Their colours, in the same order."""
 
 
 @drawn()
 def peak_by_depth(memory: pd.DataFrame) -> tuple[Figure, str]:
-    """Peak against depth: for each variant the dry run's line through the points that memray measured."""
+    """Peak against depth. Each variant has points that memray measured, and a line that the dry run predicts."""
     memory = memory.assign(measured=memory["memray_peak_bytes"] / MIB, predicted=memory["predicted_peak_bytes"] / MIB)
     parts = facets(memory, SETTING, marks=["depth", "variant"])
     figure, axes = panels(len(parts), title="Peak memory by depth", columns=2, height=4.0, sharey=True)
@@ -53,34 +54,34 @@ def peak_by_depth(memory: pd.DataFrame) -> tuple[Figure, str]:
         ax.set(title=title, xlabel="depth (layers)", ylabel="peak of one training step (MiB)")
     variant_legend(figure, variants, linewidth=1.2)
     return figure, (
-        "Points: measured by memray. Lines: predicted by the dry run. n = 4 saves one after in four, n = 1 all of "
-        f"them. {EXACT} {constants(memory, SETTING)}"
+        "Points: measured by memray. Lines: predicted by the dry run. n = 4 keeps every 4th layer output, n = 1 keeps "
+        f"all. {EXACT} {constants(memory, SETTING)}"
     )
 
 
 @drawn(comparable=has_store_all)
 def saving_heatmap(memory: pd.DataFrame) -> tuple[Figure, str]:
-    """The part of store-all's measured peak that each variant saves at each depth."""
+    """The share of store-all's measured peak that each variant saves at each depth."""
     saved = savings(memory).query("variant != 'store-all'")
     parts = facets(saved, SETTING, marks=["depth", "variant"])
     height = 0.8 + 0.36 * saved["depth"].nunique()
-    figure, axes = panels(len(parts), title="Peak memory saved against store-all", columns=1, height=height)
+    figure, axes = panels(len(parts), title="Peak memory saved, compared with store-all", columns=1, height=height)
     for ax, (title, rows) in zip(axes, parts, strict=True):
         grid = _grid(rows, "saved_share", index="depth", columns="variant").astype("float64")
         _share_heatmap(ax, grid)
         for row, best in enumerate(grid.fillna(-np.inf).to_numpy().argmax(axis=1)):
             ax.add_patch(Rectangle((best, row), 1, 1, fill=False, edgecolor=INK, linewidth=1.6, clip_on=False))
-        ax.set(title=title, xlabel="n = 4 saves one after in four", ylabel="depth (layers)")
+        ax.set(title=title, xlabel="n = 4 keeps every 4th layer output", ylabel="depth (layers)")
     _share_colorbar(figure, axes)
     return (
         figure,
-        f"Measured by memray. Outlined: the best at each depth. {EXACT} {constants(saved, SETTING)}",
+        f"Measured by memray. Outlined: the best variant at each depth. {EXACT} {constants(saved, SETTING)}",
     )
 
 
 @drawn(comparable=has_store_all)
 def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
-    """Over batch and width: what could be saved and what each variant saves; beneath, what fills that peak."""
+    """Over batch and width: the most that can be saved, and what each variant saves. Below: what fills the peak."""
     memory = dominant_kind(savings(memory))
     setting = ["depth", "dtype", "activation", "seed"]
     parts = facets(memory, setting, marks=["batch", "width", "variant"])
@@ -96,19 +97,20 @@ def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
             _kind_heatmap(kinds, cells)
             shares.set(title=f"{title}\n{words}".strip(), xlabel="width", ylabel="batch (rows)")
             kinds.set(title=f"{variant}:\nfills the peak", xlabel="width", ylabel="batch (rows)")
-        if not is_narrow():  # each share is written, too
+        if not is_narrow():  # the shares are also written as numbers
             _share_colorbar(figure, list(block[:, 0]))
-    letters = ", ".join(f"{kind[0].upper()} {kind.replace('_', ' ')}" for kind in KINDS)
+    letters = ", ".join(f"{kind[0].upper()} {kind.replace('_', ' ')}" for kind in PEAK_KINDS)
     return figure, (
-        "Above: shares of store-all's measured peak; at most: all but the parameter deltas and what one backward "
-        f"step works on. Below: the kind that fills most of the peak ({letters}) and how much of it, in percent. "
+        "Above: shares of store-all's measured peak. A schedule can save at most everything except the weight "
+        "gradients (parameter deltas) and the buffers of one backward step. Below: the kind of buffer that fills most "
+        f"of the peak ({letters}), and its share in percent. "
         f"{EXACT} {constants(memory, setting)}"
     )
 
 
 @drawn()
 def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
-    """Every cell's measured peak over its prediction; beneath, the rest against the stated bound."""
+    """Every cell's measured peak against its prediction. Below: the difference, and its stated bound."""
     memory = residuals(memory).assign(
         predicted=memory["predicted_peak_bytes"] / MIB,
         measured=memory["memray_peak_bytes"] / MIB,
@@ -117,7 +119,7 @@ def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
     figure, (peaks, rest) = panels(
         2, title="Measured peak against prediction", columns=1, height=2.4, sharex=True, height_ratios=[3, 2]
     )
-    names = memory["variant" if memory["schedule"].isna().all() else "kind"]  # schedules and budgets are too many
+    names = memory["variant" if memory["schedule"].isna().all() else "kind"]  # a legend cannot name many schedules
     looks = points(names)
     span = np.geomspace(memory["predicted"].min() / 1.2, memory["predicted"].max() * 1.2, 200)
     bound = residual_bound(span * MIB) / KIB
@@ -145,14 +147,14 @@ def predicted_vs_measured(memory: pd.DataFrame) -> tuple[Figure, str]:
     within = Patch(color=PALE, alpha=0.4, linewidth=0, label="bound")
     variant_legend(figure, names, extra=[equal, within])
     return figure, (
-        f"{memory['within_bound'].sum()} of {len(memory)} cells lie within the bound, 0.5 % of the prediction but no "
-        f"less than 32 KiB; the largest residual is {worst:.1f} KiB, by itself {passes[0]:.1f} KiB in the forward "
-        f"and {passes[1]:.1f} KiB in the backward pass. {EXACT}"
+        f"{memory['within_bound'].sum()} of {len(memory)} cells lie within the bound: 0.5 % of the prediction, but no "
+        f"less than 32 KiB. The largest difference is {worst:.1f} KiB. It is {passes[0]:.1f} KiB in the forward pass "
+        f"alone and {passes[1]:.1f} KiB in the backward pass alone. {EXACT}"
     )
 
 
 def _blocks(parts: int, variants: int, *, height: float) -> tuple[Figure, np.ndarray]:
-    """The figure, and for each part and variant its panels of shares and of kinds: beneath each other, or beside."""
+    """The figure, and for each part and variant its panel of shares and its panel of kinds."""
     narrow = is_narrow()
     figure, axes = panels(
         2 * parts * variants,
@@ -168,7 +170,7 @@ def _blocks(parts: int, variants: int, *, height: float) -> tuple[Figure, np.nda
 
 
 def _grid(table: pd.DataFrame, values: str, *, index: str, columns: str) -> pd.DataFrame:
-    """One column of the table as a matrix, small values of `index` at the bottom, of `columns` at the left."""
+    """One column of the table as a matrix. Small values of `index` are at the bottom, of `columns` at the left."""
     grid = table.pivot(index=index, columns=columns, values=values)
     return grid.sort_index(ascending=False).sort_index(axis="columns")
 
@@ -182,12 +184,12 @@ def _share_heatmap(ax: Axes, grid: pd.DataFrame) -> None:
 def _kind_heatmap(ax: Axes, cells: pd.DataFrame) -> None:
     """The dominant kind as a colour and a letter, with its share in percent."""
     cells = cells.assign(
-        code=cells["dominant_kind"].map(KINDS.index),
+        code=cells["dominant_kind"].map(PEAK_KINDS.index),
         words=cells["dominant_kind"].str[0].str.upper()
         + cells["dominant_share"].map(lambda share: f" {100 * share:.0f}"),
     )
     codes, words = (_grid(cells, column, index="batch", columns="width") for column in ("code", "words"))
-    _heatmap(ax, codes, vmax=len(KINDS) - 1, cmap=KIND_COLOURS, annot=words, fmt="")
+    _heatmap(ax, codes, vmax=len(PEAK_KINDS) - 1, cmap=PEAK_KIND_COLOURS, annot=words, fmt="")
 
 
 def _heatmap(ax: Axes, grid: pd.DataFrame, **look: Any) -> None:

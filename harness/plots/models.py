@@ -1,4 +1,4 @@
-"""Figures of PyTorch models of the user's: peak against time, predicted against measured, measured against budget."""
+"""Figures of users' PyTorch models: peak against time, predicted against measured, measured against budget."""
 
 from typing import Any
 
@@ -27,9 +27,9 @@ GRADIENT_LOOKS: dict[str, dict[str, Any]] = {
 
 @drawn()
 def models_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
-    """Measured peak against step time over plain autograd's, a panel a model, everybody in it."""
+    """Measured peak against step time over plain autograd's, a panel for each model."""
     table = with_times(memory, time)
-    figure, parts = _a_panel_each(table, title="Memory against time: PyTorch models of one's own", height=2.7)
+    figure, parts = _a_panel_each(table, title="Memory against time: your own PyTorch models", height=2.7)
     for ax, rows in parts:
         for kind, look in LOOKS.items():
             own = rows[rows["kind"] == kind].sort_values("peak_bytes")
@@ -47,15 +47,15 @@ def models_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, s
     _key(figure, [look for kind, look in LOOKS.items() if kind in set(table["kind"])])
     repeats = " to ".join(map(str, sorted({table["repeats"].min(), table["repeats"].max()})))
     return figure, (
-        "Left and down is better. Peak: requested bytes, by memray. Time: median of "
-        f"{repeats} paired ratios to plain autograd, in turns in one process of one thread; bars: 95 % interval. "
-        "Numbers: n, where every n blocks are a checkpoint. Gradients are kept."
+        "Further left and lower is better. Peak: requested bytes, measured by memray. Time: median of "
+        f"{repeats} paired ratios to plain autograd. Steps take turns in one process with one thread. Bars: 95 % "
+        "interval. Numbers: n, where a checkpoint is around every n blocks. Gradients are kept until the step ends."
     )
 
 
 @drawn()
 def models_prediction(memory: pd.DataFrame) -> tuple[Figure, str]:
-    """How far predictions lie from measured peaks, a panel a model."""
+    """The distance of predictions from measured peaks, a panel for each model."""
     table = predicted(memory)
     figure, parts = _a_panel_each(table, title="Predicted against measured peak", height=2.1, sharey=True)
     for ax, rows in parts:
@@ -72,15 +72,15 @@ def models_prediction(memory: pd.DataFrame) -> tuple[Figure, str]:
         ax.set(xlabel="measured peak (MiB)", ylabel="predicted over measured")
     _key(figure, [look for gradients, look in GRADIENT_LOOKS.items() if gradients in set(table["gradients"])])
     return figure, (
-        "Each point is a step: plain, by torch.utils.checkpoint, or by a plan of ours. Above 0 the prediction is the "
-        f"larger. Dotted: what is promised of plans, {PROMISED['kept']:.1%} with gradients kept and "
+        "Each point is a step: plain, by torch.utils.checkpoint, or by a plan of ours. Above 0 the prediction is too "
+        f"large. Dotted: the promised accuracy of plans, {PROMISED['kept']:.1%} with gradients kept and "
         f"{PROMISED['freed']:.0%} with gradients freed."
     )
 
 
 @drawn()
 def models_budget(memory: pd.DataFrame) -> tuple[Figure, str]:
-    """The measured peak of each plan against its budget: the diagonal is the promise."""
+    """The measured peak of each plan against its budget. The diagonal is the promise."""
     table = planned(memory)
     figure, parts = _a_panel_each(table, title="Budget against measured peak", height=2.7)
     for ax, rows in parts:
@@ -94,11 +94,11 @@ def models_budget(memory: pd.DataFrame) -> tuple[Figure, str]:
         for which in "xy":
             log2(ax, which)
         ax.set(xlim=ends, ylim=ends, xlabel="budget (MiB)", ylabel="measured peak (MiB)")
-        ax.set_title(f"{ax.get_title()}: at least {rows['room'].min():.2%} to spare")
+        ax.set_title(f"{ax.get_title()}: at least {rows['spare_share'].min():.2%} to spare")
     _key(figure, [look for gradients, look in GRADIENT_LOOKS.items() if gradients in set(table["gradients"])])
     return figure, (
-        f"The diagonal is the promise: a peak is never above its budget. Of {len(table)} measured plans "
-        f"{(table['room'] < 0).sum()} are above it. Peak: requested bytes, by memray."
+        f"The diagonal is the promise: a peak is never above its budget. {(table['spare_share'] < 0).sum()} of "
+        f"{len(table)} measured plans are above it. Peak: requested bytes, measured by memray."
     )
 
 
@@ -113,7 +113,7 @@ def _a_panel_each(
 
 
 def _key(figure: Figure, looks: list[dict[str, Any]]) -> None:
-    """Beneath each other in the blank place, as narrow as a panel; above where no place is left over."""
+    """Draw the legend in a blank panel. If there is none, draw it above the panels."""
     handles = [Line2D([], [], linestyle="", markersize=6, **look) for look in looks]
     blank = [ax for ax in figure.axes if not ax.axison]
     if blank:

@@ -1,4 +1,4 @@
-"""Time ratios as figures show them: a median with its interval, and in words what stands behind it."""
+"""Time ratios in figures: a median with its interval, and a sentence that explains it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from harness.plots.looks import BLUE
 
 
 def ratio_point(ax: Axes, row: Mapping[str, Any], *, x: Any, y: Any, along: str, **look: Any) -> None:
-    """A median ratio and its interval along the `x` or `y` axis; hollow where the timing was unsteady."""
+    """Draw a median ratio and its interval along the `x` or `y` axis. It is hollow if the timing was unsteady."""
     interval: Any = [[row["time_ratio"] - row["ratio_low"]], [row["ratio_high"] - row["time_ratio"]]]
     look = dict[str, Any](color=BLUE, marker="o", markersize=5, capsize=2, elinewidth=1) | look
     if row["instability"]:
@@ -20,7 +20,7 @@ def ratio_point(ax: Axes, row: Mapping[str, Any], *, x: Any, y: Any, along: str,
 
 
 def ratio_keys(ratios: pd.DataFrame) -> list[Line2D]:
-    """What the points mean, hollow ones only where there are any."""
+    """Legend entries of the points. Hollow points have one if there are any."""
     look: dict[str, Any] = {"color": BLUE, "marker": "o", "markersize": 5, "linestyle": ""}
     keys = [Line2D([], [], **look, label="median and 95 % interval")]
     if ratios["instability"].any():
@@ -29,7 +29,7 @@ def ratio_keys(ratios: pd.DataFrame) -> list[Line2D]:
 
 
 def ratios_explained(ratios: pd.DataFrame, what: str) -> str:
-    """How many times stand behind each point, and why some are hollow."""
+    """A sentence that says how many ratios make a point, and why some points are hollow."""
     least, most = ratios["pairs"].min(), ratios["pairs"].max()
     count = f"{least}" if least == most else f"{least} to {most}"
     text = f"Time: median of {count} ratios, each of {what}, with its 95 % bootstrap interval."

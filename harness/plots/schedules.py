@@ -1,4 +1,4 @@
-"""Figures of schedules against each other: what each does with a byte, and how that changes with depth."""
+"""Figures that compare schedules: peak against work and time, the best within a budget, and growth with depth."""
 
 import textwrap
 from collections.abc import Mapping
@@ -29,20 +29,20 @@ SETTING = ["batch", "dtype", "activation", "seed"]
 OPTIMAL_LINE: dict[str, Any] = {"color": INK, "linewidth": 0.9, "zorder": 1}
 FRONT: dict[str, Any] = {"color": GREY, "linewidth": 1, "zorder": 1}
 BEATEN: dict[str, Any] = {"markersize": 3.5, "markeredgewidth": 0}
-"""How a point is drawn that another one beats."""
+"""The look of a point that another point beats."""
 TITLE_CHARACTERS = 56
 WORK_TICKS = [ratio * 2**octave for octave in range(8) for ratio in (1, 1.5)]
 TIME_TICKS = [1.25, *WORK_TICKS]
 PEAK_TICKS = [1, 0.7, 0.5, 0.35, 0.25, 0.18, 0.13, 0.09, 0.06, 0.04, 0.03, 0.02, 0.015, 0.01]
 GROWING_QUANTITIES = {  # the columns of its lines and of its points
-    "afters held at once": ("peak_cached_layers", "peak_cached_layers"),
+    "layer outputs held at once": ("peak_cached_layers", "peak_cached_layers"),
     "peak of one step (MiB)": ("predicted", "measured"),
     "forward work / store-all's": ("forward_work_ratio", "forward_work_ratio"),
 }
 ORDERS = {"store-all": "O(L)", "sqrt": "O(√L)", "revolve": "O(log L)"}
 LINE_INCHES = 0.2
 BUDGET_COLUMNS = 2
-"""Before those of the kinds."""
+"""Columns before those of the kinds."""
 BEST = "#0b5394"
 WORSE = sns.color_palette("light:#a9c9e8_r", as_cmap=True)
 IN_THE_MIDDLE: dict[str, Any] = {"ha": "center", "va": "center", "size": "small"}
@@ -50,9 +50,9 @@ IN_THE_MIDDLE: dict[str, Any] = {"ha": "center", "va": "center", "size": "small"
 
 @drawn(comparable=has_store_all)
 def pareto_work(memory: pd.DataFrame, time: pd.DataFrame | None) -> tuple[Figure, str]:
-    """Peak against forward work, both over store-all's, a panel a network: every cell, and the optimal curve.
+    """Peak against forward work, both over store-all's, a panel for each network: every cell, and the optimal curve.
 
-    The batch in parts recomputes nothing, so its work says nothing: it has a panel of its own, against its time.
+    A batch in parts recomputes nothing, so it has no extra work. Its cells have a panel of their own, against time.
     """
     table = _peak_ratios(work_ratios(memory))
     in_parts, table = _apart(table[table["micro_batch"].notna()], time), table[table["micro_batch"].isna()]
@@ -76,14 +76,15 @@ def pareto_work(memory: pd.DataFrame, time: pd.DataFrame | None) -> tuple[Figure
     curve = Line2D([], [], **OPTIMAL_LINE, label="optimal by dry run")
     variant_legend(figure, table["kind"], extra=[curve])
     return figure, (
-        "Points: peaks measured by memray; those that another of the same step beats are small. Work: multiply-adds of "
-        "all layers run forward, recomputed ones included. Line: the least work that the optimal schedule does within "
-        f"the bytes of any of the points. {_parts_told(memory, in_parts)}{constants(table, ['layers', *SETTING])}"
+        "Points: peaks measured by memray. A small point is beaten by another point of the same step. Work: "
+        "multiply-adds of all layers run forward, recomputed ones included. Line: the least work, by the optimal "
+        "schedule with the bytes of each point. "
+        f"{_parts_told(memory, in_parts)}{constants(table, ['layers', *SETTING])}"
     )
 
 
 def _apart(in_parts: pd.DataFrame, time: pd.DataFrame | None) -> pd.DataFrame:
-    """The cells of the batch in parts that were timed, by chain."""
+    """The timed cells with the batch in parts, with the name of their chain."""
     if time is None or in_parts.empty:
         return in_parts.iloc[:0]
     timed = with_time_ratios(in_parts, time)
@@ -103,21 +104,21 @@ def _draw_parts(ax: Axes, in_parts: pd.DataFrame) -> None:
 
 
 def _parts_told(memory: pd.DataFrame, in_parts: pd.DataFrame) -> str:
-    """What becomes of the batch in parts, as a sentence; empty where there is none."""
+    """A sentence about cells with the batch in parts. Empty if there are none."""
     if memory["micro_batch"].isna().all():
         return ""
     if in_parts.empty:
-        return "Not here: micro-batch, which recomputes nothing; what it costs is time, which was not measured. "
+        return "Not shown: micro-batch. It recomputes nothing. It costs time, which was not measured. "
     least = min(each_row(in_parts), key=lambda row: row["peak_ratio"])
     return (
-        f"Micro-batch recomputes nothing, and costs time: {least['time_ratio']:.1f} times store-all's at "
+        f"Micro-batch recomputes nothing, but costs time: {least['time_ratio']:.1f} times store-all's at "
         f"{least['peak_ratio']:.0%} of its peak. "
     )
 
 
 @drawn(comparable=has_store_all)
 def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
-    """Peak against step time, both over store-all's, a panel a network, and the time that the work alone would take."""
+    """Peak against step time, both over store-all's, a panel for each network, and the time of the work alone."""
     table = _with_fronts(_peak_ratios(with_time_ratios(work_ratios(memory), time)), ["time_ratio", "peak_ratio"])
     figure, panels_of, _ = _panels(table, title="Peak memory against step time", xlabel="step time / store-all's")
     reach = table["time_ratio"].min() / 1.05, 1.1 * table["time_ratio"].max()
@@ -136,16 +137,16 @@ def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     ]
     variant_legend(figure, table["kind"], extra=lines)
     return figure, (
-        "Peak: measured by memray. Small: beaten by another of the same step; train_step's time has the update in it, "
-        "which backward's has not. Dashed: what the optimal schedule would take if time were the matrix products of "
-        "the step and nothing else. "
+        "Peak: measured by memray. A small point is beaten by another point of the same step. The time of train_step "
+        "includes the update, the time of backward does not. Dashed: the time of the optimal schedule if a step were "
+        "only its matrix products. "
         f"{ratios_explained(table, 'steps timed in the same round')} {constants(table, ['layers', *SETTING])}"
     )
 
 
 @drawn()
 def winners(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
-    """The forward work of the best of each kind of schedule within each budget, a table a network."""
+    """The forward work of the best schedule of each kind within each budget, a table for each network."""
     by = [*COMPARED, "budget_bytes"]
     won = find_winners(memory, time)[[*by, "time_ratio", "ratio_low", "ratio_high"]]
     table = within_budgets(memory).merge(won, on=by)
@@ -159,15 +160,16 @@ def winners(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     axes[0].tick_params(labeltop=True)
     interval = "median" if is_narrow() else "median and 95 % interval"
     return figure, (
-        "Forward work over store-all's of the best of each kind whose predicted peak is within the budget: of the "
-        "measured cells, and by dry run of the schedules that take this budget. Budgets are in MiB, and in percent of "
-        "store-all's peak. Dark: the least; the paler, the more, up to twice as much. Right: the winner's step time "
-        f"over store-all's where it was measured, {interval}. {constants(table, ['layers', *SETTING])}"
+        "Forward work over store-all's, of the best schedule of each kind whose predicted peak is within the budget. "
+        "Candidates are the measured cells and, by dry run, all schedules that take a budget. Budgets are in "
+        "MiB, and in percent of store-all's peak. Dark: the least work. Paler: more work, up to twice as much. Right: "
+        f"the winner's step time over store-all's if it was measured, {interval}. "
+        f"{constants(table, ['layers', *SETTING])}"
     )
 
 
 def _work_table(ax: Axes, rows: pd.DataFrame) -> None:
-    """A line a budget, from low to high: the budget, a column a kind, and the winner's time."""
+    """A line for each budget, from low to high: the budget, a column for each kind, and the winner's time."""
     kinds = list(rows["kind"].cat.categories)
     budgets = [(cells["budget_bytes"].iloc[0], cells) for _, cells in rows.groupby("budget_bytes")]
     last = BUDGET_COLUMNS + len(kinds) + 1
@@ -198,7 +200,7 @@ def _work_table(ax: Axes, rows: pd.DataFrame) -> None:
 
 @drawn()
 def growth(memory: pd.DataFrame) -> tuple[Figure, str]:
-    """Afters held, peak and forward work against depth: lines by dry run, points where a cell did that very step."""
+    """Outputs held, peak and forward work against depth. Lines are dry runs, points are measured cells of that step."""
     table = grow(memory)
     table = table.assign(predicted=table["predicted_peak_bytes"] / MIB, measured=table["memray_peak_bytes"] / MIB)
     kinds = table["kind"]
@@ -214,7 +216,7 @@ def growth(memory: pd.DataFrame) -> tuple[Figure, str]:
     for kind, order in ORDERS.items():
         depth, held = table.loc[kinds == kind, ["depth", "peak_cached_layers"]].iloc[-1]
         afters.text(depth, 1.15 * held, order, color=looks[kind]["color"], ha="right", va="bottom")
-    floor: dict[str, Any] = {**FRONT, "linestyle": ":", "label": "least peak there is"}
+    floor: dict[str, Any] = {**FRONT, "linestyle": ":", "label": "smallest possible peak"}
     peaks.plot(table["depth"].unique(), table.drop_duplicates("depth")["floor_bytes"] / MIB, **floor)
     log2(afters, "y")
     log2(peaks, "y")
@@ -222,21 +224,22 @@ def growth(memory: pd.DataFrame) -> tuple[Figure, str]:
     afters.set(ylim=(None, 3 * table["peak_cached_layers"].max()))
     variant_legend(figure, kinds, linewidth=1, extra=[Line2D([], [], **floor)])
     return figure, (
-        "Lines: by dry run. Points: the tracker's afters, memray's peak and the work of a cell that did this step. "
-        "revolve has log2 L slots, rounded up, and optimal the bytes that revolve takes. Dotted: parameter deltas and "
-        f"one backward step, which no schedule goes below. {constants(table, ['width', 'batch', 'dtype'])}"
+        "Lines: dry runs. Points: measured cells of the same step, with the tracker's outputs, memray's peak and the "
+        "work. revolve has log2 L slots, rounded up. optimal has the bytes that revolve takes. Dotted: weight "
+        "gradients and the buffers of one backward step. No schedule has a smaller peak. "
+        f"{constants(table, ['width', 'batch', 'dtype'])}"
         f"{_without_a_point(table)}"
     )
 
 
 def _without_a_point(table: pd.DataFrame) -> str:
-    """Which kinds have a line alone at depths that the experiment has, as a caption's last sentence."""
+    """The caption's last sentence: the kinds without a point at depths of the experiment."""
     depths = table.loc[table["kind"] == "optimal", "depth"]
     alone = table[table["depth"].isin(depths) & table["measured"].isna()]
     names = [
         f"{kind} at {', '.join(map(str, rows['depth']))} layers" for kind, rows in alone.groupby("kind", observed=True)
     ]
-    return f" No point, because no cell did that step: {'; '.join(names)}." if names else ""
+    return f" No point, because no cell has that step: {'; '.join(names)}." if names else ""
 
 
 def _peak_ratios(table: pd.DataFrame) -> pd.DataFrame:
@@ -253,7 +256,7 @@ def _with_fronts(table: pd.DataFrame, costs: list[str]) -> pd.DataFrame:
 def _panels(
     table: pd.DataFrame, *, title: str, xlabel: str, more: int = 0
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]], list[Axes]]:
-    """The figure, a panel for each network with its rows, and so many `more` for something else."""
+    """The figure, a panel for each network with its rows, and `more` panels for other things."""
     parts = facets(table, ["layers", *SETTING], marks=["variant"])
     figure, axes = panels(len(parts) + more, title=title, columns=2, height=3.1, sharey=True)
     for ax in axes:
@@ -274,5 +277,5 @@ def _optimal_curve(ax: Axes, rows: pd.DataFrame, work: str, **look: Any) -> None
 
 
 def _look(kinds: pd.Series, row: Mapping[str, Any]) -> dict[str, Any]:
-    """How a cell is drawn: what another one beats is small."""
+    """The look of a cell. A cell that another one beats is small."""
     return points(kinds)[row["kind"]] | ({} if row["on_front"] else BEATEN)

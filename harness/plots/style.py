@@ -1,4 +1,4 @@
-"""What all figures share: how one is built, its page, panels, keys, captions and scales."""
+"""Parts that all figures share: how one is built, its page, panels, legends, captions and scales."""
 
 import textwrap
 from collections import Counter
@@ -38,23 +38,23 @@ MIB = 2**20
 
 CAPTION_CHARACTERS, CAPTION_POINTS = 136, 8
 TITLE_CHARACTERS = 44
-"""Of a line of a title on a narrow page."""
+"""Characters in a line of a title on a narrow page."""
 KEYS_IN_A_LINE = 6
 TITLE_LETTER = 7.2
-"""Points of type of one in a title."""
+"""Width of a letter of a title in points."""
 NARROW_HEIGHT = 0.75
-"""Of a panel on a narrow page, over its height on a wide one."""
+"""Height of a panel on a narrow page, over its height on a wide page."""
 SETTING = ["width", "batch", "dtype", "activation", "seed"]
-"""What sets one family of networks apart, depth and variant aside."""
+"""The columns that tell families of networks apart, besides depth and variant."""
 LEFT: dict[str, Any] = {"x": 0.01, "ha": "left"}
 POINTS_PER_INCH = 72
 GAP_INCHES = 0.1
-"""Between a key and the panels beneath it."""
+"""Gap between a legend and the panels below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a figure is drawn on, and what it says of itself beside its panels."""
+    """The page of a figure: its width, and whether it has a title and a caption."""
 
     width_inches: float = WIDTH_INCHES
     title: bool = True
@@ -62,15 +62,15 @@ class Page:
 
 
 WIDE = Page()
-"""The page of a screen, as wide as figures are where no width is asked for."""
+"""The page of a screen. It is the default."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A figure: called with all tables there are, it draws those it `needs`, and its caption says what it lacks.
+    """A figure. Called with all tables, it draws those that it `needs`. Its caption names the cells that are missing.
 
-    `build` takes their finished rows, each with its `variant` and `kind` where the table is of our networks alone,
-    and returns the figure and its caption. Where it compares, it takes those alone that are `comparable`.
+    `build` takes the finished rows of the tables, and returns the figure and its caption. Rows of our own networks have
+    a `variant` and a `kind`. If there is a `comparable`, `build` takes only the rows for which it is true.
     """
 
     build: Callable[..., tuple[Figure, str]]
@@ -85,7 +85,7 @@ class Recipe:
         return FIGURES[self.name].needs
 
     def rows(self, tables: dict[str, pd.DataFrame]) -> list[pd.DataFrame | None]:
-        """What `build` takes: the rows of each table, and None for one that it shows more with and that is not there.
+        """The arguments of `build`: the rows of each table, or None for an optional table that is missing.
 
         Raises:
             ValueError: a table is missing or has no finished cell.
@@ -110,7 +110,7 @@ class Recipe:
     def _drawn_if_there(self, tables: dict[str, pd.DataFrame], name: str) -> pd.DataFrame | None:
         try:
             return self._drawn(tables[name])
-        except (KeyError, ValueError):  # not measured, or nothing in it to compare with
+        except (KeyError, ValueError):  # not measured, or without a row to compare with
             return None
 
     def __call__(self, tables: dict[str, pd.DataFrame], page: Page = WIDE) -> Figure:
@@ -121,11 +121,11 @@ class Recipe:
                 write_caption(figure, " ".join([caption, *self._lacking(tables, rows)]))
             _write_title(figure, shown=page.title)
             _label_outer_panels(figure)
-            figure.draw_without_rendering()  # ticks are made at the first draw: let them have this look
+            figure.draw_without_rendering()  # matplotlib makes ticks at the first draw, which must have this look
         return figure
 
     def _lacking(self, tables: dict[str, pd.DataFrame], rows: list[pd.DataFrame | None]) -> Iterator[str]:
-        """A sentence on the cells that are not drawn, by the reason why."""
+        """A sentence on the cells that are not drawn, with a count for each reason."""
         reasons: dict[Any, str] = {}
         for need, drawn in zip(self.needs, rows, strict=False):
             assert drawn is not None, "what it needs is there"
@@ -137,7 +137,7 @@ class Recipe:
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without control characters in its texts, which an SVG file may not hold."""
+    """The table without control characters in its texts, because an SVG file may not contain them."""
     texts: pd.DataFrame = table.select_dtypes("str")
     return table.assign(
         **{str(name): text.map(visible, na_action="ignore").astype("str") for name, text in texts.items()}
@@ -147,7 +147,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 def drawn(
     *, comparable: Callable[[pd.DataFrame], pd.Series] | None = None
 ) -> Callable[[Callable[..., tuple[Figure, str]]], Recipe]:
-    """Make a Recipe of a function that takes the tables which the registry names for it."""
+    """Make a Recipe of a function. The function takes the tables that the registry names for it."""
     return lambda build: Recipe(build, comparable)
 
 
@@ -156,7 +156,7 @@ def panels(
 ) -> tuple[Figure, list[Axes]]:
     """A titled figure with `count` panels, `height` inches each, in rows of at most `columns`.
 
-    A narrow page has one column, unless they are `fixed`. A place left over in the last row is blank, for a legend.
+    A narrow page has one column unless `columns` is `fixed`. Free places in the last row stay blank, for a legend.
     """
     if is_narrow():
         columns, height = columns if fixed else 1, NARROW_HEIGHT * height
@@ -170,12 +170,12 @@ def panels(
     for ax in axes:
         ax.tick_params(labelsize=mpl.rcParams["xtick.labelsize"])
     for ax in axes[max(count - columns, 0) : count]:
-        ax.tick_params(labelbottom=True)  # the lowest of its column, also where a blank is below
+        ax.tick_params(labelbottom=True)  # the lowest panel of its column, also above a blank place
     return figure, axes[:count]
 
 
 def write_caption(figure: Figure, caption: str) -> None:
-    """Put what a reader has to know beneath the panels."""
+    """Write the caption below the panels."""
     points = CAPTION_POINTS - 2 * is_narrow()
     width = int(CAPTION_CHARACTERS * figure.get_figwidth() / WIDTH_INCHES * CAPTION_POINTS / points)
     text = _wrap(caption, width)
@@ -185,7 +185,7 @@ def write_caption(figure: Figure, caption: str) -> None:
 
 
 def _wrap(caption: str, characters: int) -> str:
-    """In as few lines as it needs, of about equal length, so that no single word is left over."""
+    """Break a caption into the fewest lines, of about equal length."""
     caption = caption.replace(" %", "\xa0%")
     fewest = len(textwrap.wrap(caption, characters))
     widths = range(len(caption) // fewest, characters + 1)
@@ -193,7 +193,7 @@ def _wrap(caption: str, characters: int) -> str:
 
 
 def _write_title(figure: Figure, *, shown: bool) -> None:
-    """The title, if it is `shown`, and on a narrow page the key beneath it, for which the page grows."""
+    """Write the title if it is `shown`. On a narrow page, put the legend below it and make the page higher."""
     title = figure.get_suptitle() if shown else ""
     figure.suptitle(textwrap.fill(title, TITLE_CHARACTERS) if is_narrow() else title, **LEFT)
     if not is_narrow() or not figure.legends:
@@ -211,7 +211,7 @@ def _write_title(figure: Figure, *, shown: bool) -> None:
 
 
 def _label_outer_panels(figure: Figure) -> None:
-    """Leave out a label that the panel to the left, or the one beneath, has too."""
+    """Remove an axis label if the panel to the left or below has the same label."""
     placed = [(ax, place) for ax in figure.axes if ax.axison and (place := ax.get_subplotspec())]
     columns = placed[0][1].get_gridspec().ncols
     labels = [(ax.get_xlabel(), ax.get_ylabel()) for ax, _ in placed]
@@ -223,10 +223,12 @@ def _label_outer_panels(figure: Figure) -> None:
 
 
 def facets(table: pd.DataFrame, by: list[str], *, marks: list[str]) -> list[tuple[str, pd.DataFrame]]:
-    """A title and the rows for each panel: split by those columns of `by` that vary, untitled if none does.
+    """A title and the rows for each panel. The table is split by the columns of `by` that vary.
+
+    A single panel has an empty title.
 
     Raises:
-        ValueError: there is no row, or a panel would draw two in one place, because they agree in `marks`.
+        ValueError: there is no row, or two rows of a panel agree in `marks` and would be drawn in one place.
     """
     if table.empty:
         raise ValueError("no finished cell to show beside store-all: add checkpoint_frequency to the grid")
@@ -248,7 +250,7 @@ def facets(table: pd.DataFrame, by: list[str], *, marks: list[str]) -> list[tupl
 
 
 def constants(table: pd.DataFrame, columns: list[str]) -> str:
-    """What all rows have in common, and the layers of the chains that have names, as a caption's last sentences."""
+    """The caption's last sentences: the values that all rows share, and the layers of chains with names."""
     common = [phrase(column, table[column].iloc[0]) for column in columns if table[column].nunique() == 1]
     told = f"All with {', '.join(common)}." if common else ""
     if "layers" in columns and table["layers"].nunique() > 1:
@@ -258,7 +260,7 @@ def constants(table: pd.DataFrame, columns: list[str]) -> str:
 
 
 def phrase(column: str, value: object, *, names: Mapping[str, str] = MappingProxyType({})) -> str:
-    """A column's value as a reader says it; a chain by its name where `names` has one."""
+    """A column's value in words. A chain is called by its name if `names` has one."""
     if column in ("variant", "dtype", "activation"):
         return str(value)
     if column == "depth":
@@ -267,14 +269,14 @@ def phrase(column: str, value: object, *, names: Mapping[str, str] = MappingProx
 
 
 def variant_legend(figure: Figure, variants: pd.Series, *, linewidth: float = 0, extra: Iterable[Artist] = ()) -> None:
-    """Name every variant shown, then whatever else is drawn: in a blank place, or beside the panels."""
+    """Draw a legend of every variant shown and of `extra`, in a blank place or beside the panels."""
     looks, widths = points(variants), sizes(variants, others=linewidth)
     handles = [Line2D([], [], **looks[name], linewidth=widths[name], label=name) for name in variants.cat.categories]
     key_beside(figure, [*handles, *extra])
 
 
 def key_beside(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Name many things in a blank place, or beside the panels; above them if the page is narrow."""
+    """Draw a long legend in a blank place, or beside the panels. On a narrow page it is above the panels."""
     blank = [ax for ax in figure.axes if not ax.axison]
     if is_narrow():
         key_above(figure, handles)
@@ -285,7 +287,7 @@ def key_beside(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def key_above(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Name a few things in the title's line, or more of them in as many lines as it takes; beneath it if narrow."""
+    """Draw a legend beside the title, in as many lines as it needs. On a narrow page it is below the title."""
     if is_narrow():
         columns = max(1, int(page_width() * POINTS_PER_INCH / max(map(_key_points, handles))))
         figure.legend(handles=handles, loc="upper left", ncols=columns, borderaxespad=0, columnspacing=1)
@@ -296,18 +298,18 @@ def key_above(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def _key_points(handle: Artist) -> float:
-    """About how wide an entry of a key is."""
+    """The approximate width of an entry of a legend in points."""
     return 2.5 * mpl.rcParams["legend.fontsize"] + 0.62 * mpl.rcParams["legend.fontsize"] * len(str(handle.get_label()))
 
 
 class Octaves(Locator):
-    """Ticks at powers of two, and where a range has fewer than three of them, at steps between."""
+    """Ticks at powers of two. If a range has fewer than three of them, there are ticks between."""
 
     def __call__(self) -> Sequence[float]:
         return self.tick_values(*self.axis.get_view_interval())  # type: ignore[union-attr]
 
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
-        """The ticks from `vmin` to `vmax`, of at most nine powers of two."""
+        """The ticks from `vmin` to `vmax`, with at most nine powers of two."""
         low, high = np.floor(np.log2(vmin)), np.ceil(np.log2(vmax))
         step = max(1, ceil_div(int(high - low), 9))
         powers = 2.0 ** np.arange(low, high + 1, step)
@@ -320,7 +322,7 @@ class Octaves(Locator):
 
 
 def log2(axes: Axes, which: str, *, ticks: Iterable[float] | None = None) -> None:
-    """Put the `x` or `y` axis on a log2 scale with plain numbers, at the grid's own values if given."""
+    """Give the `x` or `y` axis a log2 scale with plain numbers, with ticks at `ticks` if given."""
     axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
     axes.set(**{f"{which}scale": LogScale(axis, base=2)})
     axis.set_major_locator(Octaves() if ticks is None else FixedLocator(sorted(set(ticks))))

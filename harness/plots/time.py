@@ -1,4 +1,4 @@
-"""Figures of times: ratios to store-all measured in the same round, always with their interval."""
+"""Figures of times. Every time is a ratio to store-all of the same round, and has its interval."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ from harness.plots.style import (
 
 @drawn(comparable=has_store_all)
 def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
-    """Step time over store-all's by checkpoint frequency, a panel a depth, with the ratio of the work."""
+    """Step time over store-all's by checkpoint frequency, a panel for each depth, with the ratio of the work."""
     ratios = with_time_ratios(work_ratios(memory), time).dropna(subset="checkpoint_frequency")
     ratios = ratios[ratios["micro_batch"].isna()]
     setting = ["recompute", "step", *SETTING]
@@ -47,14 +47,14 @@ def time_ratio(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
         ax.set(title=title, xlabel="checkpoint frequency n", ylabel="step time / store-all's")
     key_above(figure, [*ratio_keys(ratios), Line2D([], [], **counted, label="matrix products counted")])
     return figure, (
-        f"{ratios_explained(ratios, 'steps timed in the same round')} n = 4 saves one after in four. "
+        f"{ratios_explained(ratios, 'steps timed in the same round')} n = 4 keeps every 4th layer output. "
         f"{constants(ratios, setting)}"
     )
 
 
 @drawn(comparable=has_store_all)
 def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
-    """Peak memory against step time, both over store-all's, and the variants that no other beats."""
+    """Peak memory against step time, both over store-all's, and the front of variants that no other beats."""
     table = with_time_ratios(savings(memory), time)
     table = table.assign(peak_ratio=1 - table["saved_share"])
     parts = facets(table, ["depth", *SETTING], marks=["variant"])
@@ -77,7 +77,7 @@ def tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
 
 @drawn(comparable=has_store_all)
 def training_time(training: pd.DataFrame) -> tuple[Figure, str]:
-    """Epoch time over store-all's, a panel a network, a line a variant."""
+    """Epoch time over store-all's, a panel for each network, a line for each variant."""
     ratios = time_ratios(training, seconds="epoch_seconds", pair_on=["seed", "epoch"])
     ratios = name_variants(ratios).query("variant != 'store-all'")
     setting = ["batch", "dtype", "activation"]

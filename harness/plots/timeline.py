@@ -15,7 +15,7 @@ SETTING = ["layers", "batch", "dtype", "activation", "seed"]
 
 @drawn()
 def timeline(timeline: pd.DataFrame) -> tuple[Figure, str]:
-    """Live bytes over one step, a panel a variant: the tracker's line over memray's own."""
+    """Live bytes over one step, a panel for each variant: the tracker's line on top of memray's."""
     timeline = timeline.assign(tracker=timeline["live_bytes"] / MIB, memray=timeline["memray_live_bytes"] / MIB)
     parts = facets(timeline, ["variant", *SETTING], marks=["event"])
     figure, axes = panels(
@@ -49,7 +49,7 @@ def timeline(timeline: pd.DataFrame) -> tuple[Figure, str]:
     )
     apart = (timeline["memray_live_bytes"] - timeline["live_bytes"]).abs().max() / KIB
     return figure, (
-        "An event is a layer computed, or a buffer kept, used again or freed: recomputation lengthens the backward "
-        f"pass. The two lines are at most {apart:.1f} KiB apart. One step a variant, the same to the byte in every "
-        f"repeat. {constants(timeline, SETTING)}"
+        "At an event a layer is computed, or a buffer is kept, used again or freed. Recomputation makes the backward "
+        f"pass longer. The two lines are at most {apart:.1f} KiB apart. Each variant is one step, the same to the byte "
+        f"in every repeat. {constants(timeline, SETTING)}"
     )

@@ -1,4 +1,4 @@
-"""The picture of a schedule: layer or block against time, what it holds as bars, live bytes beneath."""
+"""The picture of a schedule: layer or block against time, bars for what it holds, and live bytes below."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -13,7 +13,7 @@ from harness.plots.looks import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, WI
 from harness.plots.style import LEFT, MIB, POINTS_PER_INCH, key_above, write_caption
 
 HEIGHTS = 4.2, 1.7
-"""Inches of the layers' panel and of the bytes'."""
+"""Heights of the layers' panel and of the bytes' panel in inches."""
 
 Bar = tuple[tuple[int, float], tuple[int, float]]
 """Two points (time, layer)."""
@@ -26,7 +26,7 @@ def draw_trace(step: StepTold, reference: StepTold) -> Figure:
     bar = {"linewidth": np.clip(0.5 * layer_points, 1.0, 4.5)}
     bars, tapes = list(_bars(step.sweeps)), list(_tape_bars(step.sweeps))
     look = {
-        f"{step.output} held": {"color": GREEN, **bar},
+        "output held": {"color": GREEN, **bar},
         **({"tape held": {"color": PURPLE, **bar}} if tapes else {}),
         "run forward": {"color": BLUE, "linewidth": 1.4},
         "backward": {"color": ORANGE, "linewidth": 1.4},
@@ -36,7 +36,7 @@ def draw_trace(step: StepTold, reference: StepTold) -> Figure:
         figure.suptitle(step.name, **LEFT)
         layers, live = figure.subplots(2, 1, sharex=True, height_ratios=HEIGHTS)
 
-        layers.add_collection(LineCollection(bars, **look[f"{step.output} held"], capstyle="butt"))
+        layers.add_collection(LineCollection(bars, **look["output held"], capstyle="butt"))
         if tapes:
             layers.add_collection(LineCollection(tapes, **look["tape held"], capstyle="butt"))
         paths = list(_paths(step.sweeps))
@@ -64,13 +64,12 @@ def _caption(step: StepTold, reference: StepTold) -> str:
     return (
         f"{step.of}: {step.forward_steps} forward steps ({step.reference} {reference.forward_steps}), peak "
         f"{step.peak_bytes / MIB:.2f} MiB ({step.reference}, dashed: {reference.peak_bytes / MIB:.2f} MiB). An "
-        f"operation is one {step.part} run forward or stepped back. Thin: the delta waits while {step.output}s are "
-        "computed again."
+        f"operation runs one {step.part} forward or backward. Thin: the gradient waits while outputs are recomputed."
     )
 
 
 def _paths(done: Sequence[Sweep]) -> Iterator[np.ndarray]:
-    """Each sweep as the corners of its way through (time, layer)."""
+    """Each sweep as the corners of its path through (time, layer)."""
     time = 0
     for sweep in done:
         times = np.arange(time, time + len(sweep.layers) + 1)
@@ -81,19 +80,19 @@ def _paths(done: Sequence[Sweep]) -> Iterator[np.ndarray]:
 
 
 def _bars(done: Sequence[Sweep]) -> Iterator[Bar]:
-    """Each held after as a bar: from when it is kept to when it is dropped or becomes its delta."""
+    """Each held output as a bar. It ends when the output is dropped or becomes its gradient."""
     held = ((sweep, sweep.kept, sweep.dropped) for sweep in done)
     return _held(held, below=1)
 
 
 def _tape_bars(done: Sequence[Sweep]) -> Iterator[Bar]:
-    """Each tape held as a bar: from when it is made to when its backward pass or a drop ends it."""
+    """Each held tape as a bar. It ends with the backward pass of its block, or with a drop."""
     held = ((sweep, sweep.kept_tapes, sweep.dropped_tapes) for sweep in done)
     return (((start, block - 0.5), (stop, block - 0.5)) for (start, block), (stop, _) in _held(held, below=0))
 
 
 def _held(done: Iterable[tuple[Sweep, tuple[int, ...], tuple[int, ...]]], *, below: int) -> Iterator[Bar]:
-    """What each sweep keeps and drops, as bars; the backward step of a layer uses what is so many layers below it."""
+    """Bars of what sweeps keep until they drop it. A layer's backward step uses the entry `below` layers down."""
     since: dict[int, int] = {}
     time = 0
     for sweep, kept, dropped in done:

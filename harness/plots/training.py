@@ -1,4 +1,4 @@
-"""The learning curves of training.csv: the same with and without checkpointing."""
+"""The learning curves of training.csv, which are the same with and without checkpointing."""
 
 from typing import Any
 
@@ -23,9 +23,9 @@ SPAN: dict[str, Any] = {"linewidth": 0, "alpha": 0.12}
 
 @drawn(comparable=has_store_all)
 def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
-    """Loss and accuracy by epoch, medians over seeds: store-all as a broad line, the others as thin ones on it.
+    """Loss and accuracy by epoch, medians over seeds. Store-all is a broad line, the others are thin lines on it.
 
-    Losses that a log scale cannot show are left out: those of a training that diverged, and zeros.
+    Losses that a log scale cannot show are left out: zeros, and losses of a training that diverged.
     """
     summary = accuracy_summary(training)
     training, left_out = _with_losses_to_show(training)
@@ -57,27 +57,29 @@ def training_curves(training: pd.DataFrame) -> tuple[Figure, str]:
     variants = [Line2D([], [], color=GREY, **(look | {"markevery": 1}), label=name) for name, look in looks.items()]
     key_above(figure, [*splits, *variants])
     seeds = summary["seeds"].min()
-    shown = f"Lines: medians over {seeds} seeds; shaded: from the lowest to the highest." if seeds > 1 else "One seed."
+    shown = (
+        f"Lines: medians over {seeds} seeds. Shaded: from the lowest to the highest seed." if seeds > 1 else "One seed."
+    )
     return figure, (
         f"{shown} {_agreement(summary['largest_difference'].max())} {left_out}{constants(training, SETTING)}"
     )
 
 
 def _with_losses_to_show(training: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The table without the losses that cannot be drawn, and a sentence about these, empty if there are none."""
+    """The table without losses that cannot be drawn, and a sentence about them. It is empty if there are none."""
     losses = training[LOSSES]
     drawn = losses.gt(0) & losses.lt(np.inf)
     hidden = training.loc[~drawn.all(axis=1), "cell_id"].nunique()
     text = (
-        "Not drawn, and in no median: losses that are zero or no finite number, "
-        f"of {hidden} of {training['cell_id'].nunique()} trainings. "
+        "Not drawn, and not in the medians: losses that are zero or not finite, in "
+        f"{hidden} of {training['cell_id'].nunique()} trainings. "
     )
     return training.assign(**losses.where(drawn)), text if hidden else ""
 
 
 def _agreement(apart: float) -> str:
     if apart == np.inf:
-        return "The lines do not coincide: a training has diverged, and the same one without checkpointing has not."
+        return "The lines do not coincide, because a training diverged that does not diverge without checkpointing."
     agreement = f"stays within {apart:.2g} of store-all's" if apart else "equals store-all's exactly"
     return f"The lines coincide: with checkpointing every loss and accuracy of every epoch and seed {agreement}."
 
@@ -91,7 +93,7 @@ def _log_scale(ax: Axes) -> None:
 
 
 def _looks(variants: pd.Series) -> dict[str, dict[str, Any]]:
-    """How each variant is drawn; the others take turns with their markers, so that none hides another's."""
+    """The look of each variant. Markers of the others take turns, so that none hides another."""
     others = [name for name in variants.cat.categories if name != "store-all"]
     shapes = markers(variants)
     thin = {
@@ -108,7 +110,7 @@ def _looks(variants: pd.Series) -> dict[str, dict[str, Any]]:
 
 
 def _curves(ax: Axes, rows: pd.DataFrame, quantity: str, looks: dict[str, dict[str, Any]]) -> None:
-    """Medians over seeds, which one that stumbles does not move; shaded, all of store-all's seeds."""
+    """Draw medians over seeds, because one bad seed does not move them. Shade the range of store-all's seeds."""
     for split, color in SPLITS.items():
         seeds = rows.groupby(["variant", "epoch"], observed=True)[f"{split}_{quantity}"].agg(["min", "median", "max"])
         store_all = seeds.loc["store-all"]

@@ -1,4 +1,4 @@
-"""What each experiment asks, and what its tables answer: a number, and a sentence around it."""
+"""The answer of each experiment's tables: a number, and a sentence around it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from networks.planning.planner import SAVES_LITTLE
 
 @dataclass(frozen=True)
 class Answer:
-    """The number that an experiment is about, what it is, and the answer in a sentence."""
+    """The answer of an experiment: its number, the number's meaning, and a sentence."""
 
     number: str
     meaning: str
@@ -27,7 +27,7 @@ class Answer:
 
 
 def answer(tables: Tables, figures: Iterable[str]) -> Answer:
-    """What the finished cells of one experiment say, by what it asks, which its figures tell."""
+    """The answer that the finished cells of one experiment give. Its figures and tables tell the question."""
     for wanted, told in _ANSWERS.items():
         if wanted in {*figures, *tables} and (wanted in tables or "memory" in tables):
             if told in _COMPARING and not is_comparable(tables["memory"]):
@@ -43,9 +43,9 @@ def _timeline(tables: Tables) -> Answer:
     apart = int((timeline["memray_live_bytes"] - timeline["live_bytes"]).abs().max())
     return Answer(
         format_bytes(apart),
-        "at most between the tracker and memray, at any event",
-        f"At each of {len(timeline):,} events of {timeline['cell_id'].nunique()} steps, what the tracker counts is at "
-        f"most {format_bytes(apart)} away from what memray saw.",
+        "largest difference between the tracker and memray at any event",
+        f"There are {len(timeline):,} events in {timeline['cell_id'].nunique()} steps. At each event the tracker's "
+        f"live bytes differ from memray's by at most {format_bytes(apart)}.",
     )
 
 
@@ -55,15 +55,15 @@ def _training(tables: Tables) -> Answer:
     best = summary["test_accuracy"].max()
     return Answer(
         f"{difference:.3g}",
-        "largest difference to store-all in any loss or accuracy",
-        f"Over {summary['epochs'].max()} epochs and {summary['seeds'].max()} seeds, no loss and no accuracy of a "
-        f"checkpointed training differs from store-all's by more than {difference:.3g}. The best mean accuracy is "
+        "largest difference from store-all in any loss or accuracy",
+        f"Over {summary['epochs'].max()} epochs and {summary['seeds'].max()} seeds, every loss and accuracy of a "
+        f"checkpointed training is within {difference:.3g} of store-all's. The best mean accuracy is "
         f"{best:.1%}.",
     )
 
 
 def _frameworks(tables: Tables) -> Answer:
-    memory = frameworks.savings(tables["peers_memory"])
+    memory = frameworks.peers_savings(tables["peers_memory"])
     cases = memory.groupby(frameworks.CASE, sort=False)
     best = memory.loc[[rows["memray_peak_bytes"].astype("float64").idxmin() for _, rows in cases]]
     ours = int((best["framework"] == "networks").sum())
@@ -71,7 +71,7 @@ def _frameworks(tables: Tables) -> Answer:
         f"{row['name']} with {format_bytes(int(row['memray_peak_bytes']))} in [{row['layers']}]"
         for row in best.to_dict("records")
     )
-    return Answer(f"{ours} of {len(best)}", "networks whose least peak is ours", f"The least peak has {each}.")
+    return Answer(f"{ours} of {len(best)}", "networks whose smallest peak is ours", f"The smallest peaks: {each}.")
 
 
 def _schedules(tables: Tables) -> Answer:
@@ -81,7 +81,7 @@ def _schedules(tables: Tables) -> Answer:
     return Answer(
         f"{len(optimal)} of {len(best)}",
         "budgets within which optimal does the least work",
-        f"They are budgets of {best['layers'].nunique()} networks. The best schedule of another kind does up to "
+        f"The budgets are of {best['layers'].nunique()} networks. The best schedule of another kind does up to "
         f"{more:.0%} more forward work. {_saved(tables)}",
     )
 
@@ -97,7 +97,7 @@ def _growth(tables: Tables) -> Answer:
     each = ", ".join(f"{kind} {factor:.1f}" for kind, factor in growing.items())
     return Answer(
         f"{growing.iloc[-1]:.1f} times",
-        f"the peak by {growing.index[-1]}, where the depth grows {high / low:.0f} times",
+        f"growth of the peak with {growing.index[-1]}, while the depth grows {high / low:.0f} times",
         f"From {low} to {high} layers the peaks grow by these factors: {each}. {_saved(tables)}",
     )
 
@@ -109,13 +109,13 @@ def _where(tables: Tables) -> Answer:
     return Answer(
         f"{vain} of {len(plain)}",
         f"settings where a schedule saves less than {SAVES_LITTLE:.0%}",
-        f"There the parameter deltas fill the peak, or the batch is small. {_saved(tables)}",
+        f"In these settings weight gradients fill the peak, or the batch is small. {_saved(tables)}",
     )
 
 
 def _memory(tables: Tables) -> Answer:
     best = _best(tables)
-    return Answer(f"{best['saved_share']:.0%}", "of store-all's peak saved, at best", _saved(tables))
+    return Answer(f"{best['saved_share']:.0%}", "of store-all's peak saved at most", _saved(tables))
 
 
 def _best(tables: Tables) -> dict[str, Any]:
@@ -134,20 +134,20 @@ def _saved(tables: Tables) -> str:
     network = f"{best['chain']} [{best['layers']}]".strip()
     own, everything = (format_bytes(int(best[name])) for name in ("memray_peak_bytes", "store_all_peak_bytes"))
     return (
-        f"Most is saved by {best['variant']} in {network} at batch {best['batch']:,}: a peak of {own} instead "
-        f"of {everything}, for {cost}. {bound.sum()} of {len(bound)} measured peaks lie within the bound of their "
-        "prediction."
+        f"The largest saving is by {best['variant']} in {network} at batch {best['batch']:,}: the peak is {own} "
+        f"instead of {everything}, and the cost is {cost}. {bound.sum()} of {len(bound)} measured peaks lie within the "
+        "bound of their prediction."
     )
 
 
 def _models(tables: Tables) -> Answer:
     planned = models.planned(tables["models_memory"])
-    within = int((planned["room"] >= 0).sum())
+    within = int((planned["spare_share"] >= 0).sum())
     return Answer(
         f"{within} of {len(planned)}",
         "planned steps whose measured peak is within the budget",
-        f"{planned['name'].nunique()} PyTorch models were trained by plans within budgets. The tightest plan leaves "
-        f"{planned['room'].min():.1%} of its budget.",
+        f"{planned['name'].nunique()} PyTorch models are trained by plans within budgets. The tightest plan leaves "
+        f"{planned['spare_share'].min():.1%} of its budget.",
     )
 
 
@@ -161,6 +161,6 @@ _ANSWERS: Mapping[str, Callable[[Tables], Answer]] = {
     "winners": _schedules,
     "memory": _memory,
 }
-"""By a figure or a table; the first that an experiment has."""
+"""The answers by a figure or a table. The first one that an experiment has is used."""
 _COMPARING = (_growth, _where, _schedules, _memory)
-"""Those that compare with store-all."""
+"""The answers that compare with store-all."""

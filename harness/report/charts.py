@@ -1,4 +1,4 @@
-"""The other charts of the page: tables in, Vega-Lite out, each with what it shows in words."""
+"""The other charts of the page: tables in, Vega-Lite out, each with a description in words."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,17 +13,17 @@ from harness.analysis.variants import name_variants
 from harness.report import frameworks
 from harness.report.drawn import Drawn, Tables, gathered, network_of
 from harness.report.looks import HEIGHT, MIB, choose, colour, distinct, shape, specification
-from harness.report.packing import records
+from harness.report.packing import json_rows
 from networks.tracker import KINDS
 
 
 def charts(sets: Mapping[str, Tables]) -> list[Drawn]:
-    """Every chart that the tables of the experiments suffice for, by experiment."""
+    """Every chart for which the experiments have the tables."""
     return [drawn for draw in _CHARTS for drawn in [draw(sets)] if drawn]
 
 
 def _where(sets: Mapping[str, Tables]) -> Drawn | None:
-    """Where checkpointing saves: experiments that have several widths and batches."""
+    """Where checkpointing saves memory, for experiments with several widths and batches."""
     able = {name: of for name, of in sets.items() if "memory" in of and is_comparable(of["memory"])}
     table = gathered(able, lambda of: savings(name_variants(of["memory"])))
     if table.empty:
@@ -34,7 +34,7 @@ def _where(sets: Mapping[str, Tables]) -> Drawn | None:
         return None
     table = table.assign(variant=table["variant"].astype(str), share=table["saved_share"].astype("float64"))
     worst, *_, best = each_row(table.sort_values("share"))
-    base = alt.Chart(alt.InlineData(records(table[["variant", "width", "batch", "share"]]))).encode(
+    base = alt.Chart(alt.InlineData(json_rows(table[["variant", "width", "batch", "share"]]))).encode(
         x=alt.X("width:O", title="width of the hidden layers", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("batch:O", sort="descending", title="batch"),
     )
@@ -51,7 +51,7 @@ def _where(sets: Mapping[str, Tables]) -> Drawn | None:
     return Drawn(
         "where-it-saves",
         "Where it saves",
-        f"Heat map of batch against width. {best['variant']} saves most, {best['share']:.0%}, at width "
+        f"Heat map of batch against width. {best['variant']} saves most: {best['share']:.0%} at width "
         f"{best['width']} and batch {best['batch']}; {worst['variant']} saves {worst['share']:.0%} at width "
         f"{worst['width']} and batch {worst['batch']}.",
         "The share of store-all's measured peak that a variant saves.",
@@ -61,7 +61,7 @@ def _where(sets: Mapping[str, Tables]) -> Drawn | None:
 
 
 def _peaks(sets: Mapping[str, Tables]) -> Drawn | None:
-    """What fills the peak of each variant, by kind of buffer."""
+    """The kinds of buffers that fill the peak of each variant."""
     table = gathered(sets, lambda of: name_variants(of["memory"]), "memory")
     if table.empty:
         return None
@@ -75,7 +75,7 @@ def _peaks(sets: Mapping[str, Tables]) -> Drawn | None:
     kinds = [kind.replace("_", " ") for kind in KINDS]
     picked = choose("filled_network", "network", "network", distinct(table["network"]))
     chart = (
-        alt.Chart(alt.InlineData(records(long[long["mib"] > 0])))
+        alt.Chart(alt.InlineData(json_rows(long[long["mib"] > 0])))
         .mark_bar(tooltip={"content": "data"}, stroke="white", strokeWidth=0.6)
         .encode(
             x=alt.X("mib:Q", title="peak by kind (MiB)"),
@@ -91,16 +91,16 @@ def _peaks(sets: Mapping[str, Tables]) -> Drawn | None:
     return Drawn(
         "fills-the-peak",
         "What fills the peak",
-        f"Stacked bars, one for each variant of a network. Over all cells, {most} fill most: {shares[most]:.0%} of all "
-        "peaks.",
-        "The tracker's peak of the step, by kind of buffer. The order in a bar is that of the legend.",
+        f"Stacked bars, one for each variant of a network. Over all cells, {most} are the largest part: "
+        f"{shares[most]:.0%} of all peaks.",
+        "The tracker's peak of the step, by kind of buffer. A bar has the order of the legend.",
         specification(chart.properties(width="container", height=alt.Step(18))),
         {"colour": kinds},
     )
 
 
 def _predicted(sets: Mapping[str, Tables]) -> Drawn | None:
-    """Measured peaks less predicted ones, against the bound."""
+    """Measured minus predicted peaks, and their bound."""
 
     def rest(of: Tables) -> pd.DataFrame:
         memory = of["memory"] if "memory" in of else of["peers_memory"]
@@ -121,17 +121,17 @@ def _predicted(sets: Mapping[str, Tables]) -> Drawn | None:
     bound = pd.DataFrame({"predicted_mib": at, "residual_kib": residual_bound(at.to_numpy() * MIB) / 2**10})
     x = alt.X("predicted_mib:Q", title="predicted peak (MiB)", scale=alt.Scale(type="log", padding=12))
     points = (
-        alt.Chart(alt.InlineData(records(table[columns])))
+        alt.Chart(alt.InlineData(json_rows(table[columns])))
         .mark_point(filled=True, size=50, opacity=0.75, tooltip={"content": "data"})
         .encode(
             x=x,
-            y=alt.Y("residual_kib:Q", title="measured less predicted (KiB)", scale=alt.Scale(type="symlog")),
+            y=alt.Y("residual_kib:Q", title="measured - predicted (KiB)", scale=alt.Scale(type="symlog")),
             color=colour("experiment", names),
             shape=shape("experiment", names),
         )
     )
     line = (
-        alt.Chart(alt.InlineData(records(bound)))
+        alt.Chart(alt.InlineData(json_rows(bound)))
         .mark_line(strokeDash=[5, 3], color="grey")
         .encode(x=x, y="residual_kib:Q")
     )
@@ -139,10 +139,10 @@ def _predicted(sets: Mapping[str, Tables]) -> Drawn | None:
     return Drawn(
         "predicted",
         "Predicted against measured",
-        f"{int(table['within_bound'].sum())} of {len(table)} measured peaks lie within the bound of their prediction; "
-        f"the largest difference is {worst:.1f} KiB.",
-        "What memray measured less what a dry run predicted. Dashed: the bound, 0.5 % of the prediction but no less "
-        "than 32 KiB.",
+        f"{int(table['within_bound'].sum())} of {len(table)} measured peaks lie within the bound of their prediction. "
+        f"The largest difference is {worst:.1f} KiB.",
+        "The peak that memray measures minus the peak that a dry run predicts. Dashed: the bound, 0.5 % of the "
+        "prediction but no less than 32 KiB.",
         specification(alt.layer(line, points).properties(width="container", height=HEIGHT)),
         {"colour": names, "shape": names},
     )
@@ -156,7 +156,7 @@ GROWING_COLUMNS = {
 
 
 def _growth(sets: Mapping[str, Tables]) -> Drawn | None:
-    """How peaks, held activations and work grow with depth."""
+    """The growth of peaks, held activations and work with depth."""
     able = [of["memory"] for name, of in sets.items() if "memory" in of and name == "growth"]
     if not able:
         return None
@@ -169,7 +169,7 @@ def _growth(sets: Mapping[str, Tables]) -> Drawn | None:
     kinds = list(GROWING)
     picked = choose("grown", "quantity", "quantity", list(GROWING_COLUMNS))
     chart = (
-        alt.Chart(alt.InlineData(records(long)))
+        alt.Chart(alt.InlineData(json_rows(long)))
         .mark_line(point={"size": 60, "filled": True}, tooltip={"content": "data"})
         .encode(
             x=alt.X("depth:Q", title="depth (layers)", scale=alt.Scale(type="log", base=2)),
@@ -188,7 +188,7 @@ def _growth(sets: Mapping[str, Tables]) -> Drawn | None:
         f"Lines against depth. At {table['depth'].max()} layers the peak is "
         + ", ".join(f"{mib:.0f} MiB with {kind}" for kind, mib in deepest.items())
         + ".",
-        "By dry run, from 4 layers to 1,000. revolve has log2 of the depth as slots, optimal the bytes that revolve "
+        "Dry runs from 4 to 1,000 layers. revolve has log2 of the depth as slots. optimal has the bytes that revolve "
         "takes. Both axes are logarithmic.",
         specification(chart.properties(width="container", height=HEIGHT)),
         {"colour": kinds, "shape": kinds},
@@ -199,8 +199,8 @@ _CHARTS: tuple[Callable[[Mapping[str, Tables]], Drawn | None], ...] = (
     _where,
     _peaks,
     frameworks.resident,
-    frameworks.compared,
-    frameworks.models,
+    frameworks.tradeoff,
+    frameworks.models_tradeoff,
     _predicted,
     _growth,
 )

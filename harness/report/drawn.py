@@ -1,4 +1,4 @@
-"""What a chart of the page is, and the tables of several experiments gathered for it."""
+"""A chart of the page, and the tables of several experiments that it is made from."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Drawn:
     """A chart.
 
     Attributes:
-        name: its own in the page.
+        name: its name in the page.
         title: its heading.
-        words: what it shows, for who does not see it.
+        words: a description for readers who cannot see it.
         caption: how to read it.
-        spec: its Vega-Lite.
-        key: what its colours and its shapes stand for, in their order.
+        spec: its Vega-Lite specification.
+        key: the names that its colours and shapes stand for, in their order.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Drawn:
 
 
 def gathered(sets: Mapping[str, Tables], make: Callable[[Tables], pd.DataFrame], *needed: str) -> pd.DataFrame:
-    """What `make` says of each experiment that has the tables, with the experiment's name."""
+    """The tables that `make` makes of each experiment with the `needed` tables, joined, with the experiment's name."""
     tables = [make(of).assign(experiment=name) for name, of in sets.items() if set(needed) <= of.keys()]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

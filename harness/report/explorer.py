@@ -1,4 +1,4 @@
-"""The Pareto explorer: every measured cell by its peak and by its work or time, and the least work there is."""
+"""The Pareto explorer: the peak of every measured cell against its work or time, and the least possible work."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,17 +13,17 @@ from harness.analysis.schedules import optimal_curve
 from harness.analysis.time import time_ratios
 from harness.analysis.variants import VARIANT, name_variants
 from harness.report.looks import HEIGHT, MIB, colour, distinct, shape, specification
-from harness.report.packing import records
+from harness.report.packing import json_rows
 
 COSTS = {
     "work_ratio": "work of the step / store-all's",
     "time_ratio": "time of the step / store-all's",
 }
-"""What a cell costs beside its peak, by column."""
+"""The costs of a cell beside its peak, by column."""
 
 
 def explored(sets: Iterable[tuple[str, dict[str, pd.DataFrame]]]) -> dict[str, Any]:
-    """The cells of all experiments that have memory.csv, the optimum's line of each network, and both charts."""
+    """The cells of all experiments with memory.csv, the line of the optimum for each network, and both charts."""
     cells, curves = [], []
     for experiment, tables in sets:
         if "memory" in tables:
@@ -36,8 +36,8 @@ def explored(sets: Iterable[tuple[str, dict[str, pd.DataFrame]]]) -> dict[str, A
     kinds = list(dict.fromkeys(kind for one in cells for kind in distinct(one["kind"])))
     curve = pd.concat(curves, ignore_index=True).drop_duplicates()
     return {
-        "cells": records(table.drop(columns=["error"])),
-        "optimum": records(curve),
+        "cells": json_rows(table.drop(columns=["error"])),
+        "optimum": json_rows(curve),
         "kinds": kinds,
         "chains": name_chains(table),
         "charts": {cost: specification(_chart(cost, title, kinds)) for cost, title in COSTS.items()},
@@ -54,7 +54,7 @@ def _cells(experiment: str, memory: pd.DataFrame, time: pd.DataFrame | None) -> 
 
 
 def _curve(memory: pd.DataFrame) -> pd.DataFrame:
-    """The least work there is for each peak, of each network: points of a line that falls in steps."""
+    """The least possible work for each peak of each network: points of a line that falls in steps."""
     whole = memory[memory["network"] == "Network"][["layers", "batch", "dtype", "predicted_peak_bytes"]]
     curve = optimal_curve(memory).merge(whole.drop_duplicates(), on=["layers", "batch", "dtype"])
     peaks = curve["peak_ratio"] * curve["predicted_peak_bytes"].astype("float64") / MIB

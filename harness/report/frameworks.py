@@ -1,4 +1,4 @@
-"""The page's charts of allocators, frameworks and PyTorch models of one's own."""
+"""The page's charts of allocators, frameworks and users' PyTorch models."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ from harness.analysis import models as of_models
 from harness.analysis.rows import each_row
 from harness.report.drawn import Drawn, Tables, gathered, network_of
 from harness.report.looks import HEIGHT, MIB, choose, colour, distinct, shape, specification
-from harness.report.packing import records
+from harness.report.packing import json_rows
 
 ZOOMED = alt.Scale(zero=False, padding=12)
 
 
 def resident(sets: Mapping[str, Tables]) -> Drawn | None:
-    """Requested peaks beside resident ones."""
+    """Requested and resident peaks."""
 
     def peaks(of: Tables) -> pd.DataFrame:
         memory = of["memory"] if "memory" in of else of["peers_memory"]
@@ -34,7 +34,7 @@ def resident(sets: Mapping[str, Tables]) -> Drawn | None:
     )
     allocators = distinct(table["allocator"])
     columns = ["network", "name", "allocator", "requested_mib", "resident_mib", "kept_bytes"]
-    base = alt.Chart(alt.InlineData(records(table[columns])))
+    base = alt.Chart(alt.InlineData(json_rows(table[columns])))
     picked = choose("resident_network", "network", "network", distinct(table["network"]))
     y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=150))
     requested = base.mark_tick(thickness=3, color="grey", tooltip={"content": "data"}).encode(
@@ -51,20 +51,20 @@ def resident(sets: Mapping[str, Tables]) -> Drawn | None:
     return Drawn(
         "resident",
         "Requested and resident",
-        "Ticks are requested peaks, points resident ones. Most that stays resident beyond the request, by allocator: "
+        "Ticks are requested peaks, points are resident peaks. The most that stays resident beyond the request: "
         + ", ".join(f"{name} {mib:.1f} MiB" for name, mib in kept.items())
         + ".",
-        "Tick: the peak that the step requests, by memray. Point: how far resident memory rose, the median of repeats.",
+        "Tick: requested peak of the step, by memray. Point: how far resident memory rises, as the median of repeats.",
         specification(chart.properties(width="container", height=alt.Step(18))),
         {"colour": allocators, "shape": allocators},
     )
 
 
-def compared(sets: Mapping[str, Tables]) -> Drawn | None:
+def tradeoff(sets: Mapping[str, Tables]) -> Drawn | None:
     """Memory against time of every framework's step."""
 
     def steps(of: Tables) -> pd.DataFrame:
-        return analysed.savings(of["peers_memory"]).merge(analysed.step_times(of["peers_time"]), on="cell_id")
+        return analysed.peers_savings(of["peers_memory"]).merge(analysed.step_times(of["peers_time"]), on="cell_id")
 
     table = gathered(sets, steps, "peers_memory", "peers_time")
     if table.empty:
@@ -79,7 +79,7 @@ def compared(sets: Mapping[str, Tables]) -> Drawn | None:
     return Drawn(
         "frameworks",
         "Frameworks",
-        "Points of peak against time. The least peak of each network: "
+        "Points of peak against time. The smallest peak of each network: "
         + "; ".join(f"{row['network']}: {row['name']}, {row['peak_mib']:.1f} MiB" for row in least.to_dict("records"))
         + ".",
         "The same step in each framework: memray's peak against the median time of the step.",
@@ -88,8 +88,8 @@ def compared(sets: Mapping[str, Tables]) -> Drawn | None:
     )
 
 
-def models(sets: Mapping[str, Tables]) -> Drawn | None:
-    """Memory against time of PyTorch models of one's own: plain, by PyTorch's own checkpointing, and planned."""
+def models_tradeoff(sets: Mapping[str, Tables]) -> Drawn | None:
+    """Memory against time of users' PyTorch models: plain, by PyTorch's own checkpointing, and planned."""
 
     def steps(of: Tables) -> pd.DataFrame:
         return of_models.with_times(of["models_memory"], of["models_time"])
@@ -120,8 +120,8 @@ def models(sets: Mapping[str, Tables]) -> Drawn | None:
     least = each_row(table.sort_values("peak_mib").drop_duplicates("name"))
     return Drawn(
         "own-models",
-        "PyTorch models of one's own",
-        "Points of peak against time. The least peak of each model: "
+        "Your own PyTorch models",
+        "Points of peak against time. The smallest peak of each model: "
         + "; ".join(f"{row['name']}: {row['kind']}, {row['peak_mib']:.1f} MiB" for row in least)
         + ".",
         "Measured peak against the median time over plain autograd's. Lower and further left is better.",
@@ -131,9 +131,9 @@ def models(sets: Mapping[str, Tables]) -> Drawn | None:
 
 
 def _peaks(table: pd.DataFrame, x: alt.X, colours: alt.Color, shapes: alt.Shape, picked: alt.Parameter) -> alt.Chart:
-    """A point a row: its peak against `x`, of what is `picked`."""
+    """A chart with a point for each row that is `picked`: its peak against `x`."""
     return (
-        alt.Chart(alt.InlineData(records(table)))
+        alt.Chart(alt.InlineData(json_rows(table)))
         .mark_point(filled=True, size=90, tooltip={"content": "data"})
         .encode(x=x, y=alt.Y("peak_mib:Q", title="peak (MiB)"), color=colours, shape=shapes)
         .add_params(picked)

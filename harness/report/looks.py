@@ -1,4 +1,4 @@
-"""The look of the page's charts: what each colour, shape and scale stands for, in light and in dark."""
+"""The look of the page's charts: colours, shapes and scales."""
 
 from typing import Any
 
@@ -13,22 +13,22 @@ SHAPES = [
     "M-1,-.35L1,-.35L1,.35L-1,.35Z",
     "M-.35,-1L.35,-1L.35,1L-.35,1Z",
 ]
-"""A mark of its own for each name, so that colour never tells anything alone: names of Vega's, and SVG paths."""
+"""Marks, as names of Vega's or SVG paths. Each name has a mark, because colour alone must not tell anything."""
 
 
 def shape(field: str, names: list[str]) -> alt.Shape:
-    """Marks for `names`, in their order; the key beside the chart shows them."""
+    """Marks for `names`, in their order. The legend beside the chart shows them."""
     marks = [SHAPES[place % len(SHAPES)] for place in range(len(names))]
     return alt.Shape(f"{field}:N", scale=alt.Scale(domain=names, range=marks), legend=None)
 
 
 def colour(field: str, names: list[str]) -> alt.Color:
-    """Colours for `names`, in their order; the page has them for light and for dark."""
+    """Colours for `names`, in their order. The page has a light and a dark set."""
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=names), legend=None)
 
 
 def choose(name: str, label: str, field: str, values: list[str]) -> alt.Parameter:
-    """A list to choose one value of `field` from."""
+    """A list from which a reader chooses one value of `field`."""
     return alt.selection_point(
         name=name,
         fields=[field],
@@ -44,7 +44,7 @@ def specification(chart: Any) -> dict[str, Any]:
 
 
 def distinct(values: pd.Series) -> list[str]:
-    """The values of a column as text, each once: categories in their order, others as they come."""
+    """The values of a column as text, each once. Categories keep their order, other values the order of the rows."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return [str(value) for value in values.cat.remove_unused_categories().cat.categories]
     return [str(value) for value in values.drop_duplicates()]

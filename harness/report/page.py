@@ -1,4 +1,4 @@
-"""The page put together: words in HTML, data and scripts within it, and nothing that a browser would fetch."""
+"""The whole page: HTML with data and scripts inside. A browser fetches nothing."""
 
 import json
 import re
@@ -32,8 +32,8 @@ class Reported:
 
     Attributes:
         results: the set.
-        description: what the experiment asks, at length; empty where its file is not known.
-        folder: what a command calls the folder.
+        description: the question of the experiment. Empty if its file is not known.
+        folder: the folder's path, as a command takes it.
     """
 
     results: Results
@@ -46,7 +46,7 @@ class Reported:
 
 
 def page(sets: Sequence[Reported]) -> str:
-    """The whole page of one or more sets, as HTML.
+    """Make the page of one or more sets, as HTML.
 
     Raises:
         ValueError: a table is damaged.
@@ -74,13 +74,13 @@ def page(sets: Sequence[Reported]) -> str:
 
 
 def _vega_lite_version() -> str:
-    """The version that altair writes for, such as 6.1."""
+    """The version of Vega-Lite that altair writes, such as 6.1."""
     major, minor, *_ = alt.SCHEMA_VERSION.removeprefix("v").split(".")
     return f"{major}.{minor}"
 
 
 def _finished(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The tables that have finished cells, with those alone."""
+    """The finished cells of each table that has any."""
     finished = {name: table[table["status"] == "ok"].reset_index(drop=True) for name, table in tables.items()}
     return {name: table for name, table in finished.items() if len(table)}
 
@@ -106,7 +106,7 @@ def _experiment(one: Reported, tables: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _with_code(text: str) -> str:
-    """Markdown's `code` as HTML."""
+    """Turn Markdown's `code` into HTML."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
@@ -133,7 +133,7 @@ def _tables(one: Reported, tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[
 
 
 def _provenance(one: Reported) -> str:
-    """Where every row of a set comes from: the main facts, and all of its environment.json."""
+    """The origin of all rows of a set: the main facts, and its whole environment.json."""
     environment = one.results.environment
     code = environment.code.model_dump()
     machine = environment.machine
@@ -149,7 +149,7 @@ def _provenance(one: Reported) -> str:
     whole = escape(json.dumps(environment.model_dump(exclude_unset=True), indent=1))
     return f"""<details class="provenance"><summary>{escape(one.name)}</summary>
 <dl>{lines}</dl>
-<p>It holds for every row of the tables of {escape(one.name)}. Where rows come from several, their column
-<code>provenance</code> names which.</p>
+<p>This holds for every row of the tables of {escape(one.name)}. If rows have several origins, their column
+<code>provenance</code> names each row's.</p>
 <details><summary>environment.json</summary><pre tabindex="0">{whole}</pre></details>
 </details>"""

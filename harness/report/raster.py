@@ -1,4 +1,4 @@
-"""The cache, event by event: what each buffer is in each event of a step, by dry runs made for the page."""
+"""The cache event by event: the state of each buffer at each event of a step, from dry runs."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,9 +16,9 @@ from networks.schedules.spec import is_strange
 
 
 def rasters(sets: Iterable[tuple[Results, dict[str, pd.DataFrame]]]) -> dict[str, Any]:
-    """Each network of the results with the steps that its schedules take, each step once.
+    """Each network of the results with the steps of its schedules, each step once.
 
-    A step in parts is left out. So is a schedule of somebody else, because to read results runs no code but ours.
+    Steps in parts are left out. Schedules of others are left out, because reading results runs only our own code.
     """
     networks: dict[str, dict[str, Any]] = {}
     for results, tables in sets:
@@ -51,7 +51,7 @@ def _add(
 
 
 def _network(cell: Cell, label: str) -> dict[str, Any]:
-    """A network, and the bytes of its buffers: those of each layer, and of each layer's parameter deltas."""
+    """A network, and the bytes of its buffers: the output and the parameter deltas of each layer."""
     chain = cell.chain
     return {
         "label": label,
@@ -66,7 +66,7 @@ def _network(cell: Cell, label: str) -> dict[str, Any]:
 
 
 def _step(cell: Cell) -> dict[str, Any]:
-    """What happens in a step: its events, the first one of the backward pass, and the spans, four numbers each."""
+    """A step: its number of events, the first event of the backward pass, and its spans as four numbers each."""
     trace = trace_of(cell)
     timeline = trace.timeline
     return {

@@ -11,7 +11,7 @@ from networks.wording import shown
 
 
 def sha256_of(content: bytes) -> str:
-    """The hash of a file, as a data package tells it."""
+    """The hash of a file, as a data package writes it."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
@@ -19,7 +19,7 @@ def listed_tables(content: bytes) -> dict[str, str]:
     """The tables that the content of a `datapackage.json` describes, each with the hash of its file.
 
     Raises:
-        ValueError: it is none that `data_package` makes; nothing else, whatever the content.
+        ValueError: `data_package` makes no such content. No content raises any other error.
     """
     match parse_json(content):
         case {"resources": [*resources]}:
@@ -31,11 +31,11 @@ def _listed(resource: Any) -> tuple[str, str]:
     match resource:
         case {"name": str(name), "path": str(path), "hash": str(told)} if name in TABLES and path == f"{name}.csv":
             return name, told
-    raise ValueError(f"lists what is no table of the harness: {shown(resource)}")
+    raise ValueError(f"lists an unknown table: {shown(resource)}")
 
 
 def data_package(title: str, contents: Mapping[str, bytes]) -> dict[str, Any]:
-    """A Frictionless data package that describes tables, given as the contents of their CSV files by name."""
+    """A Frictionless data package of tables. `contents` are their CSV files by name."""
     return {
         "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
         "title": title,
@@ -59,7 +59,7 @@ def _resource(table: Table, content: bytes) -> dict[str, Any]:
 
 
 def table_schema(table: Table) -> dict[str, Any]:
-    """A Frictionless schema of a table: every column with its type, its unit and what it means."""
+    """A Frictionless schema of a table: every column with its type, its unit and its description."""
     return {
         "$schema": "https://datapackage.org/profiles/2.0/tableschema.json",
         "fields": [_field(column) for column in table.columns],

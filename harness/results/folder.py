@@ -1,8 +1,8 @@
-"""A results folder, read again: its tables, the cells they are of, and where they come from.
+"""Reads a results folder: its tables, their cells, and their origin.
 
-A set is what one run has published. Whoever reads while another is published, or after a kill has left the parts of
-two, finds that out: datapackage.json holds the hash of each table, and environment.json, which goes before any of them
-changes and comes back last, that of datapackage.json.
+A set is what one run has published. A reader notices if a folder changes while it reads, or if a killed run has left
+parts of two sets. For that, datapackage.json has the hash of each table, and environment.json has the hash of
+datapackage.json. A run removes environment.json before it changes a table, and writes it last.
 """
 
 import os
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ENVIRONMENT, PACKAGE = "environment.json", "datapackage.json"
 
 ATTEMPTS, PAUSE_SECONDS = 100, 0.02
-"""How often a set is read that is being published, and how long is waited in between; a publication takes less."""
+"""How many times to read a set that is being published, and the pause between. A publication takes less time."""
 
 _EXPECTED = {"string_type": "text", "list_type": "a list", "dict_type": "a table", "model_type": "a table"}
 
@@ -41,7 +41,7 @@ class _Told(BaseModel):
 
 
 class ToldExperiment(_Told):
-    """The experiment that a set is of; `chains` are the layers that it gives a name, by name."""
+    """The experiment of a set. `chains` are the layers that it names, by name."""
 
     name: str
     title: str
@@ -57,10 +57,10 @@ class ToldCode(_Told):
 
 
 class Environment(_Told):
-    """What an environment.json tells. What is read again has a type; whatever else is in it is kept as it is.
+    """The content of an environment.json. Fields that are read have types. All other fields are kept as they are.
 
-    `schedules` are hashes of their own code by name, `sources` the texts of files among them by path, `variables` by
-    measure. `datapackage_hash` and `schedules` are missing in what earlier versions wrote.
+    `schedules` are hashes of code by the schedule's name. `sources` are texts of schedules' files by path. `variables`
+    are by measure. Files of earlier versions have no `datapackage_hash` and no `schedules`.
     """
 
     experiment: ToldExperiment
@@ -73,12 +73,12 @@ class Environment(_Told):
 
     @property
     def origin(self) -> Origin:
-        """What its numbers depend on; the variables are by measure."""
+        """The origin of the set's rows. Its variables are by measure."""
         return Origin(code=self.code.sha256, schedules=self.schedules, machine=self.machine, variables=self.variables)
 
     @property
     def files(self) -> list[Source]:
-        """The files of schedules that were measured."""
+        """The files of the measured schedules."""
         return [Source(path, text) for path, text in self.sources.items()]
 
 
@@ -86,7 +86,7 @@ def parse_environment(content: bytes) -> Environment:
     """The content of an environment.json.
 
     Raises:
-        ValueError: it is none that a run writes; nothing else, whatever the content.
+        ValueError: no run writes such content. No content raises any other error.
     """
     value = parse_json(content)
     try:
@@ -101,7 +101,7 @@ def parse_environment(content: bytes) -> Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """One set of results: what its environment.json tells, and the contents of its tables by name."""
+    """One set of results: its environment.json, and the contents of its tables by name."""
 
     folder: Path
     environment: Environment
@@ -112,9 +112,9 @@ class Results:
         return cell_of(row).with_sources(self.environment.files)
 
     def tables(self, names: Collection[str] = TABLES) -> dict[str, "pd.DataFrame"]:
-        """Those of its tables that are among `names`, validated. Raises ValueError.
+        """The tables of the set that are among `names`, validated. Raises ValueError.
 
-        Beside what its file has, a table of layers has `chain`, the name that the experiment gives them; empty if none.
+        A table of layers has one more column than its file: `chain`, the experiment's name for them. Empty if none.
         """
         from harness.results.schemas import parse_table  # imports pandas
 
@@ -134,7 +134,7 @@ def _with_chains(table: "pd.DataFrame", chains: Mapping[str, str]) -> "pd.DataFr
 
 
 def read_results(folder: Path) -> Results:
-    """The set that was published last in `folder`; one that is being published is waited for.
+    """The set that was published last in `folder`. If a run is publishing a set, wait for it.
 
     Raises:
         ValueError: there is no complete set, or it is not what a run wrote.
@@ -145,13 +145,13 @@ def read_results(folder: Path) -> Results:
         if results := _read_at_rest(folder):
             return results
     raise ValueError(
-        f"{folder}: holds no complete set of results: a run is publishing it, or was killed as it did; "
+        f"{folder}: holds no complete set of results: a run is publishing it, or was killed while it did; "
         "run the experiment again"
     )
 
 
 def _read_at_rest(folder: Path) -> Results | None:
-    """The set in `folder`; None where it is being published."""
+    """The set in `folder`. None if a run is publishing it."""
     path = folder / ENVIRONMENT
     try:
         environment = open_regular(path)
@@ -169,7 +169,7 @@ def _read_at_rest(folder: Path) -> Results | None:
             results = _read(folder, environment.read())
         except ValueError as error:
             problem = error
-        # While it is open no other file has its inode: where that has kept its name, nothing was published meanwhile.
+        # No other file has the inode of an open file. If the name still has it, nothing was published meanwhile.
         if not _is_still_at(path, environment.fileno()):
             return None
     if problem is not None:
@@ -185,7 +185,7 @@ def _is_still_at(path: Path, descriptor: int) -> bool:
 
 
 def _read(folder: Path, content: bytes) -> Results:
-    """The files of a set that nobody changes. Raises ValueError, with the file, where one is not what a run wrote."""
+    """Read the files of a set. Raises ValueError with the file's name if a run did not write it."""
     try:
         environment = parse_environment(content)
     except ValueError as error:
@@ -220,10 +220,10 @@ def _unlike(path: Path, problem: str) -> ValueError:
 
 
 def cell_of(row: Mapping[str, Any]) -> AnyCell:
-    """The cell whose parameters stand in a row of a table.
+    """The cell of a row of a table.
 
     Raises:
-        ValueError: they are not those that the row's `cell_id` was made from.
+        ValueError: the parameters in the row do not make its `cell_id`.
     """
     parameters: dict[str, Any]
     names = [name for name in (MODEL_PARAMETERS if "model" in row else PARAMETERS) if name in row]

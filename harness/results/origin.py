@@ -1,4 +1,4 @@
-"""Where a row comes from: what it depends on beside the settings of its cell."""
+"""The origin of a row: what it depends on beside the parameters of its cell."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -7,14 +7,14 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where rows come from. An environment.json tells the same of a whole set.
+    """The origin of rows. An environment.json has the origin of a whole set.
 
     Attributes:
-        code: a hash of the code that every row comes from.
-        schedules: by name, a hash of the own code of each schedule that the cells run.
-        machine: as `provenance.machine` tells it.
-        machine_id: which one of its kind the machine is; empty where that is not told.
-        variables: of the process that measured; of a set, by measure.
+        code: a hash of the code that every row depends on.
+        schedules: for each schedule that the cells run, a hash of its own code, by name.
+        machine: the machine, as in `provenance.machine`.
+        machine_id: tells machines of one kind apart. Empty if it is unknown.
+        variables: environment variables of the measuring process. For a set, by measure.
     """
 
     code: str
@@ -24,9 +24,9 @@ class Origin:
     variables: Mapping[str, Any]
 
     def differences(self, other: "Origin") -> list[str]:
-        """What has changed from this origin to another, a line each, for people.
+        """A line for each change from this origin to another.
 
-        Only schedules that both run are compared.
+        Only schedules in both origins are compared.
         """
         lines = []
         if self.code != other.code:
@@ -43,7 +43,7 @@ class Origin:
         return lines
 
     def told(self) -> dict[str, Any]:
-        """What is published of it: never the machine's own name."""
+        """The published part of the origin, without the machine's own name."""
         return {part: value for part, value in asdict(self).items() if part != "machine_id"}
 
 
@@ -59,7 +59,7 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         case list():
             for number, inner in enumerate(value):
                 yield from _leaves(f"{name}.{number}", inner)
-        case None:  # as good as not there
+        case None:  # the same as a missing value
             pass
         case _:
             yield name, value

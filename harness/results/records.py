@@ -1,4 +1,4 @@
-"""What is kept of a finished job: its rows and where they come from, sealed, and what makes such a file good."""
+"""The record of a finished job: its rows and their origin, with a seal that shows damage."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,13 +17,13 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is kept of a job.
+    """The record of a job.
 
     Attributes:
-        rows: of its table.
-        log: what its worker printed.
-        limits: those that it was given.
-        origin: where the rows come from.
+        rows: its rows of the measure's table.
+        log: the output of its worker.
+        limits: the limits of its run.
+        origin: the origin of the rows.
     """
 
     rows: list[Row]
@@ -42,7 +42,7 @@ def parse_record(content: bytes, job: Job) -> Record:
     """The inverse of `format_record`.
 
     Raises:
-        ValueError: it is not what was kept of this job, or holds what no table may; nothing else, whatever the content.
+        ValueError: it is no record of this job, or has rows that no table may have. No content raises any other error.
     """
     match parse_json(content):
         case {"record": dict(kept), "digest": seal} if seal == _seal(kept, job):
@@ -73,7 +73,7 @@ def _seal(kept: Any, job: Job) -> str:
 
 
 def _check_rows(rows: list[Any], job: Job) -> None:
-    """Raise ValueError unless each is a row of the job's table, and they are those of its cells."""
+    """Raise ValueError unless all are rows of the job's table, and of its cells."""
     table = TABLES[job.measure]
     columns = sorted(set(table.of_cell) - {"status"})
     cells = {cell.cell_id: {name: getattr(cell, name) for name in columns} for cell in job.cells}
@@ -88,11 +88,11 @@ def _check_rows(rows: list[Any], job: Job) -> None:
     if {row["cell_id"] for row in rows} != cells.keys():
         raise ValueError("it lacks rows of some cells")
     if len({row["status"] for row in rows}) > 1:
-        raise ValueError("its rows differ in status, which cells of one process have in common")
+        raise ValueError("its rows differ in status, but cells of one process have the same")
 
 
 def _problem_of_row(row: Any, table: Table) -> str:
-    """What is wrong with a row by itself; empty where nothing is."""
+    """Say what is wrong with a row by itself. Empty if nothing is wrong."""
     if not isinstance(row, dict):
         return f"which must have columns, is {shown(row)}"
     if strange := row.keys() - set(table.names):

@@ -1,4 +1,4 @@
-"""From a job and its outcome to the rows of a table, the prediction beside what is measured."""
+"""Makes the rows of a table from a job and its outcome, with predictions beside measurements."""
 
 from harness.experiment.cell import Cell
 from harness.experiment.job import AnyCell, Job, Outcome
@@ -7,11 +7,11 @@ from harness.experiment.prediction import trace_of
 from harness.results.store import Row
 
 PREDICTED = ("forward_steps", "forward_flops", "hits", "misses", "peak_cached_layers")
-"""Counts that a step has in common with its dry run: known of a cell even where it could not be measured."""
+"""Counts that a dry run also knows, so a cell has them even if it could not be measured."""
 
 
 def rows_of(job: Job, outcome: Outcome) -> list[Row]:
-    """The rows of a job's table: those measured, or one for each cell with the reason why there are none."""
+    """The rows of a job's table. A failed job has one row for each cell, with the reason."""
     measured = [[{}] for _ in job.cells] if outcome.rows is None else outcome.rows
     return [
         {
@@ -25,7 +25,7 @@ def rows_of(job: Job, outcome: Outcome) -> list[Row]:
 
 
 def key_columns(measure: str, cell: AnyCell, status: str) -> Row:
-    """What stands in the columns of a measure's table that tell the cell."""
+    """The values of the columns that identify the cell in a measure's table."""
     return {name: status if name == "status" else getattr(cell, name) for name in TABLES[measure].of_cell}
 
 

@@ -1,6 +1,6 @@
-"""Tables held against what `tables` says of them, and against what must be true between their columns.
+"""Validates tables by their columns, and by rules between the columns.
 
-A damaged table is one line that names the file, the line in it and the column.
+The error of a damaged table is one line that names the file, the line in it and the column.
 """
 
 import csv
@@ -20,7 +20,7 @@ from harness.files import text_of
 from networks.wording import in_a_line, shown
 
 DTYPES = {"string": "str", "integer": "Int64", "number": "float64"}
-"""`Int64` and not int64: a failed cell leaves its counts empty."""
+"""`Int64` and not int64, because a failed cell has empty counts."""
 
 _WRITTEN = {
     "string": (r".*", "one line"),
@@ -30,7 +30,7 @@ _WRITTEN = {
 _DIVERGED = r"|nan|-?inf"
 
 Rule = tuple[str, str, Callable[[pd.DataFrame], pd.Series]]
-"""A column, what it must be, and whether it is, row by row; a row that lacks a value has nothing to break."""
+"""A column, what it must be, and a check for each row. A row with a missing value breaks no rule."""
 
 MEMORY_PARTS = [f"memray_{part}_bytes" for part in ("activation_buffers", "parameter_deltas", "workspace", "other")]
 TRACKER_PARTS = [
@@ -68,7 +68,7 @@ _OF_NETWORKS: tuple[Rule, ...] = (
 
 
 def _at_least_predicted(peak: str) -> Rule:
-    """memray sees every buffer that a prediction counts, and the interpreter's objects beside them."""
+    """memray sees every buffer that a prediction counts, and also objects of the interpreter."""
     measured, predicted = f"memray_{peak}_bytes", f"predicted_{peak}_bytes"
     return (measured, f"at least {predicted}", lambda t: t[measured] >= t[predicted])
 
@@ -102,7 +102,7 @@ _PEAKS: tuple[Rule, ...] = (
     ("tracker_peak_bytes", "the sum of its parts", lambda t: t["tracker_peak_bytes"] == _sum(t, TRACKER_PARTS)),
     *map(_at_least_predicted, ("peak", "forward_peak", "backward_peak")),
 )
-"""Of both tables that have them. Where a framework does not tell a value, it has nothing to break."""
+"""Rules of both tables with these columns. A framework that does not tell a value breaks no rule."""
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "memory": _PEAKS,
@@ -143,13 +143,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
 def parse_table(name: str, content: bytes, *, where: str) -> pd.DataFrame:
     """The content of the CSV file of table `name`, validated and with the types of its columns.
 
-    Counts and bytes are `Int64`, because a failed cell leaves them empty and store-all has no
-    `checkpoint_frequency`; seconds, losses and accuracies are `float64`; the rest is text, however much a
-    `cell_id` looks like a number. An empty field is missing.
+    Counts and bytes are `Int64`, because they are empty in a failed cell, and store-all has no `checkpoint_frequency`.
+    Seconds, losses and accuracies are `float64`. All other columns are text, also a `cell_id` of digits alone. An empty
+    field is missing.
 
     Raises:
-        ValueError: it is no such table, or is damaged: names the file, as `where` calls it, the line and the column.
-            Nothing else, whatever the content.
+        ValueError: it is no such table, or it is damaged. The message names the file as `where`, the line and the
+            column. No content raises any other error.
     """
     table = table_of(name, content)
     written = _fields(table, content, where)
@@ -161,7 +161,7 @@ def parse_table(name: str, content: bytes, *, where: str) -> pd.DataFrame:
 
 
 def _typed(fields: pd.Series, column: Column) -> pd.Series:
-    """The values of fields that are written as they must be."""
+    """The values of fields whose text is valid."""
     if column.type == "string":
         return fields
     convert = int if column.type == "integer" else float
@@ -170,7 +170,7 @@ def _typed(fields: pd.Series, column: Column) -> pd.Series:
 
 
 def _fields(table: Table, content: bytes, where: str) -> pd.DataFrame:
-    """The fields as they are written, missing where nothing is; all of the table's columns, and no line cut short."""
+    """The fields as text. An empty field is missing. Raises ValueError for a wrong header or a short line."""
     try:
         lines = list(csv.reader(io.StringIO(text_of(content), newline=""), strict=True))
     except (ValueError, csv.Error) as error:
@@ -190,7 +190,7 @@ def _fields(table: Table, content: bytes, where: str) -> pd.DataFrame:
 
 
 def _written_schema(table: Table, *, ok: bool) -> pa.DataFrameSchema:
-    """Of the fields as text, in rows of status ok or in the others: each is filled and can be read as it must."""
+    """The schema of fields as text, for rows of status ok or for others: which are filled, and their form."""
     required = ("always", "if ok") if ok else ("always",)
     columns = {}
     for column in table.columns:
@@ -204,7 +204,7 @@ def _written_schema(table: Table, *, ok: bool) -> pa.DataFrameSchema:
 
 
 def _schema(table: Table) -> pa.DataFrameSchema:
-    """Of the values: within their bounds, unique where they are the key, and in keeping with `RULES`."""
+    """The schema of values: their bounds, the unique key, and `RULES`."""
     columns = {
         column.name: pa.Column(DTYPES[column.type], nullable=True, checks=list(_bounds(column)))
         for column in table.columns
@@ -245,7 +245,7 @@ def _validate(rows: pd.DataFrame, schema: pa.DataFrameSchema, where: str) -> Non
 
 
 def _describe(rows: pd.DataFrame, schema: pa.DataFrameSchema, failure: pd.Series) -> str:
-    """The line of the file, counted from its header on, the column, and what is wrong there."""
+    """The line of the file, counted from its header, the column, and the problem there."""
     of_rows = failure["schema_context"] == "DataFrameSchema"
     column = schema.checks[failure["check_number"]].name if of_rows else failure["column"]
     problem = "must not be empty" if failure["check"] == "not_nullable" else failure["check"]
@@ -255,7 +255,7 @@ def _describe(rows: pd.DataFrame, schema: pa.DataFrameSchema, failure: pd.Series
 
 
 def _within_64_bits(field: Any) -> bool:
-    """Of an integer as it is written; what is none is not judged here."""
+    """Whether the text of an integer is within 64 bits. True for text that is no integer."""
     try:
         return len(field) <= 20 and within_64_bits(int(field))
     except ValueError:

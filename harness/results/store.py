@@ -1,15 +1,16 @@
-"""The folder of an experiment's results: an atomic file for each finished job, and the tidy tables made from them.
+"""The folder of an experiment's results: a file for each finished job, and the tidy tables made from them.
 
     results/<experiment>/
-        memory.csv, timeline.csv, time.csv, training.csv    those that the experiment measures
-        datapackage.json                                     what their columns mean, and the hash of each table
-        environment.json                                     where they come from; written last
-        cells/<measure>-<name>.json                          finished jobs, and where each result comes from
+        memory.csv, timeline.csv, time.csv, training.csv    the tables of the experiment's measures
+        datapackage.json                                     the meaning of their columns, and the hash of each table
+        environment.json                                     their origin; written last
+        cells/<measure>-<name>.json                          finished jobs, and the origin of each
         cells/<measure>-<name>.bin                           memray's capture of a step that failed
         cells/lock                                           held by the process that writes here
 
-A job's file is named by its configuration and settings. One that is no longer in the grid stays, unread, until the
-job comes back; one whose origin is not that of the run is replaced when the job has been measured again.
+A job's file is named by its configuration and settings. If a job is no longer in the grid, its file stays and is not
+read until the job comes back. If a file's origin is not that of the run, the file is replaced when the job has been
+measured again.
 """
 
 import csv
@@ -33,7 +34,7 @@ from harness.results.folder import ENVIRONMENT, PACKAGE, parse_environment
 from harness.results.records import SCHEMA_VERSION, Record, Row, format_record, parse_record
 
 LONGEST_HOLDER = 200
-"""How many letters of a lock's file are shown, where the system does not tell whose it is."""
+"""How many letters of a lock's file are shown if the system does not tell its holder."""
 
 
 class Store:
@@ -45,9 +46,9 @@ class Store:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep every other process from writing here, and remove what a killed one has left half-written.
+        """Keep every other process from writing here, and remove unfinished files of a killed process.
 
-        The system releases the lock with the process that holds it, however that ends.
+        The system releases the lock when the process that holds it ends in any way.
 
         Raises:
             ValueError: another process holds the folder, or it cannot be written.
@@ -77,15 +78,15 @@ class Store:
         return self._cells / f"{job.name}.json"
 
     def capture_path(self, job: Job) -> Path:
-        """The file of what memray captured of a job that failed."""
+        """The file of memray's capture of a job that failed."""
         return self.path(job).with_suffix(".bin")
 
     def load(self, job: Job) -> Record | None:
-        """What is kept of a job; None where nothing is.
+        """The record of a job. None if there is none.
 
         Raises:
-            DamagedError: its file is not what was kept of it; `save` replaces it.
-            ValueError: a folder is where its files belong, which nothing here replaces.
+            DamagedError: its file is damaged. `save` replaces it.
+            ValueError: there is a folder in the place of a file. The store does not replace it.
         """
         path = self.path(job)
         _require_no_folder(path, self.capture_path(job))
@@ -97,7 +98,7 @@ class Store:
             raise DamagedError(f"{path}: is damaged, or of another version: {error}") from None
 
     def published(self, measure: str) -> frozenset[str]:
-        """The ids of the cells in the table of a measure; none where there is no table."""
+        """The ids of the cells in the table of a measure. Empty if there is no table."""
         try:
             lines = read_regular(self.folder / f"{measure}.csv").decode(errors="replace").splitlines()
         except (OSError, ValueError):
@@ -105,7 +106,7 @@ class Store:
         return frozenset(line.partition(",")[0] for line in lines[1:])
 
     def save(self, job: Job, record: Record, *, capture: bytes = b"") -> None:
-        """Keep what is known of a job, in place of what was kept before."""
+        """Write the record of a job. It replaces an earlier one."""
         if capture:
             write_atomically(self.capture_path(job), capture)
         else:
@@ -115,12 +116,12 @@ class Store:
     def publish(self, tables: Mapping[str, Sequence[Row]], environment: Mapping[str, Any]) -> list[Path]:
         """Replace the folder's tables, datapackage.json and environment.json, and return their paths.
 
-        environment.json goes first and comes back last: where it is, the tables beside it are one complete set.
+        environment.json is removed first and written last. If it is there, the tables beside it are a complete set.
 
         Raises:
-            ValueError: a table is not what `tables` says of it; the folder is as it was.
+            ValueError: rows break a rule of their table. The folder does not change.
         """
-        from harness.results.schemas import parse_table  # imports pandas: seconds that the start of a run need not wait
+        from harness.results.schemas import parse_table  # imports pandas for seconds, after the start of a run
 
         contents = {measure: _csv(measure, rows) for measure, rows in tables.items()}
         for measure, content in contents.items():
@@ -130,7 +131,7 @@ class Store:
         (self.folder / ENVIRONMENT).unlink(missing_ok=True)
         for measure in self._listed() - contents.keys():
             (self.folder / f"{measure}.csv").unlink(missing_ok=True)
-        # The package comes before the tables, so that it lists each table of ours that a kill may leave.
+        # The package comes before the tables. So it lists every table that a killed run may leave.
         write_atomically(self.folder / PACKAGE, package)
         for measure, content in contents.items():
             write_atomically(self.folder / f"{measure}.csv", content)
@@ -138,18 +139,18 @@ class Store:
         return [self.folder / name for name in (*(f"{measure}.csv" for measure in contents), PACKAGE, ENVIRONMENT)]
 
     def _listed(self) -> frozenset[str]:
-        """The tables here that a run wrote: those that its datapackage.json lists."""
+        """The tables here that a run wrote, as its datapackage.json lists them."""
         try:
             return frozenset(_own(self.folder / PACKAGE, listed_tables) or ())
         except ValueError:
             return frozenset()
 
     def require_own(self, title: str, cells: Mapping[str, Set[str]], *, replace: bool = False) -> None:
-        """Raise ValueError where the tables of an experiment would write over what is not its own.
+        """Raise ValueError if the tables of an experiment would overwrite files that are not its own.
 
-        Its own is what a run has published under this title, whatever the cells were. Under another title it is its own
-        as well if `cells`, the ids of those that each measure has, hold all that was published: nothing is lost then.
-        With `replace` all is written over, but for folders.
+        Tables under the same title are its own. Tables under another title count as its own if `cells`, the ids by
+        measure, contain all published cells, because then nothing is lost. With `replace` everything is overwritten,
+        except folders.
         """
         places = {measure: self.folder / f"{measure}.csv" for measure in cells}
         package, environment = self.folder / PACKAGE, self.folder / ENVIRONMENT
@@ -175,7 +176,7 @@ T = TypeVar("T")
 
 
 def _own(path: Path, parse: Callable[[bytes], T]) -> T | None:
-    """What a file tells that a run wrote; None where there is none. Raises ValueError for somebody else's."""
+    """The content of a file that a run wrote. None if there is no file. Raises ValueError for a file of others."""
     try:
         return parse(read_regular(path))
     except (FileNotFoundError, NotADirectoryError):
@@ -189,7 +190,7 @@ def _foreign(path: Path) -> ValueError:
 
 
 def unfit(measure: str, rows: Mapping[str, Sequence[Row]]) -> Iterator[tuple[str, str]]:
-    """Of jobs, by name, those whose rows break a rule of their table, and what it is: it could not be published."""
+    """The names of jobs whose rows break a rule of their table, each with the problem."""
     if not rows:
         return
     from harness.results.schemas import parse_table  # imports pandas

@@ -1,4 +1,4 @@
-"""All that runs in a worker's process, and nothing else.
+"""All code that runs in a worker's process, and no other.
 
-It imports the ground, `harness.experiment` and `networks`. No other room imports it.
+It imports the ground, `harness.experiment` and `networks`. No other folder imports it.
 """

@@ -1,4 +1,4 @@
-"""Not a measurement: others' schedules, tried by dry run before anything is measured or planned."""
+"""Tries schedules of others by dry run, before anything is measured or planned. This is no measurement."""
 
 import faulthandler
 import inspect
@@ -15,9 +15,9 @@ from networks.wording import cut, in_a_line
 
 
 def check_schedules(job: Job) -> list[list[Row]]:
-    """The `problem` of each cell's schedule, if it has one. The process ends where one takes too long.
+    """The `problem` of each cell's schedule, if it has one. The process ends if a schedule takes too long.
 
-    With `budget_bytes` in the settings the schedule is what a plan finds within so many.
+    With `budget_bytes` in the settings, the schedule is the one that a plan finds within that budget.
     """
     rows: list[list[Row]] = []
     for cell in job.cells:
@@ -29,7 +29,7 @@ def check_schedules(job: Job) -> list[list[Row]]:
 
 
 def _problem(cell: Cell, budget_bytes: int | None) -> str:
-    """What is wrong with the strangers in a cell's schedule, or with the whole; from the innermost on."""
+    """The first problem of a cell's schedule: of the strangers in it, the innermost first, or of the whole."""
     assert cell.schedule is not None
     whole, *inner = calls_in(cell.schedule)
     strangers = [call for call in reversed(inner) if call.place or call.name in announced()]
@@ -53,7 +53,7 @@ def _problem_of(cell: Cell, call: Call, budget_bytes: int | None) -> str:
             try:
                 schedule = search(cell.chain, budget_bytes)
             except ValueError:
-                return ""  # nothing that it can make fits, which its row of the plan tells
+                return ""  # nothing fits, and its row of the plan says so
         asked = inspect.unwrap(schedule)
         keep = schedule(cell.chain)
         asked = keep if callable(keep) else asked
@@ -68,7 +68,7 @@ def _problem_of(cell: Cell, call: Call, budget_bytes: int | None) -> str:
 
 
 def _told(error: Exception, call: Call, cell: Cell, asked: object) -> str:
-    """An error in a line: where, of the code that raised it or else of the function that was `asked`, and what."""
+    """An error in a line: its place and its message. The place is where it was raised, or the function `asked`."""
     if not call.is_strange:
         return f"{call} cannot serve layers {cut(cell.layers)}: {error}"
     line = line_of(asked)

@@ -1,4 +1,4 @@
-"""What a worker's process runs on, which only it can know."""
+"""The environment of a worker's process, which only that process knows."""
 
 from harness import provenance
 from harness.experiment.frameworks import packages_of
@@ -6,5 +6,5 @@ from harness.experiment.job import Job, Row
 
 
 def describe_environment(job: Job) -> list[list[Row]]:
-    """Not a measurement: the machine and the versions of packages, those of the job's frameworks among them."""
+    """The machine and the versions of packages, including the job's frameworks. This is no measurement."""
     return [[provenance.place(packages_of(job.settings.get("frameworks", ())))]]

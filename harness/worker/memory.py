@@ -39,7 +39,7 @@ def measure_timeline(job: Job) -> list[list[Row]]:
 
 
 def _run_under_memray(cell: Cell) -> tuple[Step, dict[str, int], list[probes.Stretch]]:
-    """Run one step of the cell with a mark at each of its events."""
+    """Run one step of the cell under memray, with a mark at each of its events."""
     step = Step(cell)
     step.warm_up()
     marks = probes.Marks()
@@ -48,7 +48,7 @@ def _run_under_memray(cell: Cell) -> tuple[Step, dict[str, int], list[probes.Str
 
 
 def capture(job: Job) -> list[list[Row]]:
-    """Not a row: memray's capture of one training step, written to the path in the settings."""
+    """Write memray's capture of one training step to the path in the settings. There are no rows."""
     (cell,) = job.cells
     step = Step(cell)
     step.warm_up()
@@ -57,12 +57,12 @@ def capture(job: Job) -> list[list[Row]]:
 
 
 def measure_peers_memory(job: Job) -> list[list[Row]]:
-    """The peak of one training step by memray, with what explains it."""
+    """The peak of one training step by memray, with counts that explain it."""
     (cell,) = job.cells
     peer, error = checked_peer(cell)
     products = len(peer.products())
     row = {
-        "forward_steps": products - (2 * cell.depth - 1),  # backward has two products a layer, but one in layer 1
+        "forward_steps": products - (2 * cell.depth - 1),  # backward has two products for each layer, one for layer 1
         **peer.counted(),
         **probes.peak_memory(peer),
         "gradient_error": checked_gradient_error(peer, cell, at_most=ANY_NUMBER),
@@ -75,7 +75,7 @@ def measure_peers_memory(job: Job) -> list[list[Row]]:
 
 
 def measure_resident(job: Job) -> list[list[Row]]:
-    """How far resident memory rises in a training step, without memray. Gradients of our own steps are not checked."""
+    """How far resident memory rises in a training step, without memray. Our own gradients are not checked here."""
     (cell,) = job.cells
     peer: Peer
     if cell.peer is None:

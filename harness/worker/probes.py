@@ -1,7 +1,7 @@
-"""The instruments: memray and the clock. Every call of either is here.
+"""The instruments: memray and the clock. All their calls are here.
 
-A peak counts requested bytes, not resident memory, from the start of the step: what existed before is neither
-counted nor subtracted. After a warm-up it is the same to the byte in every run.
+A peak counts requested bytes, not resident memory, from the start of the step. Memory from before the step is neither
+counted nor subtracted. After a warm-up the peak is the same to the byte in every run.
 """
 
 import ctypes
@@ -31,18 +31,18 @@ OTHER_SITES = "memray_other_bytes"
 
 PRODUCT_REPEATS = 7
 PRODUCT_ROWS, PRODUCT_ITEMS = 256, 2**22
-"""Rows that are timed of a product at least, and items of its factors at most if those are more rows."""
+"""The timed part of a product: so many rows at least, or as many as keep its factors within so many items."""
 
 _DEALLOCATORS = (memray.AllocatorType.FREE, memray.AllocatorType.MUNMAP)
 _CLEAR_REFS = Path("/proc/self/clear_refs")
-_MARK_BYTES = 4096  # above 512 the interpreter has each block from malloc and gives it back at once
+_MARK_BYTES = 4096  # a block above 512 bytes comes from malloc, and returns at once
 _CANNOT_BEGIN = ("Could not create output file", "Failed to write output header")
-"""How memray's errors begin where it cannot even begin a capture. Where it cannot go on with one, it raises none."""
+"""The beginnings of memray's errors when it cannot begin a capture. It raises none when it cannot go on with one."""
 
 
 @contextmanager
 def quiet_heap() -> Iterator[None]:
-    """Collect garbage, and keep the collector from running in what is measured."""
+    """Collect garbage now, and switch the collector off while something is measured."""
     gc.collect()
     gc.disable()
     try:
@@ -52,9 +52,9 @@ def quiet_heap() -> Iterator[None]:
 
 
 class Marks:
-    """Marks in the stream of allocations that take no byte of it: each frees a block that was made before.
+    """Marks in the stream of allocations. A mark allocates nothing: it frees a block that was made before.
 
-    `leave()` leaves one, as many times as `lay` has provided for.
+    `leave()` leaves a mark. `lay` makes the blocks for a number of marks.
     """
 
     def __init__(self):
@@ -62,32 +62,32 @@ class Marks:
         self.leave = self._blocks.popleft  # a C function: a Python one would itself allocate
 
     def lay(self, count: int) -> set[int]:
-        """Provide for `count` marks and return the addresses that they will free."""
+        """Make the blocks for `count` marks, and return the addresses that the marks will free."""
         blocks = [bytes(_MARK_BYTES) for _ in range(count)]
         self._blocks.extend(blocks)
         return {id(block) for block in blocks}
 
 
 class Stretch(NamedTuple):
-    """What memray saw up to a mark, from the one before or the start: bytes live at the mark, and at most."""
+    """Memray's bytes from one mark, or the start, to the next mark: live at that mark, and the peak."""
 
     live_bytes: int
     peak_bytes: int
 
 
 def peak_memory(step: Callable[[], object]) -> dict[str, int]:
-    """Run `step` once under memray and return its peak and what it was made of, in bytes.
+    """Run `step` once under memray, and return its peak and the parts of it, in bytes.
 
-    The peak is attributed to the function of networks/buffers.py that each live block came from, and to `other`
-    where it came from none; the parts add up to the peak exactly.
+    Each live block at the peak counts for the function of networks/buffers.py that made it, or for `other`. The parts
+    add up to the peak exactly.
     """
     return memory_at_marks(step, Marks(), 0)[0]
 
 
 def memory_at_marks(step: Callable[[], object], marks: Marks, count: int) -> tuple[dict[str, int], list[Stretch]]:
-    """As `peak_memory`, of a `step` that leaves `count` of `marks`; and the stretches of the step that they end.
+    """Like `peak_memory`, for a `step` that leaves `count` of `marks`. Also return the stretches that the marks end.
 
-    What comes after the last mark belongs to the last stretch.
+    Memory after the last mark belongs to the last stretch.
     """
     with _captured(step, marks, count) as (reader, addresses):
         peak = reader.metadata.peak_memory
@@ -96,7 +96,7 @@ def memory_at_marks(step: Callable[[], object], marks: Marks, count: int) -> tup
             parts[_site(record.stack_trace())] += record.size
         stretches = list(_stretches(reader.get_allocation_records(), addresses)) if count else []
     assert sum(parts.values()) == peak, f"the parts of the peak add up to {sum(parts.values())}, not to {peak}"
-    # The stream was read as memray reads it itself: the peaks are the same.
+    # This reads the stream as memray does, so the peaks are the same.
     assert max((stretch.peak_bytes for stretch in stretches), default=peak) == peak
     assert len(stretches) == count, f"{len(stretches)} marks in the stream, not {count}"
     return {"memray_peak_bytes": peak, **parts}, stretches
@@ -111,7 +111,7 @@ def _stretches(records: Iterable[memray.AllocationRecord], marks: set[int]) -> I
             sizes[record.address] = record.size
             live += record.size
             peak = max(peak, live)
-        elif record.address in marks:  # still the mark's block: what is freed first was allocated first
+        elif record.address in marks:  # the mark's own block, because it was allocated before any other at its address
             marks.remove(record.address)
             if stretch:
                 yield stretch
@@ -123,7 +123,7 @@ def _stretches(records: Iterable[memray.AllocationRecord], marks: set[int]) -> I
 
 
 def blocks_at_peak(step: Callable[[], object], *, nbytes: int) -> int:
-    """Run `step` once under memray and return how many blocks of exactly `nbytes` are live at its peak."""
+    """Run `step` once under memray, and return how many blocks of exactly `nbytes` are live at its peak."""
     with _captured(step, Marks(), 0) as (reader, _):
         sizes: dict[int, int] = {}
         live = peak = blocks = blocks_at_peak = 0
@@ -141,13 +141,13 @@ def blocks_at_peak(step: Callable[[], object], *, nbytes: int) -> int:
 
 
 def resident_peak(step: Callable[[], object]) -> dict[str, int]:
-    """Run `step` once and return how far resident memory rose in it, and where it stood before, in bytes.
+    """Run `step` once, and return how far resident memory rises in it, and the resident memory before, in bytes.
 
-    The kernel's own high-water mark is set back before the step. Freed memory is given back first, so that what was
-    resident before is what was in use. The kernel counts in batches: a few hundred KB are noise.
+    Freed memory is given back first, so only used memory is resident before the step. Then the kernel's high-water mark
+    is reset. The kernel counts in batches, so a few hundred KB are noise.
 
     Raises:
-        RuntimeError: this system has no mark that can be set back.
+        RuntimeError: this system has no mark that can be reset.
     """
     with quiet_heap():
         try:
@@ -166,7 +166,7 @@ def _status_bytes(field: str) -> int:
 
 
 def stopwatch() -> Callable[[], float]:
-    """Return a function that tells the seconds since it was last called, or made."""
+    """Return a function that returns the seconds since its last call, or since it was made."""
     last = time.perf_counter_ns()
 
     def lap() -> float:
@@ -178,9 +178,9 @@ def stopwatch() -> Callable[[], float]:
 
 
 def pin_to_one_cpu() -> int | None:
-    """Keep this process on one processor, where the system allows it, and return which; else None.
+    """Keep this process on one processor, and return its number. None if the system does not allow it.
 
-    It is the last one: the first serves most interrupts.
+    It is the last processor, because the first one serves most interrupts.
     """
     try:
         cpu = max(os.sched_getaffinity(0))
@@ -191,16 +191,16 @@ def pin_to_one_cpu() -> int | None:
 
 
 def require_one_thread() -> None:
-    """Raise RuntimeError if a library that is loaded would compute with more than one thread."""
+    """Raise RuntimeError if a loaded library would compute with more than one thread."""
     threads = {pool["internal_api"]: pool["num_threads"] for pool in threadpool_info()}
     if any(number != 1 for number in threads.values()):
         raise RuntimeError(f"measurements need one thread, got {threads}")
 
 
 def product_seconds(batch: int, inputs: int, outputs: int, *, dtype: str) -> tuple[float, float, float]:
-    """Return the seconds of a layer's matrix products: forward, of its weights' delta, and of the delta before it.
+    """Return the seconds of a layer's three matrix products: the output, its weight gradient, and the gradient below.
 
-    Medians of several. Of a large batch a part is timed, from which the seconds are scaled.
+    Each is the median of several runs. Of a large batch only a part is timed, and its seconds are scaled.
     """
     rows = min(batch, max(PRODUCT_ROWS, PRODUCT_ITEMS // (inputs + outputs)))
     before, delta, weights = (np.ones(shape, dtype) for shape in ((rows, inputs), (rows, outputs), (inputs, outputs)))
@@ -220,10 +220,10 @@ def _median_seconds(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def capture(step: Callable[[], object], path: Path) -> None:
-    """Run `step` once under memray and keep what it saw in the file `path`, for memray's own reporters.
+    """Run `step` once under memray, and write its capture to the file `path`, for memray's own reporters.
 
     Raises:
-        RuntimeError: the file could not be written to its end.
+        RuntimeError: the capture was not written completely.
     """
     _run_profiled(step)
     _track(step, path)
@@ -231,7 +231,7 @@ def capture(step: Callable[[], object], path: Path) -> None:
 
 @contextmanager
 def _captured(step: Callable[[], object], marks: Marks, count: int) -> Iterator[tuple[memray.FileReader, set[int]]]:
-    # The folder belongs to whoever started this process; where the step fails, the capture stays there.
+    # The folder belongs to the process that started this one. If the step fails, the capture stays there.
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"capture-{os.getpid()}.bin"
     marks.lay(count)
     _run_profiled(step)
@@ -243,8 +243,8 @@ def _captured(step: Callable[[], object], marks: Marks, count: int) -> Iterator[
 
 
 def _track(step: Callable[[], object], path: Path) -> None:
-    # memray stops without an error where it cannot write on, and what it has written reads as a shorter step. So the
-    # last event is a mark, which is looked for.
+    # memray stops without an error when it cannot write on, and its file looks like a shorter step. So the last event
+    # is a mark, and the file must have it.
     end = Marks()
     last = end.lay(1)
     try:
@@ -272,8 +272,8 @@ def _cut_short(path: Path) -> RuntimeError:
 
 
 def _run_profiled(step: Callable[[], object]) -> None:
-    # memray watches calls through a profile function. Under one, CPython makes a line table for each code object at its
-    # first call: 10 to 17 KB which are the instrument's, and which would count as the step's.
+    # memray sets a profile function. Then CPython makes a line table for each code object at its first call. These 10
+    # to 17 KB belong to the instrument, but would count for the step.
     sys.setprofile(lambda *event: None)
     try:
         step()

@@ -1,4 +1,4 @@
-"""The measures that take the clock: steps, interleaved, and bare matrix products."""
+"""The measures of time: steps that take turns, and bare matrix products."""
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -15,7 +15,7 @@ LEAST_REPEATS = 5
 
 
 def measure_time(job: Job) -> list[list[Row]]:
-    """Seconds of the variants' training steps, interleaved in a shuffled order, after a warm-up."""
+    """Seconds of the variants' training steps. After a warm-up they take turns in a shuffled order."""
     cpu = probes.pin_to_one_cpu()
     steps = [Step(cell) for cell in job.cells]
     for step in steps:
@@ -30,7 +30,7 @@ def measure_time(job: Job) -> list[list[Row]]:
 
 
 def measure_products(job: Job) -> list[list[Row]]:
-    """Seconds of each layer's matrix products, forward and backward: layers of one shape are timed once."""
+    """Seconds of each layer's matrix products, forward and backward. Layers of one shape are timed once."""
     (cell,) = job.cells
     shapes = list(pairwise(cell.widths))
     seconds = {shape: probes.product_seconds(cell.batch, *shape, dtype=cell.dtype) for shape in dict.fromkeys(shapes)}
@@ -43,7 +43,7 @@ def measure_products(job: Job) -> list[list[Row]]:
 
 
 def interleaved(variants: int, rounds: int, order_seed: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (round, position in the whole order, variant): each variant once a round, each round shuffled anew."""
+    """Yield (round, position in the whole order, variant). Each round has every variant once, in a new order."""
     generator = np.random.default_rng(order_seed)
     for number in range(rounds):
         for place, variant in enumerate(generator.permutation(variants)):
@@ -51,9 +51,9 @@ def interleaved(variants: int, rounds: int, order_seed: int) -> Iterator[tuple[i
 
 
 def measure_peers_time(job: Job) -> list[list[Row]]:
-    """Seconds of a training step, interleaved with its framework's own bare matrix products."""
+    """Seconds of a training step, which takes turns with its framework's own bare matrix products."""
     (cell,) = job.cells
-    cpu = probes.pin_to_one_cpu()  # before the framework is loaded, which makes its threads by the processors it sees
+    cpu = probes.pin_to_one_cpu()  # before the framework is loaded, because it makes a thread for each processor
     peer, _ = checked_peer(cell)
     products = peer.products()
     multiply = {product: peer.multiplication(product) for product in dict.fromkeys(products)}

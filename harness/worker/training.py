@@ -1,4 +1,4 @@
-"""The measure that learns the digits."""
+"""The measure of training: it learns the digits."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ TEST_ROWS = 360  # of the 1797 digits: a fifth
 
 
 def measure_training(job: Job) -> list[list[Row]]:
-    """Loss, accuracy and seconds of each epoch on the digits, the variants' epochs interleaved."""
+    """Loss, accuracy and seconds of each epoch on the digits. The variants' epochs take turns."""
     cpu = probes.pin_to_one_cpu()
     trainings = [_digits_training(cell, job.settings) for cell in job.cells]
     rows: list[list[Row]] = [[] for _ in trainings]
@@ -39,8 +39,8 @@ def measure_training(job: Job) -> list[list[Row]]:
 
 
 def _digits_training(cell: Cell, settings: Mapping[str, Any]) -> Iterator[Epoch]:
-    """Train the cell's network on the digits, an epoch each time it is asked; the seed splits and shuffles them."""
-    from sklearn.datasets import load_digits  # takes a second, which the other measures do not wait for
+    """Train the cell's network on the digits, and yield each epoch. The seed splits and shuffles the digits."""
+    from sklearn.datasets import load_digits  # takes a second, which other measures do not need
 
     digits = load_digits()
     generator = np.random.default_rng(cell.seed)
@@ -48,7 +48,7 @@ def _digits_training(cell: Cell, settings: Mapping[str, Any]) -> Iterator[Epoch]
     x, y = (digits.data[order] / digits.data.max()).astype(cell.dtype), digits.target[order]
     network = build_network(cell)
     network.forward(x[: cell.batch])
-    network.backward(y[: cell.batch])  # a warm-up: the weights stay as they are
+    network.backward(y[: cell.batch])  # a warm-up, which changes no weights
     return train_epochs(
         network,
         x[TEST_ROWS:],
@@ -59,5 +59,5 @@ def _digits_training(cell: Cell, settings: Mapping[str, Any]) -> Iterator[Epoch]
         micro_batch=cell.micro_batch,
         optimizer=SGD(learning_rate=settings["learning_rate"], momentum=settings["momentum"]),
         generator=generator,
-        on_divergence="continue",  # that it diverges is what is measured then
+        on_divergence="continue",  # a divergence is a result
     )

@@ -118,7 +118,7 @@ class Raster {
     document.getElementById("raster-key").replaceChildren(...used.map((state) => element("li", {}, swatch(state, colours[state]), state)),
       element("li", {}, `black line: the tracker${memray.length ? "; broad line: memray" : ""}; dotted: the backward pass begins`));
     document.getElementById("raster-caption").textContent =
-      `${step.forward_steps} layers are run forward in a network of ${network.depth}; the peak is ${mib(step.peak_bytes)}. What comes after the red cursor is pale.`;
+      `${step.forward_steps} layers are run forward in a network of ${network.depth}; the peak is ${mib(step.peak_bytes)}. Everything after the red cursor is pale.`;
   }
 
   /** Move the cursor; what it says follows. */

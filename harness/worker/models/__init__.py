@@ -1,4 +1,4 @@
-"""A PyTorch model of the user's own in a worker: its profile, and its step under memray and under the clock.
+"""A user's own PyTorch model in a worker: its profile, and the memory and time of its step.
 
-Beside what the worker's room may import, it may import `networks.torch_models` and `networks.planning`.
+It imports what `harness.worker` may import, and also `networks.torch_models` and `networks.planning`.
 """

@@ -1,4 +1,4 @@
-"""What a worker asks of a peer: a step, its gradients, and its bare matrix products."""
+"""The protocol of a peer: a step, its gradients, and its bare matrix products."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ Gradients = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 class Product(NamedTuple):
-    """A matrix product `(rows, inner) @ (inner, columns)`, and which of its factors is read as a transpose."""
+    """A matrix product `(rows, inner) @ (inner, columns)`, and which factors are read as transposes."""
 
     rows: int
     inner: int
@@ -27,13 +27,13 @@ class Product(NamedTuple):
 
 
 class Peer(ABC):
-    """A training step of some framework: forward and backward from fixed weights, which stay as they are.
+    """A training step of some framework: forward and backward from fixed weights. It changes no weights.
 
-    A call runs it and returns what it made.
+    A call runs the step, and returns what it made.
     """
 
     compiler_temporary_bytes: int | None = None
-    """What the framework's compiler says it needs beside arguments and results, where there is a compiler that says."""
+    """Memory beside arguments and results, as the framework's compiler reports it. None if no compiler does."""
 
     @abstractmethod
     def __call__(self) -> Any: ...
@@ -43,28 +43,28 @@ class Peer(ABC):
         """The gradients of a step: `(weights, biases)` of layers 1..L, weights `(layers[l-1], layers[l])`."""
 
     def counted(self) -> dict[str, int]:
-        """What the framework itself counts of a step, by column: most count nothing."""
+        """Counts of a step by the framework itself, by column. Most frameworks count nothing."""
         return {}
 
     @abstractmethod
     def products(self) -> list[Product]:
-        """Every matrix product that a step executes; what is recomputed is counted as often as it is run."""
+        """Every matrix product that a step executes. A recomputed product counts each time that it runs."""
 
     @abstractmethod
     def multiplication(self, product: Product) -> Callable[[], None]:
-        """A function that runs the framework's own bare product on operands made here, into a result made here."""
+        """A function that runs the framework's own bare product. Its operands and its result are made here, once."""
 
     def warm_up(self) -> None:
-        """Make whatever is made only once: BLAS buffers, free lists, the interpreter's specialised code."""
+        """Run steps, so that everything exists that is made only once: BLAS buffers, free lists, specialised code."""
         for _ in range(WARM_UP_STEPS):
             self()
 
     def loops(self) -> int:
-        """How many steps take as long as a sample should."""
+        """The number of steps in a sample, so that the sample takes long enough."""
         return max(1, math.ceil(SAMPLE_SECONDS / self.seconds()["step_seconds"]))
 
     def seconds(self, loops: int = 1) -> dict[str, float]:
-        """Run the step `loops` times and return the mean seconds of its passes and of the whole, by column."""
+        """Run the step `loops` times, and return the mean seconds of its passes and of the whole step, by column."""
         total: Counter[str] = Counter()
         for _ in range(loops):
             total.update(self._timed())
@@ -72,11 +72,11 @@ class Peer(ABC):
         return {**means, "step_seconds": means.get("step_seconds", sum(means.values()))}
 
     def _timed(self) -> dict[str, float]:
-        """Seconds of one step, in the parts that can be told apart."""
+        """Seconds of one step, by column, in its separate parts if it has them."""
         lap = probes.stopwatch()
         made = self()
         seconds = lap()
-        del made  # named until here, so that freeing it is not timed
+        del made  # alive until here, so its freeing is not timed
         return {"step_seconds": seconds}
 
 
@@ -89,7 +89,7 @@ def operands(product: Product, dtype: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def multiplication(product: Product, dtype: str) -> Callable[[], None]:
-    """A function that runs NumPy's bare product on operands made here, into a result made here."""
+    """A function that runs NumPy's bare product. Its operands and its result are made here, once."""
     left, right = operands(product, dtype)
     out = left @ right
     return lambda: np.matmul(left, right, out=out)
@@ -98,8 +98,8 @@ def multiplication(product: Product, dtype: str) -> Callable[[], None]:
 def gradient_error(gradients: Gradients, expected: Gradients) -> float:
     """The largest distance of an array from the one expected, over that one's norm.
 
-    An array of zeros is 0 away from zeros, and infinitely far from all else. Not a number if an array holds one that is
-    none.
+    The distance of zeros from zeros is 0. Any other array is infinitely far from zeros. The error is nan if an array
+    has a nan.
     """
     pairs = zip(gradients, expected, strict=True)
     errors = [
@@ -109,7 +109,7 @@ def gradient_error(gradients: Gradients, expected: Gradients) -> float:
 
 
 def _relative_error(array: np.ndarray, expected: np.ndarray) -> float:
-    # In double precision: squares of single ones pass its range on both sides.
+    # In double precision, because squares of single precision overflow and underflow.
     array, expected = array.astype("float64"), expected.astype("float64")
     distance, norm = np.linalg.norm(array - expected), np.linalg.norm(expected)
     if norm == 0:

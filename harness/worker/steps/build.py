@@ -11,31 +11,31 @@ from harness.worker.steps.networks import Step
 
 CHECKED_ROWS = 64
 TOLERANCE = 1e-4
-"""How far a gradient may lie from ours, relative to it, both as Euclidean norms of a layer's array."""
+"""The largest relative distance of a gradient from ours, by Euclidean norms of a layer's array."""
 
 ANY_NUMBER = sys.float_info.max
-"""What is asked of it in single precision: that there is an error to tell."""
+"""The tolerance in single precision: any finite error passes."""
 
 
 def checked_peer(cell: Cell) -> tuple[Peer, float]:
     """The cell's step, warmed up, and the error of its gradients in double precision.
 
-    A deep network of rectifiers magnifies rounding: at 256 layers, gradients in single precision are some percent off,
-    whoever computes them. So the same code is checked in double precision first, on a few rows.
+    A deep network of rectifiers magnifies rounding errors. At 256 layers every framework's gradients in single
+    precision are some percent off. So the same code is first checked in double precision, on a few rows.
 
     Raises:
-        RuntimeError: the error is above `TOLERANCE`: the peer computes something else.
+        RuntimeError: the error is above `TOLERANCE`, so the peer computes something else.
     """
     double = replace(cell, dtype="float64", batch=min(cell.batch, CHECKED_ROWS))
     error = checked_gradient_error(build_peer(double), double, at_most=TOLERANCE)
     peer = build_peer(cell)
-    probes.require_one_thread()  # of the framework's libraries, too, which are loaded now
+    probes.require_one_thread()  # also of the framework's libraries, which are loaded now
     peer.warm_up()
     return peer, error
 
 
 def build_peer(cell: Cell) -> Peer:
-    """The cell's step, from the weights and data of its `Network`."""
+    """The cell's step, with the weights and data of its `Network`."""
     if cell.peer is None:
         return Step(cell)
     reference = Step(cell.store_all)

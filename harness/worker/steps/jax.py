@@ -1,4 +1,4 @@
-"""JAX on the CPU, compiled by `jax.jit`: layer by layer, or the equal layers stacked under `lax.scan`."""
+"""JAX on the CPU, compiled by `jax.jit`: layer by layer, or with the equal layers stacked under `lax.scan`."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Forward = Callable[[Any, jax.Array], jax.Array]
 
 
 class JaxPeer(Peer):
-    """The gradient of the mean cross-entropy, one compiled function of parameters, inputs and labels."""
+    """The gradient of the mean cross-entropy: one compiled function of parameters, inputs and labels."""
 
     def __init__(self, cell: Cell, parameters: Gradients, x: Any, y: Any):
         jax.config.update("jax_enable_x64", cell.dtype == "float64")
@@ -67,7 +67,7 @@ def _listed(parameters: Gradients) -> tuple:
 
 
 def _stacked(parameters: Gradients) -> tuple:
-    """The first layer, arrays of all equal layers `(layers, ...)`, the last layer."""
+    """The first layer, arrays of all equal layers of shape `(layers, ...)`, and the last layer."""
     first, hidden, last = _listed(parameters)
     return first, tuple(np.stack(arrays) for arrays in zip(*hidden, strict=True)), last
 
@@ -86,7 +86,7 @@ def _loss(layer: Callable, hidden: Forward) -> Callable[[Any, jax.Array, jax.Arr
 
 
 def _unrolled(layer: Callable, frequency: int | None) -> Forward:
-    """Layer by layer; with a frequency, each segment of so many layers under `jax.checkpoint`."""
+    """Layer by layer. With a frequency, each segment of so many layers is under `jax.checkpoint`."""
 
     def segment(x: jax.Array, layers: list) -> jax.Array:
         for parameters in layers:
@@ -104,9 +104,9 @@ def _unrolled(layer: Callable, frequency: int | None) -> Forward:
 
 
 def _scanned(layer: Callable, frequency: int | None) -> Forward:
-    """A loop over stacked layers; with a frequency, a loop over segments, each a loop under `jax.checkpoint`.
+    """A loop over stacked layers. With a frequency, a loop over segments, each a loop under `jax.checkpoint`.
 
-    What is left over of the last segment comes as a shorter one after the loop.
+    A shorter last segment comes after the loop.
     """
 
     def segment(x: jax.Array, layers: Any) -> tuple[jax.Array, None]:
@@ -135,7 +135,7 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
 def products_executed(hlo: str) -> list[Product]:
-    """The matrix products that a compiled module runs, read from its text: those of a loop once for each trip.
+    """The matrix products that a compiled module runs, read from its text. A loop counts once for each trip.
 
     Raises:
         RuntimeError: a loop does not tell its trips.

@@ -13,16 +13,16 @@ from networks.optimizers import SGD, Optimizer, Pair
 
 
 class Step(Peer):
-    """One training step of a cell's network on made-up data; a call runs it and returns what it made.
+    """One training step of a cell's network on random data. A call runs it, and returns what it made.
 
     Attributes:
-        network: the cell's network; its weights stay as they were initialised.
+        network: the cell's network. Its weights keep their initial values.
         x, y: inputs `(batch, layers[0])` in the network's dtype and labels `(batch,)`, from the cell's seed.
     """
 
     def __init__(self, cell: Cell):
         self._cell = cell
-        self._optimizer = SGD(learning_rate=0)  # an update like any, but for its result
+        self._optimizer = SGD(learning_rate=0)  # a complete update that changes nothing
         generator = np.random.default_rng(cell.seed)
         self.network = build_network(cell)
         self.x = generator.standard_normal((cell.batch, cell.widths[0]), dtype=np.dtype(cell.dtype))
@@ -36,7 +36,7 @@ class Step(Peer):
         return outputs, deltas
 
     def counted(self) -> dict[str, int]:
-        """What the tracker says of the last step, by column."""
+        """The tracker's counts of the last step, by column."""
         tracker = self.network.tracker
         return {
             "forward_steps": tracker.forward_steps,
@@ -54,11 +54,11 @@ class Step(Peer):
             self._train(taken)
             return [taken.deltas[layer] for layer in range(1, self._cell.depth + 1)]
         _, deltas = self()
-        assert deltas is not None  # as only train_step has none
+        assert deltas is not None  # only a train_step has none
         return deltas
 
     def products(self) -> list[Product]:
-        """Those of the last step, blocks of rows counted as one; layer 1 passes no delta on."""
+        """The products of the last step. Blocks of rows count as one product. Layer 1 needs no gradient below it."""
         batch, shapes = self._cell.batch, [(0, 0), *pairwise(self._cell.widths)]
         computed = [shapes[event.layer] for event in self.network.tracker.timeline if event.action == "forward"]
         return [
@@ -82,12 +82,12 @@ class Step(Peer):
         forward_seconds = lap()
         deltas = self.network.backward(self.y)
         backward_seconds = lap()
-        del outputs, deltas  # named until here, so that freeing them is not timed
+        del outputs, deltas  # alive until here, so their freeing is not timed
         return {"forward_seconds": forward_seconds, "backward_seconds": backward_seconds}
 
 
 class _Taken(SGD):
-    """Updates nothing, and keeps the `deltas` that a train step gives it, by layer."""
+    """An optimizer that updates nothing, and keeps the gradients of a train step in `deltas`, by layer."""
 
     def __init__(self):
         super().__init__(learning_rate=0)
@@ -98,6 +98,6 @@ class _Taken(SGD):
 
 
 def build_network(cell: Cell) -> Network | NetworkWithCheckpointing:
-    """The network a cell describes."""
+    """Make the network of a cell."""
     network = Network if cell.network == "Network" else NetworkWithCheckpointing
     return network(cell.widths, activation=cell.activation, dtype=cell.dtype, seed=cell.seed, **cell.checkpointing)

@@ -25,7 +25,7 @@ class SklearnPeer(Peer):
         self._model = model
         self._dtype = cell.dtype
         self._x = x.copy()
-        self._one_hot = np.eye(cell.widths[-1], dtype=bool)[y]  # what fit makes of labels
+        self._one_hot = np.eye(cell.widths[-1], dtype=bool)[y]  # the form of labels in fit
 
     def __call__(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         empty = [None] * (self._model.n_layers_ - 1)

@@ -119,7 +119,7 @@ def _block(cell: Cell, weights: Any, biases: Any, *, last: bool) -> torch.nn.Mod
 
 
 class _Products(TorchDispatchMode):
-    """Sees every operation that PyTorch executes and notes the matrix products among them."""
+    """Sees every operation that PyTorch executes, and lists the matrix products."""
 
     def __enter__(self) -> list[Product]:
         super().__enter__()
@@ -134,8 +134,8 @@ class _Products(TorchDispatchMode):
 
 @contextmanager
 def _compiled_products() -> Iterator[list[Product]]:
-    """Notes the matrix products that compiled code calls; under a dispatch mode it would run as eager from then on."""
-    from torch._inductor.select_algorithm import extern_kernels  # seconds, which only the compiler needs
+    """Lists the matrix products that compiled code calls. A dispatch mode would make the code eager from then on."""
+    from torch._inductor.select_algorithm import extern_kernels  # takes seconds, which only the compiler needs
 
     products: list[Product] = []
 

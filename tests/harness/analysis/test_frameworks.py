@@ -121,20 +121,20 @@ def test_schedules_of_our_own_train_steps_have_names_of_their_own():
 def test_networks_of_another_type_have_their_own_plain_step():
     table = finished("peers_memory")
     double = table.assign(dtype="float64", memray_peak_bytes=2 * table["memray_peak_bytes"])
-    both = frameworks.savings(pd.concat([table, double]))
+    both = frameworks.peers_savings(pd.concat([table, double]))
     assert len(both) == 2 * len(table)
     assert both.groupby("dtype")["saved_share"].apply(list).map(str).nunique() == 1
 
 
 def test_savings_are_those_against_the_frameworks_own_plain_step():
-    table = frameworks.savings(finished("peers_memory")).set_index("name")
+    table = frameworks.peers_savings(finished("peers_memory")).set_index("name")
     assert table.loc["torch checkpoint, n = 4", "saved_share"] == pytest.approx(0.4)
     assert table.loc["torch store-all", "saved_share"] == table.loc["ours store-all", "saved_share"] == 0
     assert pd.isna(table.loc["jax scan checkpoint, n = 4", "saved_share"])  # whose plain step has failed
 
 
 def test_segments_promise_to_hold_checkpoints_a_segment_and_a_delta():
-    table = frameworks.savings(finished("peers_memory")).set_index("name")
+    table = frameworks.peers_savings(finished("peers_memory")).set_index("name")
     assert table.loc["torch checkpoint, n = 4", "promised_share"] == pytest.approx(1 - (2 + 4 + 1) / (8 + 1))
     assert pd.isna(table.loc["torch store-all", "promised_share"])
 

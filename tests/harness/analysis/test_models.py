@@ -14,7 +14,7 @@ def test_a_model_is_told_by_its_file_and_a_variant_by_its_number():
     told = planned(model_tables()["models_memory"])
     assert list(dict.fromkeys(told["name"])) == ["mlp", "residual", "encoder", "unet", "decoder"]
     assert set(told["kind"]) == {"planned"}
-    assert told["room"].between(0.0019, 0.0021).all()
+    assert told["spare_share"].between(0.0019, 0.0021).all()
 
 
 def test_ratios_are_of_the_cells_that_were_timed():
@@ -32,7 +32,7 @@ def test_the_committed_plans_keep_their_budgets_and_their_predictions():
     own = planned(memory)
     assert (own.groupby(["name", "gradients"]).size() == 10).all()
     assert own["name"].nunique() == 5
-    assert (own["room"] >= 0).all()
+    assert (own["spare_share"] >= 0).all()
     errors = predicted(memory).dropna(subset="budget_bytes")
     for gradients, rows in errors.groupby("gradients"):
         assert (rows["error"].abs() <= PROMISED[str(gradients)]).all()

@@ -223,7 +223,7 @@ def test_a_deep_stack_is_planned_from_one_profiled_block(saved, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--repeat", "layer"), "--repeat must be a block and how many times it stands, such as layers.0=96, got"),
+        (("--repeat", "layer"), "--repeat must be a block and its number of repeats, such as layers.0=96, got"),
         (("--repeat", "layers=3"), "--repeat layers=3: the block to repeat must be one of embedding, layer, head"),
         (("--repeat", "layer=0"), "--repeat layer=0: times must be an integer of at least 1, got 0"),
         (("--measure",), "--measure does not go with a profile in a file"),
@@ -238,8 +238,11 @@ def test_what_a_saved_profile_cannot_do_is_one_line(saved, arguments, message):
     ("arguments", "message"),
     [
         (("profile", "nowhere.py:make"), "nowhere.py: there is no such file"),
-        (("profile", "my_model"), "a model is named by its file and what makes it, such as my_model.py:make, got"),
-        (("profile", "my_model.py:"), "a model is named by its file and what makes it"),
+        (
+            ("profile", "my_model"),
+            "a model must be written as its file and its function, such as my_model.py:make, got",
+        ),
+        (("profile", "my_model.py:"), "a model must be written as its file and its function"),
         (("plan", "--model", "m.py:make", "--layers", "8,4,2", "--budget", "1MB"), "--layers does not go with --model"),
         (("plan", "--model", "m.py:make", "--step", "backward", "--budget", "1MB"), "--step does not go with --model"),
         (("plan", "--model", "m.py:make", "--max-depth", "--budget", "1MB"), "--max-depth does not go with --model"),

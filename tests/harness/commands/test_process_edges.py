@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands import console as page
+from harness.commands import console
 from harness.execute.process import run_in_subprocess
 from harness.experiment.file import Experiment
 from harness.experiment.job import Job
@@ -105,8 +105,8 @@ def test_what_is_not_seen_is_replaced(text, shown):
 
 def test_no_text_reaches_the_terminal_as_an_escape(capsys):
     for stderr in (False, True):
-        page.page(stderr=stderr).print("\x1b[2Jgone", "\x9b31m")
-    page.page().out("\x1b]0;title\x07")  # rich leaves bells out
+        console.new_console(stderr=stderr).print("\x1b[2Jgone", "\x9b31m")
+    console.new_console().out("\x1b]0;title\x07")  # rich leaves bells out
     assert capsys.readouterr() == ("�[2Jgone �31m\n�]0;title\n", "�[2Jgone �31m\n")
 
 

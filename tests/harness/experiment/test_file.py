@@ -158,7 +158,7 @@ QUOTED = [
         (HEAD + GRID + 'peer = ["torch.best"]', "grid.peer[0]: must be one of torch.store-all, torch.checkpoint, "),
         (
             HEAD + GRID + 'peer = ["jax.scan"]',
-            "grid: peer has the measures peers_memory, resident, peers_time",
+            "grid: peer has only the measures peers_memory, resident, peers_time",
         ),
         (PEERS + GRID + "[resident]\nrepeats = 2", 'resident: has no effect, because measure does not list "resident"'),
         (TRAINING + GRID.replace("64,", "32,"), "grid: layers must start with 64 and end with 10 to be trained"),

@@ -97,7 +97,7 @@ def test_predicted_vs_measured_counts_the_cells_within_the_bound(tables: Tables)
     memory.loc[3, "residual_bytes"] = 2**20
     figure = recipe("predicted_vs_measured")({"memory": memory})
     assert f"{len(memory) - 1} of {len(memory)} cells lie within the bound" in words(figure)
-    assert "the largest residual is 1024.0 KiB" in words(figure)
+    assert "The largest difference is 1024.0 KiB" in words(figure)
     low, high = figure.axes[1].get_ylim()
     assert low < -1024 < 1024 < high
 

@@ -70,10 +70,10 @@ def test_pareto_work_shows_the_batch_in_parts_apart_against_its_time():
     peaks = memory.set_index("micro_batch")["memray_peak_bytes"] / memory["memray_peak_bytes"][0]
     (line,) = apart.lines
     assert line.get_xydata().tolist() == pytest.approx(np.array([[1.5, peaks[1024]], [2.0, peaks[512]]]))
-    assert "Micro-batch recomputes nothing, and costs time: 2.0 times store-all's" in caption(figure)
+    assert "Micro-batch recomputes nothing, but costs time: 2.0 times store-all's" in caption(figure)
     alone = recipe("pareto_work")({"memory": memory})
     assert len(alone.axes) == 1
-    assert "what it costs is time, which was not measured" in caption(alone)
+    assert "It costs time, which was not measured" in caption(alone)
 
 
 def test_no_point_of_pareto_work_is_below_the_optimal_curve(tables):
@@ -195,7 +195,7 @@ def test_growth_names_the_kinds_that_no_cell_measured():
             schedules=[f"revolve(slots={count})", f"optimal(budget_of='revolve(slots={count})')"],
         )
     ]
-    assert "No point, because no cell did that step: sqrt at 8, 16 layers." in _caption(cells)
+    assert "No point, because no cell has that step: sqrt at 8, 16 layers." in _caption(cells)
     missed = [cell for cell in cells if not (cell.depth == 16 and cell.schedule and "optimal" in cell.schedule)]
     assert "that step: sqrt at 8, 16 layers; optimal at 16 layers." in _caption(missed)
     with_sqrt = [*cells, *(grid([f"64x{depth},10"], frequencies=(), schedules=["sqrt()"])[1] for depth in slots)]

@@ -12,8 +12,8 @@ def test_losses_that_are_no_numbers_are_told(tables: Tables):
     training = tables["training"].copy()
     late = (training["layers"] == training["layers"].iloc[0]) & (training["seed"] == 1) & (training["epoch"] > 6)
     training.loc[late, ["train_loss", "test_loss"]] = np.nan
-    of = f"of {training.loc[late, 'cell_id'].nunique()} of {training['cell_id'].nunique()} trainings"
-    told = f"Not drawn, and in no median: losses that are zero or no finite number, {of}."
+    of = f"in {training.loc[late, 'cell_id'].nunique()} of {training['cell_id'].nunique()} trainings"
+    told = f"Not drawn, and not in the medians: losses that are zero or not finite, {of}."
     assert told in words(recipe("training_curves")({"training": training}))
     assert "Not drawn" not in words(recipe("training_time")({"training": training}))
     assert "Not drawn" not in words(recipe("training_curves")(tables))
@@ -52,7 +52,7 @@ def test_training_curves_draw_what_is_finite(tables: Tables, name: str, loss: fl
         assert len(drawn) == 2 * shown
         assert all(kept["train_loss"].min() <= y <= kept["test_loss"].max() for y in drawn)
     cells, of_all = training.loc[spoilt, "cell_id"].nunique(), training["cell_id"].nunique()
-    assert f"losses that are zero or no finite number, of {cells} of {of_all} trainings." in words(figure)
+    assert f"losses that are zero or not finite, in {cells} of {of_all} trainings." in words(figure)
     assert "equals store-all's exactly" in words(figure)
     assert overlaps(drawn_texts(figure, monkeypatch)) == []
 
@@ -65,7 +65,7 @@ def test_training_curves_say_where_one_diverged_and_the_other_did_not(tables: Ta
     training = tables["training"].copy()
     training.loc[training.index[-1], "test_loss"] = np.nan
     shown = words(recipe("training_curves")({"training": training}))
-    assert "The lines do not coincide: a training has diverged" in shown
+    assert "The lines do not coincide, because a training diverged" in shown
     assert "The lines coincide" not in shown
 
 

@@ -80,7 +80,7 @@ def test_every_command_tells_a_set_that_a_kill_has_torn(folder, monkeypatch, com
     (folder / "environment.json").unlink()
     result = CliRunner().invoke(app, list(map(str, COMMANDS[command](folder))))
     said = (
-        f"{folder}: holds no complete set of results: a run is publishing it, or was killed as it did; run the "
+        f"{folder}: holds no complete set of results: a run is publishing it, or was killed while it did; run the "
         "experiment again\n"
     )
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", said)
