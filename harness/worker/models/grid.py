@@ -1,4 +1,4 @@
-"""Models of the user's in an experiment: each variant of a training step under memray, or under the clock.
+"""Measures users' models in an experiment: the memory or the time of each variant of a training step.
 
 A model is profiled once for each cut into blocks. Plans and predictions come from that profile.
 """
@@ -32,7 +32,7 @@ class Subject(NamedTuple):
     profile: BlockProfile
 
     def plan(self, cell: ModelCell) -> BlockPlan | None:
-        """The plan of a cell that has a budget."""
+        """The plan of a cell. None if it has no budget."""
         if cell.budget is None:
             return None
         budget_bytes = budget_between(*self.profile.budgets(cell.gradients), cell.budget)
@@ -40,13 +40,13 @@ class Subject(NamedTuple):
 
 
 def measure_memory(job: Job) -> list[list[Row]]:
-    """The peak of a step of each variant, each in a process of its own, beside what is predicted of it."""
+    """The measured and predicted peak of a step of each variant. Each variant has a process of its own."""
     subjects = _subjects(job.cells)
     return [[_apart(partial(_memory, cell, subjects[cell.blocks]))] for cell in job.cells]
 
 
 def measure_time(job: Job) -> list[list[Row]]:
-    """Seconds of a step of each variant, in turns whose order is shuffled anew in each round."""
+    """Seconds of a step of each variant. Variants take turns, in a new order in each round."""
     cpu = probes.pin_to_one_cpu()
     subjects = _subjects(job.cells)
     plans = [subjects[cell.blocks].plan(cell) for cell in job.cells]
@@ -62,7 +62,7 @@ def measure_time(job: Job) -> list[list[Row]]:
 
 
 def _subjects(cells: Sequence[ModelCell]) -> dict[str | None, Subject]:
-    """The model of a job, by how it is cut."""
+    """The model of a job for each cut into blocks."""
     return {cell.blocks: _subject(cell) for cell in {cell.blocks: cell for cell in cells}.values()}
 
 
@@ -82,7 +82,7 @@ def _memory(cell: ModelCell, subject: Subject) -> Row:
 
 
 def _variant(cell: ModelCell, plan: BlockPlan | None) -> Any:
-    """What a cell's variant is called by `step_of`."""
+    """The variant of a cell, as `step_of` takes it."""
     return variant_of(cell.variant) if plan is None else {"plan": plan.to_json()}
 
 
@@ -91,7 +91,7 @@ def _told(plan: BlockPlan | None) -> Row:
 
 
 def _expected(cell: ModelCell, subject: Subject, plan: BlockPlan | None) -> Row:
-    """What the profile tells of a cell; nothing of what PyTorch's compiler makes."""
+    """The predictions of a cell from the profile. Empty for torch.compile."""
     if plan is not None:
         return {
             "predicted_peak_bytes": plan.predicted_peak_bytes,
@@ -107,7 +107,7 @@ def _expected(cell: ModelCell, subject: Subject, plan: BlockPlan | None) -> Row:
 
 
 def _apart(work: Callable[[], Row]) -> Row:
-    """What `work` gives in a process of its own, forked from this one."""
+    """The result of `work` in a forked process of its own."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

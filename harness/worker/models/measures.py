@@ -1,4 +1,4 @@
-"""The user's own PyTorch model in a worker: its profile, and its step under memray and under the clock."""
+"""Measures a user's own PyTorch model in a worker: its profile, and the memory and time of its step."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,7 +24,7 @@ from networks.torch_models.planned_model import planned
 from networks.wording import shown
 
 Step = Callable[[], torch.Tensor]
-"""A training step of a model; gives the loss."""
+"""A training step of a model. It returns the loss."""
 
 WARM_UP_STEPS = 2
 
@@ -38,7 +38,7 @@ def profile(job: Job) -> list[list[Row]]:
 
 
 def peak(job: Job) -> list[list[Row]]:
-    """The peak of one training step, in a fresh process after two warm ones; and the loss of the first."""
+    """The peak of one training step after two warm-up steps in a fresh process, and the loss of the first step."""
     model = model_of(job.settings)
     step = step_of(model, job.settings["variants"][0])
     with gradients_of(model, job.settings["gradients"]):
@@ -48,7 +48,7 @@ def peak(job: Job) -> list[list[Row]]:
 
 
 def peaks_of(step: Step, model: Model, meter: Meter) -> dict[str, int]:
-    """The peaks of a step after `WARM_UP_STEPS` others, as the meter tells them."""
+    """The peaks of a step by the meter, after `WARM_UP_STEPS` other steps."""
     for _ in range(WARM_UP_STEPS):
         step()
     model.module.zero_grad(set_to_none=True)
@@ -95,7 +95,7 @@ def _forgetting(step: Step) -> Callable[[], None]:
 
 
 def gradients_of(model: Model, gradients: str) -> AbstractContextManager[None]:
-    """In which gradients are `kept`, or `freed` as they come."""
+    """A context in which gradients are `kept`, or `freed` as soon as they are complete."""
     return freeing(model.module) if gradients == "freed" else nullcontext()
 
 
@@ -125,7 +125,7 @@ def step_of(model: Model, variant: Any) -> Step:
 
 
 def _compiled(module: torch.nn.Module, share: float) -> Callable[..., Any]:
-    """The model by `torch.compile`, which may keep this share of the activations for the backward pass."""
+    """The model by `torch.compile`. It may keep this share of the activations for the backward pass."""
     from torch._inductor.compile_fx import compile_fx  # seconds, which only the compiler needs
 
     def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
-"""What counts the bytes of a step of a PyTorch model: memray on the CPU, PyTorch's own allocator on a GPU.
+"""Counts the bytes of a step of a PyTorch model: by memray on the CPU, by PyTorch's own allocator on a GPU.
 
-Both count what is requested and not what is reserved, from the start of the step: what was there before is not counted.
+Both count requested bytes, not reserved bytes, from the start of the step. Bytes from before are not counted.
 On the meta device nothing is requested, and the bytes that tensors would take are counted.
 """
 
@@ -19,7 +19,7 @@ Mark = Callable[[str], None]
 
 
 class Phase(NamedTuple):
-    """A part of a step: bytes live at its end, and at most in it."""
+    """A part of a step: the live bytes at its end, and the most live bytes in it."""
 
     name: str
     live_bytes: int
@@ -27,13 +27,13 @@ class Phase(NamedTuple):
 
 
 class Meter(Protocol):
-    """Counts the bytes of steps on one kind of device. A step is run several times."""
+    """Counts the bytes of steps on one kind of device. It runs a step several times."""
 
     def phases(self, step: Callable[[Mark], None]) -> list[Phase]:
-        """The phases of a step, each ended by a mark that the step leaves with the phase's name."""
+        """The phases of a step. The step ends each phase by a mark with the phase's name."""
 
     def peaks(self, step: Callable[[], object]) -> dict[str, int]:
-        """The most bytes in a step: `peak_bytes` are those that are requested and live at once, others as named."""
+        """The peaks of a step: `peak_bytes` are requested bytes that are live at once. Others are as named."""
 
 
 class CpuMeter:
@@ -77,7 +77,7 @@ class CudaMeter:
         return found
 
     def peaks(self, step: Callable[[], object]) -> dict[str, int]:
-        """See `Meter`. What is allocated is rounded up, and what is reserved is the GPU's, for this process."""
+        """See `Meter`. Allocated bytes are rounded up. Reserved bytes are those that the GPU gives this process."""
         start = self._begin()
         step()
         return {

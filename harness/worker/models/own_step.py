@@ -1,4 +1,5 @@
-"""A training step of one block alone, by the executor: a source makes its inputs, a root the deltas at its outputs."""
+"""A training step of one block alone, by the executor. A source makes its inputs, a root makes the gradients (deltas)
+at its outputs."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -13,11 +14,11 @@ from networks.torch_models.executor import Facts, execute
 
 
 class Source(torch.autograd.Function):
-    """Makes the tensors of a border; its backward pass ends the deltas at them, and makes those at `below`."""
+    """Makes the tensors of a border. Its backward pass takes their deltas, and makes the deltas at `below`."""
 
     @staticmethod
     def forward(ctx: Any, mark: Mark, like: Border, *below: torch.Tensor) -> Border:
-        """Clone the tensors of `like`; those of `below` are what their graph goes on to."""
+        """Clone the tensors of `like`. Their graph goes on to the tensors of `below`."""
         ctx.mark, ctx.below = mark, described(below)
         ctx.set_materialize_grads(False)
         made = _cloned(like)
@@ -26,13 +27,13 @@ class Source(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *deltas: torch.Tensor | None) -> Any:
-        """Leave the mark "source" and make ones as the deltas at `below`."""
+        """Leave the mark "source", and make deltas of ones at `below`."""
         ctx.mark("source")
         return None, None, *_deltas(ctx.below)
 
 
 class _Root(torch.autograd.Function):
-    """Takes the tensors of a border and makes the deltas at them."""
+    """Takes the tensors of a border. Its backward pass makes the deltas at them."""
 
     @staticmethod
     def forward(ctx: Any, mark: Mark, *border: torch.Tensor) -> torch.Tensor:
@@ -46,7 +47,7 @@ class _Root(torch.autograd.Function):
 
 
 def described(border: Border) -> list[Any]:
-    """Shape, type and device of each tensor that gets a delta; None of any other."""
+    """Shape, type and device of each tensor that gets a delta, and None for any other tensor."""
     return [(tensor.shape, tensor.dtype, tensor.device) if tensor.requires_grad else None for tensor in border]
 
 
@@ -65,7 +66,7 @@ def fresh(border: Border) -> Border:
 
 @contextmanager
 def freeing(model: torch.nn.Module) -> Iterator[None]:
-    """Gradients are let go of as soon as they are complete, as where the optimiser steps in the backward pass."""
+    """Free each gradient as soon as it is complete, like an optimiser that steps in the backward pass."""
 
     def free(parameter: torch.Tensor) -> None:
         parameter.grad = None
@@ -80,12 +81,12 @@ def freeing(model: torch.nn.Module) -> Iterator[None]:
 
 
 class OwnStep(NamedTuple):
-    """Bytes of a step of blocks alone, beside their inputs.
+    """Bytes of a step of blocks alone, without their inputs.
 
     Attributes:
-        runs: the peak of each run: one where the block is taped, and else a second one, in the backward pass.
+        runs: the peak of each run. A block without tape has a second run, in the backward pass.
         forward_bytes: live after the forward pass.
-        engine_bytes: what the engine takes before it comes to the blocks.
+        engine_bytes: memory of the engine before it reaches the blocks.
         backward_bytes: the peak of the backward pass after the last run.
         end_bytes: live at the end.
     """
@@ -98,7 +99,7 @@ class OwnStep(NamedTuple):
 
     @classmethod
     def of(cls, phases: list[Phase]) -> "OwnStep":
-        """From the phases inputs, ready, run, forward, root, (ready, run,) (source,) end."""
+        """Make it from the phases inputs, ready, run, forward, root, (ready, run,) (source,) end."""
         base = phases[0].live_bytes
         live = {phase.name: phase.live_bytes - base for phase in phases}
         return cls(
@@ -120,7 +121,7 @@ def measure_own_step(
     taped: bool = False,
     freed: bool = False,
 ) -> OwnStep:
-    """Measure a step of `blocks` on `x` alone; `taped` is of the first, and `freed` of gradients."""
+    """Measure a step of `blocks` alone on `x`. `taped`: the first has a tape. `freed`: gradients are freed at once."""
     leaf = torch.zeros((), requires_grad=True, device=x[0].device)
     kept = {0, 1} if taped else {0}
 
@@ -130,7 +131,7 @@ def measure_own_step(
 
         model.zero_grad(set_to_none=True)
         inputs = [Source.apply(mark, x, leaf)]
-        held = fresh(inputs[0])  # x[0] is the caller's
+        held = fresh(inputs[0])  # the caller owns x[0]
         mark("inputs")
         chain = [*(_marked(run, mark) for run in blocks), root]
         (loss,) = execute(chain, [*facts, Facts("root")], lambda *asked: kept, inputs.pop())
@@ -155,7 +156,7 @@ def _marked(run: Step, mark: Mark) -> Step:
 
 
 def untaped_peak(run: Step, x: Border, meter: Meter) -> int:
-    """The peak of a run without tape, the inputs left out."""
+    """The peak of a run without tape, without the inputs."""
 
     def step(mark: Mark) -> None:
         mark("ready")
@@ -169,7 +170,7 @@ def untaped_peak(run: Step, x: Border, meter: Meter) -> int:
 
 
 class Tape(NamedTuple):
-    """What autograd saves of a run: bytes beside its inputs and what it makes, which of those it holds, graph nodes."""
+    """The tape of a run: bytes beside its inputs and outputs, the inputs and outputs that it holds, and graph nodes."""
 
     nbytes: int
     inputs: tuple[int, ...]
@@ -178,7 +179,7 @@ class Tape(NamedTuple):
 
 
 def tape_of(run: Step, x: Border, below: Sequence[int], model: torch.nn.Module) -> Tape:
-    """Run a block, and look at what autograd saves of it. `below` are the storages of `x` by their places."""
+    """Run a block, and look at what autograd holds of it. `below` are the storages of `x`, in order."""
     with _saving() as saved:
         y = run(fresh(x))
     places, made = storages(saved), [place for place in storages(y) if place not in below]
@@ -193,7 +194,7 @@ def tape_of(run: Step, x: Border, below: Sequence[int], model: torch.nn.Module) 
 
 
 class Deltas(NamedTuple):
-    """Storages of the deltas around the backward pass of a block, None where there is no delta.
+    """Storages of the deltas around the backward pass of a block. None stands for no delta.
 
     Attributes:
         above: the identity of the one at each output.
@@ -225,7 +226,7 @@ def deltas_of(run: Step, x: Border) -> Deltas:
 
 
 def is_saved(border: Border, run: Callable[[Border], Any]) -> bool:
-    """Whether what runs on these tensors saves one of them."""
+    """Whether `run` on these tensors makes autograd hold one of them."""
     made = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in border)
     with _saving() as saved:
         run(made)
@@ -234,7 +235,7 @@ def is_saved(border: Border, run: Callable[[Border], Any]) -> bool:
 
 @contextmanager
 def _saving() -> Iterator[list[torch.Tensor]]:
-    """What autograd saves within this context."""
+    """The tensors that autograd holds of operations within this context."""
     saved: list[torch.Tensor] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -261,7 +262,7 @@ def nbytes(tensors: Iterable[torch.Tensor]) -> int:
 
 
 def _nodes(y: Border) -> int:
-    """Nodes of the graph from these tensors down."""
+    """The number of nodes of the graph below these tensors."""
     seen = set()
     waiting = [tensor.grad_fn for tensor in y if tensor.grad_fn is not None]
     while waiting:

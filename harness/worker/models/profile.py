@@ -1,6 +1,6 @@
-"""The profile of a user's PyTorch model: what each of its blocks takes, measured alone, as the executor runs it.
+"""The profile of a user's PyTorch model: the memory and time of each block. Each is measured alone, by the executor.
 
-Equal blocks are measured once. What runs before the blocks and after them is measured around a chain that does nothing.
+Equal blocks are measured once. The code before and after the blocks is measured around a chain that does nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ from networks.torch_models.planned_model import described_inputs, fingerprint_of
 
 TIMED_RUNS = 5
 ENGINE_NODE_BYTES = 66
-"""Bytes that autograd's engine takes for each node of the graph while it runs: from graphs of 6 to 80 nodes."""
+"""Bytes of autograd's engine for each node of the graph while it runs. Measured on graphs of 6 to 80 nodes."""
 
 Loss = Callable[[Any], torch.Tensor]
 
@@ -46,7 +46,7 @@ def profile_model(
     cut: str | Sequence[Callable[..., Any]] | None,
     meter: Meter,
 ) -> dict[str, Any]:
-    """The profile of a model, as plain data for `networks.planning.own_models.BlockProfile`."""
+    """Profile a model, as plain data for `networks.planning.own_models.BlockProfile`."""
     found = blocks_of(model, inputs, cut)
     overhead = _overhead(model, meter)
     rows: list[dict[str, Any]] = []
@@ -88,7 +88,7 @@ def profile_model(
 
 
 def _tried(run: Step, x: Border, model: torch.nn.Module) -> tuple[Border, bool, list[str]]:
-    """What a run gives, whether it draws random numbers, and the names of the buffers that it writes."""
+    """The outputs of a run, whether it draws random numbers, and the names of the buffers that it writes."""
     if x[0].is_meta:
         with Effects() as effects:
             y = run(x)
@@ -106,7 +106,7 @@ def _generators(x: Border) -> list[torch.Tensor]:
 
 
 class _Overhead(NamedTuple):
-    """What a step has beside its blocks: bytes while the graph stands, to the end of the step, and of the engine."""
+    """Bytes of a step beside its blocks: while its graph lives, until the step ends, and of the engine."""
 
     graph_bytes: int
     husk_bytes: int
@@ -114,12 +114,12 @@ class _Overhead(NamedTuple):
 
     @property
     def once_bytes(self) -> int:
-        """What a whole model's step has once."""
+        """The bytes that the step of a whole model has once."""
         return max(self.graph_bytes, self.husk_bytes) + self.engine_bytes
 
 
 def _overhead(model: torch.nn.Module, meter: Meter) -> _Overhead:
-    """Measured as what a step of one block takes, less what a second such block adds."""
+    """Measure it: the bytes of a step of one block, minus the bytes that a second such block adds."""
     x: Border = (torch.ones(1, requires_grad=True),)
     steps = (measure_own_step([_scaled] * many, [Facts("scaled")] * many, x, model, meter) for many in (1, 2))
     one, two = steps
@@ -144,9 +144,9 @@ def _block_row(
     meter: Meter,
     overhead: _Overhead,
 ) -> dict[str, Any]:
-    """What one block takes, by the names of `networks.planning.own_models.ProfiledBlock`.
+    """The memory and time of one block, by the names of `networks.planning.own_models.ProfiledBlock`.
 
-    `below` are the storages of `x` by their places.
+    `below` are the storages of `x`, in order.
     """
     tape = tape_of(run, x, below, model)
     after = storages(y)
@@ -180,14 +180,14 @@ def _block_row(
 
 
 def _charge_deltas(rows: list[dict[str, Any]]) -> None:
-    """Charge each block with the deltas at x[l] as the blocks above leave them.
+    """Charge each block with the deltas at its outputs, as the blocks above leave them.
 
-    The delta of a tensor that is concatenated, say, is a view of that of all of it. One that no block uses has none.
+    The delta of a concatenated tensor, say, is a view of a larger delta. A tensor that no block uses has no delta.
     """
     above: list[tuple[Any, int] | None] = []
     for number, row in reversed(list(enumerate(rows, 1))):
         deltas = row.pop("deltas")
-        if number < len(rows):  # what the loss leaves is as measured
+        if number < len(rows):  # the delta of the loss is measured
             delta_bytes = sum(dict(filter(None, above)).values())
             more = max(0, delta_bytes - row["delta_bytes"])
             row["backward_bytes"] += more
@@ -200,7 +200,7 @@ def _charge_deltas(rows: list[dict[str, Any]]) -> None:
 def _flops(run: Step, x: Border) -> int:
     with FlopCounterMode(display=False) as counter:
         y = run(x)
-    # What has no products is not free: a pointwise operation an item at least.
+    # A block without products is not free: it has at least one operation for each item.
     return max(1, counter.get_total_flops(), sum(tensor.numel() for tensor in y))
 
 
@@ -221,12 +221,12 @@ def _seconds(run: Step, x: Border) -> float | None:
 def _outside(
     model: torch.nn.Module, found: Blocks, inputs: tuple[Any, ...], loss: Loss, last: Border, meter: Meter
 ) -> dict[str, Any]:
-    """What runs before the blocks and after them, the loss included. `last` is what the last block gives."""
+    """The memory of the code before and after the blocks, including the loss. `last` is the last block's output."""
     leaf = torch.zeros((), requires_grad=True, device=last[0].device)
 
     def step(mark: Mark) -> None:
         def chain(blocks: Sequence[Block], x: Border) -> Border:
-            held.append(tuple(tensor.detach() for tensor in x))  # as the executor does
+            held.append(tuple(tensor.detach() for tensor in x))  # like the executor
             mark("before")
             made: Border = Source.apply(mark, last, *x, leaf)
             mark("last")
@@ -245,7 +245,7 @@ def _outside(
         freed = {phase.name: phase for phase in meter.phases(step)}
     start, last_bytes = kept["start"].live_bytes, nbytes(last)
     holds_output = is_saved(last, lambda border: loss(found(lambda blocks, x: border, *inputs)))
-    # What the loss makes as the delta may be a view of one number.
+    # The delta of the loss may be a view of a single number.
     delta_bytes = nbytes(tensor for tensor in last if tensor.requires_grad)
     left, freed_left = (max(0, each["source"].live_bytes - start - delta_bytes) for each in (kept, freed))
     return {
