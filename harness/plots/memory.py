@@ -26,7 +26,7 @@ from harness.plots.style import (
     panels,
     variant_legend,
 )
-from networks.planning.planner import REMEDIES
+from networks.planning.rows import REMEDIES
 
 EXACT = "Each cell is one measured step. Its peak is the same to the byte in every repeat."
 SHARE_COLOURS = sns.color_palette("light:#0b5394", as_cmap=True)

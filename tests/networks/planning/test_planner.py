@@ -16,7 +16,9 @@ from networks import NetworkWithCheckpointing, dry_run, plan
 from networks.chain import LARGEST, Chain
 from networks.dry_run import STEPS
 from networks.planning.allowance import allowance_bytes
-from networks.planning.planner import _bytes_by_parts, _costed, _least, _micro_batch, _rows, max_depths
+from networks.planning.by_parts import by_parts, fewest_parts
+from networks.planning.planner import _least, max_depths
+from networks.planning.rows import costed, rows_within
 from networks.schedules import FACTORIES, optimal
 from networks.schedules.optimal import smallest_budget
 
@@ -132,7 +134,11 @@ def test_micro_batch_is_that_of_the_fewest_parts_that_fit(seed):
     for budget in {least, *(size + change for size in needed.values() for change in (0, -1))}:
         fewest = next((most for most in rows if needed[most] <= budget), None)
         if budget >= least:
-            assert plan(layers, batch=batch, budget_bytes=budget, step=step).micro_batch == fewest
+            found = plan(layers, batch=batch, budget_bytes=budget, step=step)
+            assert found.micro_batch == fewest
+            if fewest:
+                assert found.rival.predicted_peak_bytes == traces[rows.index(fewest)].peak_bytes
+                assert found.rival.smallest_budget_bytes == needed[fewest]
             continue
         with pytest.raises(ValueError, match="no schedule meets") as caught:
             plan(layers, batch=batch, budget_bytes=budget, step=step)
@@ -147,10 +153,12 @@ def test_of_large_batches_many_small_parts_may_take_more_than_fewer(layers, batc
     """Each part has a place in the tracker's log, so that the bytes of a step by parts have their least between."""
     chain = Chain(layers, batch, 4)
     sizes = sorted({-(-batch // parts) for parts in range(1, batch + 1)}, reverse=True)
-    needed = {rows: _bytes_by_parts(chain, rows) for rows in sizes}
+    needed = {rows: by_parts(chain, rows).smallest_budget_bytes for rows in sizes}
     least = min(needed.values())
     for budget in (1000, least - 1, least, least + 500, least + 20_000):
-        assert _micro_batch(chain, budget) == next((rows for rows in sizes if needed[rows] <= budget), None)
+        found = fewest_parts(chain, budget)
+        fewest = next((rows for rows in sizes if needed[rows] <= budget), None)
+        assert found == (None if fewest is None else by_parts(chain, fewest))
 
 
 def test_work_never_rises_with_the_budget_and_ends_with_store_alls():
@@ -221,10 +229,10 @@ def test_the_smallest_budget_is_that_of_lowering_it_by_the_row_that_lowers_it_mo
     """Which searches every row for each budget, and takes as many times as long."""
     chain = Chain(tuple(layers), batch, 4, deltas_pile_up=step == "backward")
     schedule = optimal(budget_bytes=smallest_budget(chain))
-    rows = [_costed(chain, "optimal", schedule, LARGEST)]
+    rows = [costed(chain, "optimal", schedule, LARGEST)]
     while rows:
         least = min(rows, key=lambda row: row.smallest_budget_bytes)
-        rows = [row for row in _rows(chain, least.smallest_budget_bytes - 1, {}) if row.fits]
+        rows = [row for row in rows_within(chain, least.smallest_budget_bytes - 1, {}) if row.fits]
     told = _least(chain)
     assert (told.smallest_budget_bytes, told.forward_flops) == (least.smallest_budget_bytes, least.forward_flops)
     assert told.name == least.name
