@@ -8,6 +8,9 @@ from hypothesis import settings
 # reads this when it is imported.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+# Tables are as wide as in a file. GNU readline would tell every child of pytest that it has 80 columns.
+os.environ["COLUMNS"] = "160"
+
 # Property tests draw the same examples in every run, and no slow machine fails them.
 settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=100)
 settings.load_profile("reproducible")

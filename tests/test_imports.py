@@ -142,7 +142,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *(*GROUND, "harness.experiment", "harness.results", "harness.execute", "harness.analysis", "harness.plots"),
         "harness.report",
         *("networks", "networks.chain", "networks.checks", "networks.layer_lists", "networks.schedules"),
-        *("networks.planning", "networks.rounding", "networks.wording"),
+        *("networks.planning", "networks.wording"),
     },
     "harness": {
         "harness.commands",

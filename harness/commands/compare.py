@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
 from harness.analysis.rows import each_row
 from harness.commands.console import label, new_console
 from harness.commands.names import find_results, path_given
+from harness.commands.tables import aligned
 from harness.experiment.measures import MEASURES
 from harness.results.folder import cell_of, read_results
 from harness.results.origin import Origin
@@ -174,7 +173,8 @@ def _print(answer: dict[str, Any]) -> None:
         console.print(f"warning: not measured alike: {line}")
     for name in (name for name in (*PEAKS, *SECONDS) if name in answer):
         compared = answer[name]
-        console.print(*(_memory if name in PEAKS else _time)(name, compared["cells"]))
+        for part in (_memory if name in PEAKS else _time)(name, compared["cells"], console.width):
+            console.print(part)
         for folder in "ab":
             only = compared[f"only_in_{folder}"]
             if only:
@@ -183,32 +183,38 @@ def _print(answer: dict[str, Any]) -> None:
         console.print(f"failed: {line}")
 
 
-def _memory(name: str, cells: list[dict[str, Any]]) -> Iterator[Table | str]:
-    changed = [row for row in cells if row["difference_bytes"]]
+def _memory(name: str, cells: list[dict[str, Any]], width: int) -> Iterator[str]:
+    changed = [
+        {
+            "cell": row["cell"],
+            "peak in A": f"{row['a_bytes']:,}",
+            "peak in B": f"{row['b_bytes']:,}",
+            "difference": f"{row['difference_bytes']:+,}",
+        }
+        for row in cells
+        if row["difference_bytes"]
+    ]
     if changed:
-        table = _table("peak in A", "peak in B", "difference")
-        for row in changed:
-            table.add_row(row["cell"], f"{row['a_bytes']:,}", f"{row['b_bytes']:,}", f"{row['difference_bytes']:+,}")
-        yield table
+        yield f"\n{aligned(changed, left=['cell'], width=width)}\n"
     yield f"{name}: {len(cells) - len(changed)} of {len(cells)} cells equal to the byte"
 
 
-def _time(name: str, cells: list[dict[str, Any]]) -> Iterator[Table | str]:
-    table = _table("B / A", "95 % interval", "p (Holm)")
-    for row in cells:
-        interval = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
-        mark = "*" if row["p_value"] < SIGNIFICANT else " "
-        p_value = "< 0.001" if row["p_value"] < 0.001 else f"{row['p_value']:.3f}"
-        table.add_row(row["cell"], f"{row['time_ratio']:.3f}", interval, f"{p_value} {mark}")
-    if cells:
-        yield table
+def _time(name: str, cells: list[dict[str, Any]], width: int) -> Iterator[str]:
+    told = [
+        {
+            "cell": row["cell"],
+            "B / A": f"{row['time_ratio']:.3f}",
+            "95 % interval": f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}",
+            "p (Holm)": f"{_p_value(row['p_value'])} {'*' if row['p_value'] < SIGNIFICANT else ' '}",
+        }
+        for row in cells
+    ]
+    if told:
+        yield f"\n{aligned(told, left=['cell'], width=width)}\n"
     significant = [row["time_ratio"] > 1 for row in cells if row["p_value"] < SIGNIFICANT]
     slower, faster = significant.count(True), significant.count(False)
     yield f"{name}: of {len(cells)} cells {slower} significantly slower in B, {faster} faster"
 
 
-def _table(*numbers: str) -> Table:
-    table = Table("cell", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in numbers:
-        table.add_column(name, justify="right")
-    return table
+def _p_value(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

@@ -9,8 +9,9 @@ import typer
 from rich import box
 from rich.table import Table
 
-from harness.commands.console import console
+from harness.commands.console import new_console
 from harness.commands.names import find_folder, path_given
+from harness.commands.tables import wrapped
 from harness.experiment.file import Experiment
 from networks.schedules import REGISTERED
 from networks.schedules.foreign import announced, function_in
@@ -30,17 +31,19 @@ def command(
     group checkpointing_lab.schedules. Listing imports those packages. Any other schedule is called by its file or
     module: 'rules.py:factory()', 'package.module:factory()'.
     """
+    console = new_console()
     if schedules:
-        table = Table("schedule", "source", "paper", box=box.SIMPLE_HEAD)
-        for row in (*_own(), *_announced()):
-            table.add_row(*row)
-        console.print(table)
+        for call, *about in (*_own(), *_announced()):
+            lines = (wrapped(line, console.width, start="    ") for line in about if line)
+            console.print(wrapped(call, console.width), *lines, sep="\n")
         return
     paths = sorted(find_folder(folder).glob("[!.]*.toml"))
     experiments = [Experiment.load(path, bind=False) for path in paths]
     if not experiments:
         raise ValueError(f"{folder}: holds no experiment (*.toml)")
-    table = Table("experiment", "title", "cells", "measures", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("experiment", "title", "cells", "measures"):
+        table.add_column(heading, no_wrap=heading in ("experiment", "cells"))
     for experiment in experiments:
         cells = str(len(experiment.cells()))
         table.add_row(experiment.name, experiment.title, cells, ", ".join(experiment.measure))

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from harness.analysis.rows import each_row
-from harness.commands.console import aligned, new_console
+from harness.commands.console import new_console
 from harness.commands.names import find_results, path_given
+from harness.commands.tables import aligned
 from harness.experiment.tables import ALLOCATORS
 from harness.results.folder import read_results
 
@@ -50,7 +51,7 @@ def command(
         lines = [_line(row) for row in each_row(measured)]
         new_console().print(f"[{layers}], batch {batch}\n")
         if lines:
-            new_console().print(aligned(lines, left=["step"]))
+            new_console().print(aligned(lines, left=["step"], width=new_console().width))
         for row in each_row(rows[rows["status"] != "ok"]):
             new_console().print(f"{row['name']}: {row['error']}")
         new_console().print()

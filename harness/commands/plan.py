@@ -1,15 +1,14 @@
 """The plan command: finds a schedule for a budget of bytes, and compares its cost with its rivals'."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
 
 from harness.commands import plan_model, plan_network
-from harness.commands.console import new_console
+from harness.commands.console import WIDE_COLUMNS, new_console
 from harness.commands.names import path_given, refuse
 from harness.commands.own_model import BlocksOption, DeviceOption, GradientsOption, named_model
 from harness.commands.plan_parts import BudgetOption
@@ -97,7 +96,7 @@ def command(
             measure=measure,
             save=save,
         )
-        told = plan_model.text(answer)
+        text = plan_model.text
     else:
         refuse(of_model, "--layers")
         if layers is None or batch is None:
@@ -105,15 +104,22 @@ def command(
         asked = plan_network.TrainingOptions(layers, batch, dtype or "float32", step or "backward", optimizer, samples)
         size = BudgetOption.given(budget, budget_total)
         answer = plan_network.answer(asked, size, schedules=schedule or [], max_depth=max_depth, measure=measure)
-        told = plan_network.text(answer)
-    _tell(answer, told, as_json=as_json, saved=save)
+        text = plan_network.text
+    _tell(answer, text, as_json=as_json, saved=save)
 
 
-def _tell(answer: Mapping[str, Any], told: Iterable[RenderableType], *, as_json: bool, saved: Path | None) -> None:
+def _tell(
+    answer: Mapping[str, Any],
+    text: Callable[[Mapping[str, Any], int], Iterable[str]],
+    *,
+    as_json: bool,
+    saved: Path | None,
+) -> None:
     if as_json:
         print(json.dumps(answer, indent=2))
         return
-    for part in told:
-        new_console().print(part)
+    console = new_console()
+    for part in text(answer, console.width):
+        console.print(part, soft_wrap=console.width >= WIDE_COLUMNS)  # on less, lines are broken between words
     if saved is not None:
-        new_console().print(f"plan: {saved}")
+        console.print(f"plan: {saved}")

@@ -1,6 +1,7 @@
 """The rows of a plan as plain data, with predicted times, and with measurements of the best."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 
 from harness.execute.machine_lock import at_work
 from harness.execute.process import run_in_subprocess
@@ -9,7 +10,8 @@ from harness.experiment.job import Job, Outcome, Row
 from harness.experiment.measures import MEASURES
 from networks.chain import Chain
 from networks.dry_run import Trace
-from networks.planning.planner import Plan, PlanRow
+from networks.planning.planner import Plan
+from networks.planning.rows import PlanRow
 from networks.schedules.foreign import Source
 
 STORE_ALL = "store_all"
@@ -43,6 +45,11 @@ def _row(row: PlanRow, best: PlanRow, store_all: Trace) -> Row:
     }
 
 
+def rival_row(found: Plan) -> Row | None:
+    """What is known without measuring of the step by parts that recomputes nothing; None where none fits."""
+    return None if found.rival is None else {**asdict(found.rival), "work_ratio": 1.0}
+
+
 def _cell(chain: Chain, schedule: str | None, *, dtype: str, sources: Iterable[Source] = ()) -> Cell:
     """A step by this schedule. None is store-all, by `Network`."""
     step = "backward" if chain.deltas_pile_up else "train_step"
@@ -50,16 +57,20 @@ def _cell(chain: Chain, schedule: str | None, *, dtype: str, sources: Iterable[S
     return cell if schedule is None else cell.scheduled(schedule, sources)
 
 
-def predict_times(found: Plan, to: dict[str, Row], *, dtype: str) -> list[str]:
-    """Add `predicted_time_ratio`: time over store-all's, from the layers' matrix products as timed on this machine.
+def predict_times(found: Plan, to: dict[str, Row], rival: Row | None, *, dtype: str) -> list[str]:
+    """Add `predicted_time_ratio`: time over store-all's, by the layers' matrix products as they are timed here.
 
-    Returns a line for each problem.
+    Those of the `rival` are timed on the rows of a part. To add the parts' deltas up is not counted.
+
+    Returns what went wrong, in lines for people.
     """
     traces = _traces(found)
-    outcome = _measured(Job(measure="products", cells=(_cell(traces[STORE_ALL].chain, None, dtype=dtype),)))
+    whole = _cell(traces[STORE_ALL].chain, None, dtype=dtype)
+    parts = [] if rival is None else [replace(whole, batch=rival["micro_batch"])]
+    outcome = _measured(Job(measure="products", cells=(whole, *parts)))
     if outcome.rows is None:
         return [f"time is not predicted, because no matrix products could be timed: {outcome.error}"]
-    (products,) = outcome.rows
+    products, *of_parts = outcome.rows
     forward = {row["layer"]: row["forward_seconds"] for row in products}
     backward = sum(row["backward_seconds"] for row in products)
 
@@ -68,6 +79,10 @@ def predict_times(found: Plan, to: dict[str, Row], *, dtype: str) -> list[str]:
 
     for name, trace in traces.items():
         to[name]["predicted_time_ratio"] = seconds(trace) / seconds(traces[STORE_ALL])
+    if rival is not None:
+        part_seconds = sum(row["forward_seconds"] + row["backward_seconds"] for row in of_parts[0])
+        times = whole.batch / rival["micro_batch"]
+        rival["predicted_time_ratio"] = times * part_seconds / seconds(traces[STORE_ALL])
     return []
 
 

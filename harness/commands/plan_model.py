@@ -4,9 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from harness.commands.names import as_typed, refuse
 from harness.commands.plan_parts import BudgetOption, Columns, bill_line, in_full, table, told_ratio
 from harness.execute.models import OwnModel
@@ -149,20 +146,20 @@ def _measure(own: OwnModel, plan: BlockPlan, rows: list[Row]) -> None:
         rows[number] |= paired_ratio(seconds[number], seconds[plain])
 
 
-def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
-    """What is printed for people."""
-    yield Text(
+def text(answer: Mapping[str, Any], width: int) -> Iterator[str]:
+    """What is printed for people on a page of so many characters."""
+    yield (
         f"{answer['model']}: {answer['blocks']} blocks, inputs {answer['inputs']}; a training step within "
         f"{in_full(answer['budget_bytes'])}, gradients {answer['gradients']}"
     )
-    yield table(COLUMNS, answer["rows"])
-    yield Text(
+    yield table(COLUMNS, answer["rows"], width=width)
+    yield (
         "work: forward operations over plain autograd's; time: over plain autograd's, predicted from "
         f"{answer['times_predicted_from']}"
     )
-    yield Text(
+    yield (
         f"predicted peak {answer['predicted_peak_bytes']:,} bytes, and an allowance of {answer['allowance_bytes']:,}; "
         f"the smallest budget that can be met: {in_full(answer['smallest_budget_bytes'])}"
     )
-    yield Text(bill_line(answer["bill"]))
-    yield from (Text(line) for line in (answer["advice"], *answer["notes"]) if line)
+    yield bill_line(answer["bill"])
+    yield from (line for line in (answer["advice"], *answer["notes"]) if line)

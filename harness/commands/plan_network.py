@@ -9,11 +9,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.status import Status
-from rich.table import Table
 from rich.text import Text
 
 from harness.commands.names import STEP_OPTIONS, as_typed
-from harness.commands.plan_measured import measure_best, predict_times, rows_by_name
+from harness.commands.plan_measured import measure_best, predict_times, rival_row, rows_by_name
 from harness.commands.plan_parts import BudgetOption, Columns, bill_line, in_full, table, told_ratio
 from harness.commands.schedule_text import searches_for, step_cell
 from harness.experiment.job import Row
@@ -24,7 +23,6 @@ from networks.layer_lists import format_layers, parse_layers
 from networks.planning.bill import Bill, bill
 from networks.planning.planner import Plan, max_depths, plan
 from networks.planning.searches import Search
-from networks.rounding import ceil_div
 from networks.schedules.foreign import Source
 from networks.schedules.spec import is_strange
 
@@ -48,37 +46,54 @@ COLUMNS: Columns = {
     "measured peak": _filled("memray_peak_bytes", format_bytes),
     "measured time": told_ratio,
 }
+TIED = ("forward_flops", "predicted_peak_bytes")
+"""What rows that tie have in common."""
 
 
-def text(answer: Mapping[str, Any]) -> Iterator[Text | Table]:
-    """What is printed for people."""
-    yield Text(
+def text(answer: Mapping[str, Any], width: int) -> Iterator[str]:
+    """What is printed for people on a page of so many characters."""
+    yield (
         f"layers {answer['layers']}, batch {answer['batch']:,}, {answer['dtype']}: "
         f"a training step ({answer['step']}) within {in_full(answer['budget_bytes'])}"
     )
-    yield table(COLUMNS, answer["rows"], words=("schedule", "mostly"))
-    yield Text("work: forward operations over store-all's")
+    yield table(COLUMNS, answer["rows"], width=width)
+    yield "work: forward operations over store-all's"
     if any("predicted_time_ratio" in row for row in answer["rows"]):
-        yield Text("time: over store-all's, predicted from how long the layers' matrix products take on this machine")
-    yield from (Text(f"{row['name']}: {row['reason']}") for row in answer["rows"] if "reason" in row)
+        yield "time: over store-all's, predicted from how long the layers' matrix products take on this machine"
+    yield from (f"{row['name']}: {row['reason']}" for row in answer["rows"] if "reason" in row)
     named = answer["schedule"]
-    yield Text(f"best: {named if is_strange(named) else f'NetworkWithCheckpointing(layers, schedule={named})'}")
-    yield Text(f"without recomputation: {_rival(answer['batch'], answer['micro_batch'])}")
-    yield Text(f"the smallest budget that can be met: {in_full(answer['smallest_budget_bytes'])}")
-    yield Text(bill_line(answer["bill"]))
+    yield f"best: {named if is_strange(named) else f'NetworkWithCheckpointing(layers, schedule={named})'}"
+    yield from _tie(answer["rows"])
+    yield from _rival(answer["rival"])
+    yield f"the smallest budget that can be met: {in_full(answer['smallest_budget_bytes'])}"
+    yield bill_line(answer["bill"])
     if "max_depths" in answer:
         depths = ", ".join(f"{name} {_depth(depth)}" for name, depth in answer["max_depths"].items())
-        yield Text(f"hidden layers of {answer['max_depth_width']} that fit: {depths}")
-    yield from (Text(line) for line in (answer["advice"], *answer["notes"]) if line)
+        yield f"hidden layers of {answer['max_depth_width']} that fit: {depths}"
+    yield from (line for line in (answer["advice"], *answer["notes"]) if line)
 
 
-def _rival(batch: int, micro_batch: int | None) -> str:
-    if micro_batch is None:
-        return "no train_step of Network(layers) fits, not even with micro_batch=1"
-    if micro_batch == batch:
-        return "Network(layers).train_step(..) fits"
-    parts = ceil_div(batch, micro_batch)
-    return f"Network(layers).train_step(.., micro_batch={micro_batch}) fits, the batch in {parts:,} parts"
+def _tie(rows: Sequence[Row]) -> Iterator[str]:
+    """A line on the rows that are as good as the best, where the best is optimal."""
+    (best,) = (row for row in rows if row["best"])
+    others = (row for row in rows if row["fits"] and row is not best)
+    even = [row["name"] for row in others if all(row[figure] == best[figure] for figure in TIED)]
+    if even and best["name"] == "optimal":
+        yield f"{', '.join(even)} and optimal tie in work and peak; a tie goes to optimal"
+
+
+def _rival(rival: Row | None) -> Iterator[str]:
+    if rival is None:
+        yield "without recomputation: no train_step of Network(layers) fits, not even with micro_batch=1"
+        return
+    parts = rival["parts"]
+    options, told = (
+        ("..", "") if parts == 1 else (f".., micro_batch={rival['micro_batch']}", f", the batch in {parts:,} parts")
+    )
+    yield f"without recomputation: Network(layers).train_step({options}) fits{told}"
+    time = _filled("predicted_time_ratio", ", time {:.3f}".format)(rival)
+    peak, allowance = format_bytes(rival["predicted_peak_bytes"]), format_bytes(rival["allowance_bytes"])
+    yield f"its predicted peak {peak}, allowance {allowance}, work {rival['work_ratio']:.3f}{time}"
 
 
 def _depth(depth: int) -> str:
@@ -136,8 +151,8 @@ def answer(
         chain = asked.chain(widths)
         held = bill(chain, samples=asked.samples, optimizer=asked.optimizer)
         found = _planned(chain, held, budget, dtype=dtype, step=asked.step, also=also)
-    rows = rows_by_name(found)
-    notes = predict_times(found, rows, dtype=dtype)
+    rows, rival = rows_by_name(found), rival_row(found)
+    notes = predict_times(found, rows, rival, dtype=dtype)
     if measure:
         notes += measure_best(found, rows, dtype=dtype, sources=sources)
     return {
@@ -148,6 +163,7 @@ def answer(
         "smallest_budget_bytes": found.smallest_budget_bytes,
         "schedule": found.schedule.__name__,
         "micro_batch": found.micro_batch,
+        "rival": rival,
         "rows": list(rows.values()),
         "bill": _whole_bill(chain, held, found),
         "advice": found.advice,

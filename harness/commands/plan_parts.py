@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
+from harness.commands.tables import aligned
 from harness.experiment.job import Row
 from harness.sizes import format_bytes, parse_bytes
 from networks.planning.bill import Bill
@@ -56,15 +54,11 @@ class BudgetOption:
         return left
 
 
-def table(columns: Columns, rows: Sequence[Row], *, words: Sequence[str] = ("schedule",)) -> Table:
-    """The rows as a table, the best bold. Columns of `words` are aligned to the left, those of numbers to the right."""
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+def table(columns: Columns, rows: Sequence[Row], *, width: int) -> str:
+    """The rows as a table of at most `width` characters, between empty lines."""
     shown = {name: cell for name, cell in columns.items() if any(map(cell, rows))}
-    for name in shown:
-        drawn.add_column(name, justify="left" if name in words else "right", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(cell(row) for cell in shown.values()), style="bold" if row["best"] else "")
-    return drawn
+    told = [{name: cell(row) for name, cell in shown.items()} for row in rows]
+    return f"\n{aligned(told, left=['schedule'], width=width)}\n"
 
 
 def told_ratio(row: Row) -> str:

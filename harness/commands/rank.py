@@ -2,8 +2,6 @@
 
 import csv
 import io
-import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.analysis.rows import each_row
-from harness.commands.console import Keyed, aligned, new_console
+from harness.commands.console import new_console
 from harness.commands.names import find_results, path_given
+from harness.commands.tables import Key, aligned, folded
 from harness.experiment.tables import RANKING
 from harness.files import format_json, write_atomically
 from harness.results.datapackage import sha256_of, table_schema
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 MIB = 2**20
 COLUMNS = 80
 BUDGETS_IN_A_ROW = 8
-NAME_CHARACTERS = 22
 NOT_FITTING = "-"
 EXPLAINED = (
     "Forward work over the optimum's, by dry run; budgets of a step's peak in MiB.",
@@ -125,20 +123,12 @@ def _words(cell: Mapping[str, Any]) -> str:
 
 
 def _as_table(table: "pd.DataFrame") -> Iterator[str]:
-    key = Keyed(NAME_CHARACTERS)
+    key, width = Key(), min(COLUMNS, new_console().width)
     yield "\n".join(EXPLAINED)
     for heading, lines in _blocks(table):
-        short = [{**line, "schedule": key.short(line["schedule"])} for line in lines]
-        yield f"\n{_folded(heading)}\n\n{aligned(short, left=['schedule'])}"
-    if key.lines:
-        yield "\n" + "\n".join(key.lines)
-
-
-def _folded(heading: str) -> str:
-    """The heading in lines of at most 80 characters, broken between widths, which blanks part then."""
-    if len(heading) <= COLUMNS:
-        return heading
-    return textwrap.fill(re.sub(r",(?=\S)", ", ", heading), COLUMNS, break_on_hyphens=False)
+        yield f"\n{folded(heading, width)}\n\n{aligned(lines, left=['schedule'], width=width, key=key)}"
+    if key.lines(width):
+        yield "\n" + "\n".join(key.lines(width))
 
 
 def _as_markdown(table: "pd.DataFrame") -> Iterator[str]:

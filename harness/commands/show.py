@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from harness.commands.console import ExperimentFile, ResultsFolder, aligned, console, job_label
+from harness.commands.console import ExperimentFile, ResultsFolder, job_label, new_console
 from harness.commands.names import find_experiment
+from harness.commands.tables import aligned, folded, wrapped
 from harness.execute.strangers import require_sound_experiment
 from harness.experiment.file import Experiment
 from harness.experiment.job import AnyCell
@@ -33,10 +34,12 @@ def command(
     names = {layers: name for name, layers in loaded.chains.items()}
     rows = [_costs(cell, names) for cell in loaded.cells()]
     varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
-    table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT)
+    console = new_console()
+    table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT, width=console.width)
     fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if column not in varying)
-    chains = "".join(f"{name}: {layers}\n" for name, layers in loaded.chains.items())
-    console.out(f"{loaded.title}\n\nall cells: {fixed}\n{chains}\n{table}\n")
+    told = "\n\n".join(wrapped(line, console.width) for line in (loaded.title, f"all cells: {fixed}"))
+    chains = "".join(f"{folded(f'{name}: {layers}', console.width)}\n" for name, layers in loaded.chains.items())
+    console.out(f"{told}\n{chains}\n{table}\n")
     for measure, jobs in groupby(loaded.jobs(), key=lambda job: job.measure):
         cells = [len(job.cells) for job in jobs]
         console.print(f"{measure}: {sum(cells)} cells in {len(cells)} processes")

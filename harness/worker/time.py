@@ -30,16 +30,24 @@ def measure_time(job: Job) -> list[list[Row]]:
 
 
 def measure_products(job: Job) -> list[list[Row]]:
-    """Seconds of each layer's matrix products, forward and backward. Layers of one shape are timed once."""
-    (cell,) = job.cells
+    """Seconds of each layer's matrix products, forward and backward, in cells that differ in their batch alone.
+
+    Layers of one shape are timed once, one batch right after the other.
+    """
+    cell, batches = job.cells[0], [one.batch for one in job.cells]
     shapes = list(pairwise(cell.widths))
-    seconds = {shape: probes.product_seconds(cell.batch, *shape, dtype=cell.dtype) for shape in dict.fromkeys(shapes)}
-    rows = []
-    for layer, shape in enumerate(shapes, start=1):
-        forward_seconds, weights_delta_seconds, delta_seconds = seconds[shape]
-        backward_seconds = weights_delta_seconds + (delta_seconds if layer > 1 else 0)
-        rows.append({"layer": layer, "forward_seconds": forward_seconds, "backward_seconds": backward_seconds})
-    return [rows]
+    seconds = {
+        (shape, batch): probes.product_seconds(batch, *shape, dtype=cell.dtype)
+        for shape in dict.fromkeys(shapes)
+        for batch in dict.fromkeys(batches)
+    }
+    return [[_product_row(layer, seconds[shape, batch]) for layer, shape in enumerate(shapes, 1)] for batch in batches]
+
+
+def _product_row(layer: int, seconds: tuple[float, float, float]) -> Row:
+    forward_seconds, weights_delta_seconds, delta_seconds = seconds
+    backward_seconds = weights_delta_seconds + (delta_seconds if layer > 1 else 0)
+    return {"layer": layer, "forward_seconds": forward_seconds, "backward_seconds": backward_seconds}
 
 
 def interleaved(variants: int, rounds: int, order_seed: int) -> Iterator[tuple[int, int, int]]:

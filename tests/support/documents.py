@@ -59,7 +59,7 @@ def output_of_command(command: str) -> str:
         for name in ("experiments", "results", "examples"):
             Path(folder, name).symlink_to(ROOT / name)
         arguments = [sys.executable, *shlex.split(command)[1:]]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"}
         done = subprocess.run(arguments, cwd=folder, env=environment, check=False, capture_output=True, text=True)
     # Whom a measurement waits for is told beside what a command prints; a mistake is told there alone.
     return done.stdout + (done.stderr if done.returncode else "")

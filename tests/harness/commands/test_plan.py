@@ -15,16 +15,18 @@ from harness.commands.command_line import app
 from harness.commands.plan_measured import predict_times, rows_by_name
 from harness.execute.process import run_in_subprocess
 from harness.experiment.job import Job, Outcome
+from harness.sizes import format_bytes
 from networks import Network, Plan, dry_run
 from networks.chain import Chain
 from networks.optimizers import SGD, Adam
 from networks.planning.bill import bill
-from networks.planning.planner import PlanRow
+from networks.planning.rows import PlanRow
 from networks.schedules import FACTORIES, revolve, store_all
 from tests.support.cells import store_all_cell
 
 NETWORK = ("--layers", "64,128x15,10", "--batch", "512")
 FITS = "2MB"
+TIED = ("--layers", "64,128x31,10", "--batch", "1024")
 
 ROW = {"name", "fits", "best"}
 PLANNED = ROW | {
@@ -72,7 +74,7 @@ def test_json_has_integer_bytes_and_the_documented_keys():
     found = answer(*NETWORK, "--budget", FITS, "--optimizer", "adam")
     assert found.keys() == {
         *("layers", "batch", "dtype", "step", "budget_bytes", "smallest_budget_bytes", "schedule", "micro_batch"),
-        *("rows", "bill", "advice", "notes"),
+        *("rival", "rows", "bill", "advice", "notes"),
     }
     assert (found["layers"], found["batch"], found["dtype"]) == ("64,128x15,10", 512, "float32")
     assert (found["budget_bytes"], found["advice"], found["notes"]) == (2_000_000, "", [])
@@ -112,6 +114,53 @@ def test_the_rival_that_recomputes_nothing_is_named(arguments, micro_batch, line
     assert answer(*arguments)["micro_batch"] == micro_batch
 
 
+def test_the_rival_has_its_peak_its_work_and_its_predicted_time(monkeypatch):
+    """Of a layer's products each takes a second for the batch, and half a second for a part of a fifth of it."""
+    asked = []
+
+    def answered(job):
+        asked.extend(cell.batch for cell in job.cells)
+        seconds = [1 if batch == 512 else 0.5 for batch in asked[-2:]]
+        layers = range(1, job.cells[0].depth + 1)
+        return Outcome([[{"layer": n, "forward_seconds": s, "backward_seconds": s} for n in layers] for s in seconds])
+
+    monkeypatch.setattr(plan_measured, "run_in_subprocess", answered)
+    arguments = (*NETWORK, "--budget", FITS)
+    rival = answer(*arguments)["rival"]
+    assert asked == [512, 103]
+    step = dry_run([64, *[128] * 15, 10], batch=512, step="train_step", micro_batch=103)
+    assert (rival["micro_batch"], rival["parts"]) == (103, 5)
+    assert rival["predicted_peak_bytes"] == step.peak_bytes
+    assert rival["predicted_peak_bytes"] + rival["allowance_bytes"] <= 2_000_000
+    assert rival["work_ratio"] == step.forward_flops / dry_run([64, *[128] * 15, 10], batch=512).forward_flops == 1
+    assert rival["predicted_time_ratio"] == pytest.approx(0.5 * 512 / 103)
+    peak, allowance = (format_bytes(rival[name]) for name in ("predicted_peak_bytes", "allowance_bytes"))
+    line = f"its predicted peak {peak}, allowance {allowance}, work 1.000, time 2.485"
+    assert line in invoke(*arguments).stdout.splitlines()
+    whole = answer("--layers", "64,512x3,10", "--batch", 64, "--budget", "2.7MB")["rival"]
+    assert (whole["parts"], whole["predicted_time_ratio"]) == (1, 1)
+    none = answer("--layers", "64,512x8,10", "--batch", 64, "--budget", FITS, "--step", "train_step")
+    assert none["rival"] is None
+
+
+def test_a_tie_goes_to_optimal_and_is_told():
+    found = answer(*TIED, "--budget", "6MiB")
+    (best,) = (row for row in found["rows"] if row["best"])
+    (even,) = (row for row in found["rows"] if row["name"] == "evicting dtr")
+    figures = ("forward_flops", "predicted_peak_bytes", "fits")
+    assert [even[name] for name in figures] == [best[name] for name in figures]
+    assert best["name"] == "optimal"
+    said = "evicting dtr and optimal tie in work and peak; a tie goes to optimal"
+    assert said in invoke(*TIED, "--budget", "6MiB").stdout.splitlines()
+
+
+def test_where_nothing_is_recomputed_store_all_is_best():
+    found = answer(*TIED, "--budget", "1GiB")
+    assert [row["name"] for row in found["rows"] if row["work_ratio"] > 1] == ["sqrt"]
+    assert found["schedule"] == "store_all()"
+    assert "a tie" not in invoke(*TIED, "--budget", "1GiB").stdout
+
+
 def test_measuring_adds_the_peak_and_the_time_of_the_best_and_of_store_all():
     found = answer(*NETWORK, "--budget", FITS, "--measure")
     (best,) = (row for row in found["rows"] if row["best"])
@@ -129,8 +178,10 @@ def test_measuring_adds_the_peak_and_the_time_of_the_best_and_of_store_all():
 def test_measured_columns_are_shown_and_store_all_is_measured_once_where_it_is_best():
     result = invoke("--layers", "8,4x3,3", "--batch", 5, "--budget", "1MiB", "--measure")
     assert result.exit_code == 0
-    (header,) = (line for line in result.stdout.splitlines() if "schedule " in line and "fits" in line)
-    assert header.split()[-4:] == ["measured", "peak", "measured", "time"]
+    lines = result.stdout.splitlines()
+    (at,) = (number for number, line in enumerate(lines) if line.startswith("schedule "))
+    assert lines[at - 1].split()[-2:] == ["measured", "measured"]
+    assert lines[at].split()[-2:] == ["peak", "time"]
     assert result.stdout.count("1.000 [1.000, 1.000]") == 1
 
 
@@ -154,7 +205,7 @@ def test_predicted_time_is_the_products_of_the_layers_that_are_run(monkeypatch):
     rows.append(PlanRow("greedy", None, None, 0, fits=False, refusal=ValueError("none")))
     found = Plan(rows[0].schedule, 0, 0, 3, 0, 0, tuple(rows), "", None)
     filled = rows_by_name(found)
-    assert predict_times(found, filled, dtype="float32") == []
+    assert predict_times(found, filled, None, dtype="float32") == []
     assert filled["store_all"]["predicted_time_ratio"] == 1
     assert filled["revolve"]["predicted_time_ratio"] == pytest.approx(18 / 17)
     assert filled["greedy"] == {"name": "greedy", "fits": False, "best": False, "reason": "none"}
@@ -268,7 +319,7 @@ def test_depths_are_told_for_every_schedule(monkeypatch):
     fitting = {row["name"] for row in found["rows"] if row["fits"]}
     assert fitting == {name for name, depth in found["max_depths"].items() if depth == 8}
     deeper = answer("--layers", "8,16x50,4", "--batch", 64, "--budget", 48_128, "--max-depth")
-    timed = ("rows", "notes")
+    timed = ("rows", "rival", "notes")
     assert {k: v for k, v in deeper.items() if k not in timed} == {k: v for k, v in found.items() if k not in timed}
     monkeypatch.setattr(planning, "DEPTH_LIMIT", 30)
     printed = invoke("--layers", "8,4x2,4", "--batch", 1, "--budget", "1GB", "--max-depth").stdout
