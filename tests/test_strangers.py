@@ -88,7 +88,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def harness(home: Path, *arguments: str, code: int = 0) -> str:
     """What a command prints that is run in the strangers' folder."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(home / "site")]), "COLUMNS": "160"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(home / "site")])}
     command = [sys.executable, "-m", "harness", *arguments]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
@@ -137,6 +137,26 @@ def test_they_are_compared_and_verified_from_the_results_alone(home, tmp_path):
     assert f"{copy}: 8 of 8 cells equal to the byte" in harness(tmp_path, "verify", str(copy), "--jobs", "2")
 
 
+def test_they_are_ranked_from_the_results_alone(home, tmp_path):
+    copy = tmp_path / "own"
+    shutil.copytree(home / "results/own", copy)
+    ranked = harness(tmp_path, "rank", str(copy))  # where the package is not installed
+    table = pd.read_csv(copy / "ranking.csv").set_index("kind")
+    memory = pd.read_csv(copy / "memory.csv").set_index("schedule")
+    least = memory.loc["optimal(budget_bytes=250000)", "forward_flops"]
+    kinds = {
+        f"{FIBONACCI}:fibonacci": f"{FIBONACCI}:fibonacci()",
+        f"{EVENLY}:evenly": f"{EVENLY}:evenly(budget_bytes=250000)",
+        "strange_rules.inner:sparse": "strange_rules.inner:sparse(part=3)",
+        "sparse": "sparse()",
+    }
+    for kind, text in kinds.items():
+        row, cell = table.loc[kind], memory.loc[text]
+        assert (row["fits"] == "yes") == (cell["predicted_peak_bytes"] <= 250_000)
+        assert row["over_optimum"] == pytest.approx(cell["forward_flops"] / least)
+        assert re.search(rf"^{re.escape(kind)} +{row['over_optimum']:.2f}", ranked, re.M), ranked
+
+
 def test_the_flame_graph_of_a_stranger_is_drawn_from_the_results_alone(home, tmp_path):
     memory = pd.read_csv(home / "results/own/memory.csv").set_index("schedule")
     cell = memory.loc[f"{FIBONACCI}:fibonacci()", "cell_id"]
@@ -161,9 +181,12 @@ def test_they_are_traced_and_planned(home):
 
 def test_what_packages_announce_is_listed_beside_ours(home):
     listed = harness(home, "list", "--schedules")
-    assert re.search(r"revolve\(\*, slots\) +networks\.schedules\.revolve +Griewank and Walther 2000", listed)
     assert re.search(
-        r"sparse\(\*, part=2\) +strange_rules\.inner:sparse, strange-rules 4\.2 +Stranger 2031, section 4", listed
+        r"^revolve\(\*, slots\)\n +networks\.schedules\.revolve\n +Griewank and Walther 2000", listed, re.M
+    )
+    assert (
+        "\nsparse(*, part=2)\n    strange_rules.inner:sparse, strange-rules 4.2\n    Stranger 2031, section 4\n"
+        in listed
     )
 
 

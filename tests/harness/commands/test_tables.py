@@ -56,7 +56,7 @@ def test_every_table_fits_80_columns_and_breaks_no_word(arguments):
     assert max(map(len, narrow.splitlines())) <= 80
     numbered = re.findall(r"(?:^|[ ])([^\s\[\]]*)\[(\d+)\](?=[ \n])", narrow, re.M)
     words = {word for word in narrow.split() if not re.search(r"\[\d+\]$", word) and not set(word) <= {"─"}}
-    assert words <= set(wide.split())
+    assert words <= {*wide.split(), *re.findall(r"[^\s,]+,?", wide)}  # a long list of layers is broken between widths
     assert {number for called, number in numbered if called} <= {number for called, number in numbered if not called}
 
 
