@@ -3,20 +3,24 @@
 Random chains of 1 to 7 layers with unequal sizes and work, at every budget where the true optimum changes. Beside
 the schedule that `optimal` answers with stand the oracle when it computes on demand only, as networks do, and the
 persistent class alone, which `optimal` uses for deep chains. On chains too deep for the oracle, `optimal` stands beside
-its lower bound. `taped` stands beside an oracle of its own, on random chains of blocks.
+its lower bound. `taped` stands beside an oracle of its own, on random chains of blocks, and so does the persistent
+class alone, which `taped` uses for deep chains.
 """
 
 import argparse
 import multiprocessing
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
+from networks.block_chain import BlockChain
 from networks.chain import Chain
 from networks.schedules import optimal, store_all
 from networks.schedules._memory import Memory
 from networks.schedules._persistent import PersistentProgramme
 from networks.schedules.blocks import replay_blocks, taped
+from networks.schedules.blocks._persistent import least_peak, least_work
 from networks.schedules.blocks.taped import smallest_budget as smallest_block_budget
 from networks.schedules.optimal import SLOTS, smallest_budget, work_bound
 from networks.schedules.replay import replay
@@ -54,18 +58,24 @@ def _compare(
     return answer.peak_bytes > budget, answer.forward_flops / flops, best / flops, persistent / flops
 
 
-def compare_blocks(seed: int, *, passing: bool = False) -> list[tuple[bool, float]]:
-    """For each budget of one chain of blocks: was it passed, and work of `taped` over the oracle's."""
+def compare_blocks(seed: int, *, passing: bool = False) -> list[tuple[bool, float, float]]:
+    """For each budget of one chain of blocks: was it passed, and work over the oracle's: `taped`, persistent."""
     chain = random_block_chain(seed, passing=passing)
-    least = smallest_block_budget(chain)
-    cases = []
-    for budget, flops in block_pareto_front(chain):
-        answer = replay_blocks(chain, taped(budget_bytes=budget)(chain)) if budget >= least else None
-        cases.append((answer.peak_bytes > budget, answer.forward_flops / flops) if answer else (False, np.inf))
-    return cases
+    return [_compare_blocks(chain, budget, flops) for budget, flops in block_pareto_front(chain)]
 
 
-def compare_passing_blocks(seed: int) -> list[tuple[bool, float]]:
+def _compare_blocks(chain: BlockChain, budget: int, flops: int) -> tuple[bool, float, float]:
+    classes = (
+        (smallest_block_budget(chain), taped(budget_bytes=budget)),
+        (least_peak(chain)[1].peak_bytes, partial(least_work, budget_bytes=budget)),
+    )
+    answers = [replay_blocks(chain, solve(chain)) if least <= budget else None for least, solve in classes]
+    passed = any(answer.peak_bytes > budget for answer in answers if answer)
+    taped_ratio, persistent_ratio = (answer.forward_flops / flops if answer else np.inf for answer in answers)
+    return passed, taped_ratio, persistent_ratio
+
+
+def compare_passing_blocks(seed: int) -> list[tuple[bool, float, float]]:
     """The same where blocks make several tensors, and pass some of those that they are given on."""
     return compare_blocks(seed, passing=True)
 
@@ -116,9 +126,10 @@ def main() -> None:
     for name, ratio in zip(("optimal", "oracle on demand", "persistent alone"), ratios, strict=True):
         print(_line(name, ratio))
     for compare_them, what in ((compare_blocks, "blocks"), (compare_passing_blocks, "blocks that pass tensors on")):
-        over, ratio = _compared(compare_them, chains)
+        over, *ratios = _compared(compare_them, chains)
         print(f"{chains} chains of 1 to 5 {what}, {len(over)} budgets: {int(over.sum())} passed")
-        print(_line("taped", ratio))
+        for name, ratio in zip(("taped", "persistent alone"), ratios, strict=True):
+            print(_line(name, ratio))
     print("| layers | budget (MiB) | peak (MiB) | work over store-all's | bound on it | distance |")
     print("|---|---|---|---|---|---|")
     for depth in DEEP:

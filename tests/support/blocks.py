@@ -213,20 +213,25 @@ def naive_replay(chain: BlockChain, keep: Keep) -> tuple[int, int]:
 
 
 State = tuple[frozenset[tuple[int, Border]], int, int | None, Border]
-"""What is held, the block whose backward pass is next, the block that has just been run for it, and what that gave."""
+"""What is held, the block whose backward pass is next, the block that has just been run for it, and what that gave. In
+the forward pass, what is next is L+1: the loss."""
 
 
 def block_pareto_front(chain: BlockChain) -> list[tuple[int, int]]:
     """All (peak bytes, forward work) of which no way of running the step has both less: by falling peak.
 
-    Every answer to every question is tried, one position at a time.
+    Every answer to every question is tried, one position at a time. A tape that is held is never given up, because
+    autograd holds those of the forward pass.
     """
     rules, depth = Rules(chain), chain.depth
 
     def moves(kept: frozenset[tuple[int, Border]], number: int, at: int | None, below: Border) -> Iterator:
         """Yield (work, peak, the state after it)."""
         held = dict(kept)
-        tape, asking = 2 * number - 1, number if number < depth else 0
+        tape, asking = 2 * number - 1, number if number <= depth else 0
+        if at == depth:
+            yield 0, rules.loss(held, below), kept, depth, None, ()
+            return
         if at is None:
             if tape in held:
                 left = {position: each for position, each in held.items() if position <= tape}
@@ -235,9 +240,9 @@ def block_pareto_front(chain: BlockChain) -> list[tuple[int, int]]:
                 yield 0, peak, frozenset(left.items()), number - 1, None, ()
                 return
             start = max(position for position in held if position % 2 == 0 and position <= 2 * (number - 1))
-            others = sorted(held.items() - {(0, CALLERS)})
+            outputs = sorted((position, each) for position, each in held.items() if position and position % 2 == 0)
             for dropped in itertools.chain.from_iterable(
-                itertools.combinations(others, count) for count in range(len(others) + 1)
+                itertools.combinations(outputs, count) for count in range(len(outputs) + 1)
             ):
                 yield 0, 0, kept - set(dropped), number, start // 2, held[start]
             return
@@ -246,19 +251,18 @@ def block_pareto_front(chain: BlockChain) -> list[tuple[int, int]]:
         border = rules.made(held, run, below)
         with_tape = kept | {(2 * run - 1, rules.tape(run, below, border))}
         if run == number:
-            peak = rules.run(held, run, below, taped=True, asking=asking)
-            peak = max(peak, rules.loss(dict(with_tape), border)) if number == depth else peak
-            yield flops, peak, with_tape, number, None, ()
+            yield flops, rules.run(held, run, below, taped=True, asking=asking), with_tape, number, None, ()
             return
         for after in (kept,) if 2 * run - 1 in held else (kept, with_tape):
             peak = rules.run(held, run, below, taped=after is with_tape, asking=asking)
             yield flops, peak, after, number, run, border
-            yield flops, peak, after | {(2 * run, border)}, number, run, border
+            if run < depth:
+                yield flops, peak, after | {(2 * run, border)}, number, run, border
 
     front: list[tuple[int, int]] = []
     least_peak: dict[State, float] = {}
     order = itertools.count()
-    queue = [(0, rules.before(), next(order), frozenset({(0, CALLERS)}), depth, None, ())]
+    queue = [(0, rules.before(), next(order), frozenset({(0, CALLERS)}), depth + 1, None, ())]
     while queue:
         flops, peak, _, *state = heapq.heappop(queue)
         if peak >= least_peak.get(tuple(state), float("inf")):

@@ -8,160 +8,23 @@ ways:
     tape      block i+1 runs with its tape, which is held; then the span (i+1, j), then the pass of block i+1
     advance   blocks i+1..k run; then the span (k, j) with x[i] held, then the span (i, k)
 
-A border holds a storage from the block that makes it to the last one that passes it on, without a gap. So what x[k]
-shares with anything held below x[i] is in x[i], too, and an advance counts it once. Once block i+1 has run with its
-tape, those storages of x[i] stay alive that this tape holds, or that are *held below*: by the tape of block i, or by
-outputs and tapes further down. Spans that differ in what is held below x[i] are different *rows*. A chain whose blocks
-pass nothing on has one row for each x[i], or two if the tape of block i holds x[i] and that of block i+1 does not.
-Compare Beaumont et al. 2019, whose two kinds of checkpoint these are.
+The loss is a block, too, the last one: its turn comes at the end of the forward pass. The bytes of spans depend on what
+is held below x[i]; see `networks.schedules.blocks._spans`. Compare Beaumont et al. 2019, whose two kinds of checkpoint
+these are.
 """
 
 from abc import ABC, abstractmethod
-from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from networks.block_chain import BlockChain
 from networks.schedules._memory import Bytes
+from networks.schedules.blocks._spans import Spans
 
 TAPE = -1
 """Says that a span begins with a tape. Other numbers are positions that it advances to."""
-
-MOST_ROWS = 8
-"""Most rows of one x[i]. Where there would be more, all that was passed on to x[i] counts as held below."""
-
-NOTHING: frozenset[int] = frozenset()
-
-
-class Rows:
-    """The rows of a chain, numbered from those of x[0] to those of x[L-1]; each is a set of storages held below."""
-
-    def __init__(self, chain: BlockChain):
-        self._chain = chain
-        self._borders = [frozenset(border) - {0} for border in chain.borders]
-        self._held: list[list[frozenset[int]]] = [[NOTHING] for _ in range(chain.depth)]
-        for start, held in enumerate(self._held):
-            if len(held) > MOST_ROWS:
-                held[:] = [self._borders[start].difference(chain.made[start], chain.tape_inputs[start + 1])]
-            for end in range(start + 1, chain.depth):
-                if not self._borders[start] & self._borders[end]:
-                    break
-                self._add(end, self._borders[start])
-            for below in held:
-                self._add(start + 1, self._after_tape(start, below))
-        self.first = list(accumulate(map(len, self._held), initial=0))
-        """The first row of each x[i]."""
-
-    def __len__(self) -> int:
-        return self.first[-1]
-
-    def of(self, start: int) -> range:
-        """The rows of x[start]."""
-        return range(self.first[start], self.first[start + 1])
-
-    def after_tape(self, start: int, row: int) -> int:
-        """The row of x[start+1] once block start+1 has run with its tape."""
-        return self._number(start + 1, self._after_tape(start, self._held[start][row - self.first[start]]))
-
-    def after_advance(self, start: int) -> list[int]:
-        """The rows of x[start+1], .., x[L-1] where x[start] is held."""
-        return [self._number(end, self._borders[start]) for end in range(start + 1, self._chain.depth)]
-
-    def staying(self, start: int, row: int) -> frozenset[int]:
-        """Storages of x[start] that stay alive once block start+1 has run with its tape."""
-        return self._chain.tape_inputs[start + 1] | self._held[start][row - self.first[start]]
-
-    def _after_tape(self, start: int, below: frozenset[int]) -> frozenset[int]:
-        return self._chain.tape_inputs[start + 1] | below | self._chain.tape_outputs[start + 1]
-
-    def _add(self, start: int, held: frozenset[int]) -> None:
-        if start < self._chain.depth and self._told_apart(start, held) not in self._held[start]:
-            self._held[start].append(self._told_apart(start, held))
-
-    def _number(self, start: int, held: frozenset[int]) -> int:
-        rows = self._held[start]
-        told = self._told_apart(start, held)
-        return self.first[start] + (rows.index(told) if told in rows else 0)
-
-    def _told_apart(self, start: int, held: frozenset[int]) -> frozenset[int]:
-        """What of `held` makes a difference: what is of x[start] and not held by the tape of block start+1 itself."""
-        return (held & self._borders[start]) - self._chain.tape_inputs[start + 1]
-
-
-class Spans:
-    """Bytes and work of what spans do: arrays over block or output 0..L."""
-
-    def __init__(self, chain: BlockChain):
-        self.depth = chain.depth
-        self.output_bytes = np.array(chain.output_bytes)
-        self.tape_bytes = np.array(chain.tape_bytes)
-        self.work = np.cumsum(chain.forward_flops, dtype=np.float64)
-        self.rows = Rows(chain)
-        self._chain = chain
-        self._first = np.array(chain.forward_bytes)
-        self._waiting = np.array(chain.waiting_bytes)
-        self._run = np.array([0, *(block.run_bytes for block in chain.blocks)])
-        self._shared_bytes = _shared_bytes(chain)
-
-    def staying_bytes(self, start: int, row: int) -> tuple[int, int]:
-        """Bytes of the storages of x[start] that stay alive beside a tape, and of those that are none of x[start+1]."""
-        staying = self.rows.staying(start, row)
-        return self._chain.bytes_of(staying), self._chain.bytes_of(staying.difference(self._chain.borders[start + 1]))
-
-    def left_bytes(self, start: int) -> np.ndarray:
-        """Bytes of the storages of x[start] that are none of x[start+1], .., x[L-1]."""
-        left: np.ndarray = self.output_bytes[start] - self._shared_bytes[start, start + 1 : self.depth]
-        return left
-
-    @cached_property
-    def pass_bytes(self) -> list[int]:
-        """Most bytes of the backward pass of block i+1, and of the loss before that of L, by the rows of x[i].
-
-        What is held, and what of x[i] stays alive, is not in it.
-        """
-        blocks = enumerate(self._chain.blocks)
-        passes = [
-            int(block.backward_bytes - block.delta_bytes + self._waiting[start + 1])
-            for start, block in blocks
-            for _ in self.rows.of(start)
-        ]
-        for row in self.rows.of(self.depth - 1):
-            passes[row] = max(passes[row], self._loss_bytes(row))
-        return passes
-
-    def _loss_bytes(self, row: int) -> int:
-        chain = self._chain
-        output = chain.bytes_of(set(chain.borders[-1]) - self.rows.staying(self.depth - 1, row))
-        held = output if chain.loss_holds_output else chain.bytes_of(chain.tape_outputs[-1])
-        loss = max(output + chain.loss_forward_bytes, held + chain.loss_backward_bytes + chain.engine_bytes)
-        return chain.blocks[-1].tape_bytes + chain.graph_bytes + loss
-
-    def taped_run_bytes(self, number: int, asking: int) -> int:
-        """Most bytes of the run of a block with its tape, beside what is held and what it reads."""
-        beside = self._first[number] if asking == self.depth else self._waiting[asking]
-        return int(self._chain.blocks[number - 1].taped_run_bytes + beside)
-
-    def advance_bytes(self, start: int, asking: int) -> np.ndarray:
-        """Most bytes of the runs from x[start] to each of x[start+1]..x[asking-1], beside what is held and x[start]."""
-        runs = slice(start + 1, asking)
-        needs = self._run[runs] + (self._first[runs] if asking == self.depth else self._waiting[asking])
-        inputs = slice(start + 1, asking - 1)
-        needs[1:] += self.output_bytes[inputs] - self._shared_bytes[start, inputs]
-        most: np.ndarray = np.maximum.accumulate(needs)
-        return most
-
-
-def _shared_bytes(chain: BlockChain) -> np.ndarray:
-    """Bytes of the storages that x[i] and x[j] share."""
-    shared = np.zeros((chain.depth + 1, chain.depth + 1), dtype=np.int64)
-    last = {storage: number for number, border in enumerate(chain.borders) for storage in border}
-    for number, made in enumerate(chain.made):
-        for storage in made:
-            borders = slice(number, last[storage] + 1)
-            shared[borders, borders] += chain.storage_bytes[storage]
-    return shared
 
 
 class Programme(ABC):
@@ -188,7 +51,7 @@ class Programme(ABC):
         """How a span of several blocks begins: `TAPE`, or the position to advance to."""
 
     def keep(self, held: list[int], asking: int, spare: int = 0) -> set[int]:
-        """The positions to hold when block `asking` asks and `held`, in ascending order, are held."""
+        """The positions to hold when block `asking` asks, or L+1: the loss; `held`, in ascending order, are held."""
         at = self._reached(held, spare)
         kept = {0, *held} - {2 * at[0]}
         while at[0] + 1 < asking:
@@ -196,7 +59,7 @@ class Programme(ABC):
             end = self._begin(start, row, asking, below)
             kept.add(2 * start + 1 if end == TAPE else 2 * start)
             at = self._tape(*at) if end == TAPE else self._advance_to(end, *at)
-        return kept | {0, 2 * asking - 1}
+        return {*kept, 0} if asking == self._spans.depth else {*kept, 0, 2 * asking - 1}
 
     def _reached(self, held: list[int], below: int) -> tuple[int, int, int]:
         """The highest x[i] held, its row, and what is held beside it, as spans count it."""
@@ -231,7 +94,7 @@ class LeastWork(Programme):
         self._unit = unit
         self._budget_bytes = budget_bytes
         depth = self._spans.depth
-        fitting = min(self._cap(min(self._spans.pass_bytes)), sum(self._outputs) + sum(self._tapes))
+        fitting = min(self._cap(min(map(self._spans.pass_bytes, range(depth)))), sum(self._outputs) + sum(self._tapes))
         self.slots = max(0, fitting + 1)
         self._work = [np.full((self._rows.first[asking], self.slots), np.inf) for asking in range(depth + 1)]
         self._lower = np.empty((depth, self.slots))
@@ -264,7 +127,7 @@ class LeastWork(Programme):
     def _tape_fits(self, start: int, row: int, asking: int) -> int:
         """For how many `below` block start+1 fits, in its run with tape and in its backward pass."""
         run = self._cap(self._spans.taped_run_bytes(start + 1, asking)) - self._outputs[start]
-        turn = self._cap(self._spans.pass_bytes[row]) - self._staying[row][0]
+        turn = self._cap(self._spans.pass_bytes(start)) - self._staying[row][0]
         return max(0, min(self.slots, run + 1, turn + 1))
 
     def _advance(self, start: int, asking: int, alike: list[tuple[int, int]], found: np.ndarray) -> None:
@@ -336,7 +199,7 @@ class LeastPeak(Programme):
     def _taped_need(self, start: int, row: int, asking: int) -> int:
         number, after, beside = self._tape(start, row, 0)
         run = self._outputs[start] + self._spans.taped_run_bytes(number, asking)
-        turn = self._spans.pass_bytes[row] + self._staying[row][0]
+        turn = self._spans.pass_bytes(start) + self._staying[row][0]
         above = self._need[after, asking] if number < asking else 0
         return int(max(run, turn, above + beside))
 

@@ -5,7 +5,7 @@ and each block is run again with its tape when its backward pass comes. So no li
 times the work of the forward pass.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -43,6 +43,28 @@ class BlockSchedule:
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return block_schedule, (self.text,)
+
+
+Answers = dict[tuple[tuple[int, ...], int], frozenset[int]]
+"""The positions to hold, by those that are held below the `stop` of a question, in ascending order, and that `stop`."""
+
+
+def answering(answers: Answers) -> Keep:
+    """The `keep` that looks `answers` up, because a step asks the same each time.
+
+    A question out of turn, over a graph that was retained, is answered with what is held.
+    """
+
+    def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:
+        held = held_below(cached, stop)
+        return answers.get((held, stop), held)
+
+    return keep
+
+
+def held_below(cached: Iterable[int], stop: int) -> tuple[int, ...]:
+    """The positions below `stop`, in ascending order."""
+    return tuple(sorted(position for position in cached if position < stop))
 
 
 BLOCK_FACTORIES: dict[str, Callable[..., BlockSchedule]] = {}

@@ -15,10 +15,10 @@ from networks.schedules.blocks.taped import MOST_BLOCKS, smallest_budget
 from tests.slow.optimality import compare_blocks, compare_passing_blocks
 from tests.support.blocks import block_pareto_front, naive_replay, random_block_chain
 
-REMAKES = {1: 1, 66: 1, 84: 1, 197: 1, 226: 1}
-"""Seeds of chains with budgets, and how many, that are met only by making a tape early and the output again."""
+DEARER = {1: 1, 66: 1, 84: 1, 197: 1}
+"""Seeds of chains with budgets, and how many, within which no persistent schedule does the least work."""
 
-PASSING_REMAKES = {84: 1}
+PASSING_DEARER = {84: 1}
 """The same of chains whose blocks pass storages on."""
 
 
@@ -59,19 +59,19 @@ def answer(chain: BlockChain, budget_bytes: int):
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_nothing_is_cheaper_within_a_budget_than_what_taped_answers(seed):
+def test_taped_does_the_least_work_within_each_budget(seed):
     cases = compare_blocks(seed)
-    assert not any(passed for passed, _ in cases)
-    assert all(ratio >= 1 for _, ratio in cases)
-    assert sum(ratio > 1 for _, ratio in cases) == REMAKES.get(seed, 0)
+    assert all((passed, ratio) == (False, 1) for passed, ratio, _ in cases)
+    assert all(persistent >= 1 for _, _, persistent in cases)
+    assert sum(persistent > 1 for _, _, persistent in cases) == DEARER.get(seed, 0)
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_nothing_is_cheaper_where_blocks_pass_storages_on(seed):
+def test_so_it_does_where_blocks_pass_storages_on(seed):
     cases = compare_passing_blocks(seed)
-    assert not any(passed for passed, _ in cases)
-    assert all(ratio >= 1 for _, ratio in cases)
-    assert sum(ratio > 1 for _, ratio in cases) == PASSING_REMAKES.get(seed, 0)
+    assert all((passed, ratio) == (False, 1) for passed, ratio, _ in cases)
+    assert all(persistent >= 1 for _, _, persistent in cases)
+    assert sum(persistent > 1 for _, _, persistent in cases) == PASSING_DEARER.get(seed, 0)
 
 
 def u_shaped_chain(half: int) -> BlockChain:
@@ -104,7 +104,7 @@ def test_budgets_are_kept_and_work_falls_where_storages_are_passed_far(chain):
     assert work[0] > 1.2 * work[-1] == 1.2 * sum(chain.forward_flops)
 
 
-@pytest.mark.parametrize("depth", [20, 40])
+@pytest.mark.parametrize("depth", [8, 20, 40])
 def test_work_never_rises_with_the_budget_which_is_never_passed(depth):
     chain = deep_chain(depth)
     budgets = np.linspace(*peaks(chain), 12).astype(int).tolist()
