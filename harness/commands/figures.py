@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from harness import plots
 from harness.files import write_atomically
 from harness.plots.looks import our_look
-from harness.plots.style import WIDE, Page
+from harness.plots.recipes import WIDE, Page
 from harness.results.folder import read_results
 
 # Without dates and random ids the same tables give the same files.

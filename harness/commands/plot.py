@@ -10,7 +10,7 @@ from harness.commands.console import console
 from harness.commands.figures import FORMATS, USUAL_FORMATS, write_figures
 from harness.commands.names import find_results, path_given
 from harness.plots.looks import WIDTH_INCHES
-from harness.plots.style import Page
+from harness.plots.recipes import Page
 from networks.wording import shown
 
 INCHES = {"mm": 1 / 25.4, "cm": 1 / 2.54, "in": 1.0}

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.experiment.figures import FIGURES
-from harness.plots.style import WIDE, Page, Recipe
+from harness.plots.recipes import WIDE, Page, Recipe
 
 
 def recipe(name: str) -> Recipe:

@@ -15,7 +15,8 @@ from harness.experiment.frameworks import FRAMEWORKS
 from harness.experiment.tables import ALLOCATORS
 from harness.plots.labels import Label, place_labels
 from harness.plots.looks import BLUE, GREEN, GREY, INK, ORANGE, RED, SPARE_COLOURS, SPARE_MARKERS, with_defaults
-from harness.plots.style import MIB, constants, drawn, facets, key_above, key_beside, log2, panels
+from harness.plots.recipes import drawn
+from harness.plots.style import MIB, constants, facets, key_above, key_beside, log2, panels
 
 COLOURS: dict[str, Any] = with_defaults(
     {"networks": INK, "torch": ORANGE, "jax": BLUE, "sklearn": GREEN}, FRAMEWORKS, SPARE_COLOURS

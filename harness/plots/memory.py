@@ -15,17 +15,8 @@ from matplotlib.ticker import PercentFormatter
 from harness.analysis.baseline import has_store_all
 from harness.analysis.memory import RESIDUAL_BOUND_BYTES, dominant_kind, residual_bound, residuals, savings
 from harness.plots.looks import BLUE, GREEN, GREY, INK, PALE, RED, is_narrow, points, sizes
-from harness.plots.style import (
-    KIB,
-    MIB,
-    SETTING,
-    constants,
-    drawn,
-    facets,
-    log2,
-    panels,
-    variant_legend,
-)
+from harness.plots.recipes import drawn
+from harness.plots.style import KIB, MIB, SETTING, constants, facets, log2, panels, variant_legend
 from networks.planning.rows import REMEDIES
 
 EXACT = "Each cell is one measured step. Its peak is the same to the byte in every repeat."

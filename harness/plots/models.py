@@ -11,7 +11,8 @@ from matplotlib.ticker import PercentFormatter
 from harness.analysis.models import PROMISED, planned, predicted, with_times
 from harness.analysis.rows import each_row
 from harness.plots.looks import GREY, INK, ORANGE, PALE, PURPLE, SHADE
-from harness.plots.style import MIB, drawn, key_above, log2, panels
+from harness.plots.recipes import drawn
+from harness.plots.style import MIB, key_above, log2, panels
 
 LOOKS: dict[str, dict[str, Any]] = {
     "plain": {"marker": "o", "color": SHADE, "label": "plain autograd"},

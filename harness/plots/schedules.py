@@ -23,7 +23,8 @@ from harness.analysis.schedules import winners as find_winners
 from harness.analysis.time import with_time_ratios
 from harness.plots.looks import GREY, INK, is_narrow, points, sizes
 from harness.plots.ratios import ratio_point, ratios_explained
-from harness.plots.style import MIB, constants, drawn, facets, log2, panels, variant_legend
+from harness.plots.recipes import drawn
+from harness.plots.style import MIB, constants, facets, log2, panels, variant_legend
 
 SETTING = ["batch", "dtype", "activation", "seed"]
 OPTIMAL_LINE: dict[str, Any] = {"color": INK, "linewidth": 0.9, "zorder": 1}

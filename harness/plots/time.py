@@ -14,16 +14,8 @@ from harness.analysis.time import time_ratios, with_time_ratios
 from harness.analysis.variants import name_variants
 from harness.plots.looks import GREY, INK, points
 from harness.plots.ratios import ratio_keys, ratio_point, ratios_explained
-from harness.plots.style import (
-    SETTING,
-    constants,
-    drawn,
-    facets,
-    key_above,
-    log2,
-    panels,
-    variant_legend,
-)
+from harness.plots.recipes import drawn
+from harness.plots.style import SETTING, constants, facets, key_above, log2, panels, variant_legend
 
 
 @drawn(comparable=has_store_all)

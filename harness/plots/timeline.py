@@ -8,7 +8,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from harness.plots.looks import INK, ORANGE, PALE
-from harness.plots.style import KIB, MIB, constants, drawn, facets, key_above, panels
+from harness.plots.recipes import drawn
+from harness.plots.style import KIB, MIB, constants, facets, key_above, panels
 
 SETTING = ["layers", "batch", "dtype", "activation", "seed"]
 

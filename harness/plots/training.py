@@ -12,7 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from harness.analysis.baseline import has_store_all
 from harness.analysis.training import accuracy_summary
 from harness.plots.looks import BLUE, GREY, INK, ORANGE, markers
-from harness.plots.style import constants, drawn, facets, key_above, panels
+from harness.plots.recipes import drawn
+from harness.plots.style import constants, facets, key_above, panels
 
 SETTING = ["layers", "batch", "dtype", "activation"]
 LOSSES = ["train_loss", "test_loss"]

@@ -18,7 +18,8 @@ from harness.experiment.figures import FIGURES
 from harness.experiment.frameworks import FRAMEWORKS, OWN, PEERS
 from harness.plots import draw, frameworks, recipe
 from harness.plots.looks import BLUE, GREEN, GREY, INK, KIND_LOOKS, ORANGE, RED, SHADE, STRANGE_LOOKS, palette
-from harness.plots.style import Octaves, Page
+from harness.plots.recipes import Page
+from harness.plots.style import Octaves
 from tests.support.figures import drawn_texts, overlaps, rgba, words
 from tests.support.tables import (
     DEPTHS,
