@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.experiment.cell import PARAMETERS
+from harness.experiment.chains import Chains
 from harness.experiment.frameworks import OWN, PEERS
 from harness.experiment.job import AnyCell, cell_with
 from harness.experiment.measures import TABLES
@@ -47,7 +48,7 @@ class ToldExperiment(_Told):
     title: str
     sha256: str
     figures: list[str]
-    chains: dict[str, str] = {}
+    chains: Chains = {}
 
 
 class ToldCode(_Told):
@@ -96,6 +97,8 @@ def parse_environment(content: bytes) -> Environment:
     place = in_a_line(".".join(map(str, first["loc"])))
     if first["type"] == "missing":
         raise ValueError(f"{place} is missing")
+    if first["type"] == "value_error":
+        raise ValueError(f"{place}: {first['ctx']['error']}")
     raise ValueError(f"{place or 'it'} must be {_EXPECTED[first['type']]}, got {shown(first['input'])}")
 
 

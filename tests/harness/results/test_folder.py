@@ -216,6 +216,18 @@ def test_what_is_no_file_is_not_waited_for(folder, name):
             "experiment.figures must be a list, got 'gro",
         ),
         ({"experiment": {}}, "experiment.name is missing"),
+        (
+            {"experiment": ENVIRONMENT["experiment"] | {"chains": ["8,4,3"]}},
+            "experiment.chains must be a table, got ['8,4,3']",
+        ),
+        (
+            {"experiment": ENVIRONMENT["experiment"] | {"chains": {"slim\n\\input{notes}": "8,4,3"}}},
+            "experiment.chains: a name must begin with a letter ",
+        ),
+        (
+            {"experiment": ENVIRONMENT["experiment"] | {"chains": {"slim": "8,4y,3"}}},
+            "experiment.chains.slim: layers '8,4y,3': '4y' is not a width",
+        ),
         ({"code": {"sha256": 1}}, "code.sha256 must be text, got 1"),
         ({"machine": [1]}, "machine must be a table, got [1]"),
         ({"variables": {"memory": {"A": 1}}}, "variables.memory.A must be text, got 1"),
