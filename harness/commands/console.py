@@ -4,7 +4,7 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -42,6 +42,13 @@ def new_console(*, stderr: bool = False) -> SafeConsole:
     told = stderr or (sys.stdout and sys.stdout.isatty()) or "COLUMNS" in os.environ
     width = None if told else WIDE_COLUMNS
     return SafeConsole(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+
+
+def print_parts(text: Callable[[int], Iterable[str]]) -> None:
+    """Print the parts of a text for a page of so many characters. Unless it is wide, lines are broken between words."""
+    console = new_console()
+    for part in text(console.width):
+        console.print(part, soft_wrap=console.width >= WIDE_COLUMNS)
 
 
 class _Stream(io.FileIO):

@@ -44,17 +44,18 @@ def command(
     if "peers_time" in tables:
         time = tables["peers_time"]
         columns.append(step_times(time[time["status"] == "ok"]).set_index("cell_id"))
+    console = new_console()
     for (layers, batch), rows in memory.groupby(CASE, sort=False):
         measured = rows[rows["status"] == "ok"]
         for more in columns:
             measured = measured.join(more, on="cell_id")
         lines = [_line(row) for row in each_row(measured)]
-        new_console().print(f"[{layers}], batch {batch}\n")
+        console.print(f"[{layers}], batch {batch}\n")
         if lines:
-            new_console().print(aligned(lines, left=["step"], width=new_console().width))
+            console.print(aligned(lines, left=["step"], width=console.width))
         for row in each_row(rows[rows["status"] != "ok"]):
-            new_console().print(f"{row['name']}: {row['error']}")
-        new_console().print()
+            console.print(f"{row['name']}: {row['error']}")
+        console.print()
 
 
 def _line(row: dict[str, Any]) -> dict[str, str]:

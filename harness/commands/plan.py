@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from harness.commands import plan_model, plan_network
-from harness.commands.console import WIDE_COLUMNS, new_console
+from harness.commands.console import new_console, print_parts
 from harness.commands.names import path_given, refuse
 from harness.commands.own_model import BlocksOption, DeviceOption, GradientsOption, named_model
 from harness.commands.plan_parts import BudgetOption
@@ -118,8 +119,6 @@ def _tell(
     if as_json:
         print(json.dumps(answer, indent=2))
         return
-    console = new_console()
-    for part in text(answer, console.width):
-        console.print(part, soft_wrap=console.width >= WIDE_COLUMNS)  # on less, lines are broken between words
+    print_parts(partial(text, answer))
     if saved is not None:
-        console.print(f"plan: {saved}")
+        new_console().print(f"plan: {saved}")

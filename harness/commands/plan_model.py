@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.commands.names import as_typed, refuse
-from harness.commands.plan_parts import BudgetOption, Columns, bill_line, in_full, table, told_ratio
+from harness.commands.plan_parts import BudgetOption, bill_line, in_full, table, told_ratio
+from harness.commands.tables import Columns
 from harness.execute.models import OwnModel
 from harness.experiment.job import Row
 from harness.experiment.model_cell import PLAIN, variant_of

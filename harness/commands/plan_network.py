@@ -13,8 +13,9 @@ from rich.text import Text
 
 from harness.commands.names import STEP_OPTIONS, as_typed
 from harness.commands.plan_measured import measure_best, predict_times, rival_row, rows_by_name
-from harness.commands.plan_parts import BudgetOption, Columns, bill_line, in_full, table, told_ratio
+from harness.commands.plan_parts import BudgetOption, bill_line, in_full, table, told_ratio
 from harness.commands.schedule_text import searches_for, step_cell
+from harness.commands.tables import Columns
 from harness.experiment.job import Row
 from harness.sizes import format_bytes
 from networks.chain import Chain

@@ -1,16 +1,13 @@
 """Parts that plans of layers and of models share: the budget as it was typed, and how a plan is printed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.commands.tables import aligned
+from harness.commands.tables import Columns, aligned, told_by
 from harness.experiment.job import Row
 from harness.sizes import format_bytes, parse_bytes
 from networks.planning.bill import Bill
-
-Columns = Mapping[str, Callable[[Row], str]]
-"""For each column of a printed table, its title and its text of a row. A column without any text is left out."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +53,7 @@ class BudgetOption:
 
 def table(columns: Columns, rows: Sequence[Row], *, width: int) -> str:
     """The rows as a table of at most `width` characters, between empty lines."""
-    shown = {name: cell for name, cell in columns.items() if any(map(cell, rows))}
-    told = [{name: cell(row) for name, cell in shown.items()} for row in rows]
-    return f"\n{aligned(told, left=['schedule'], width=width)}\n"
+    return f"\n{aligned(told_by(columns, rows), left=['schedule'], width=width)}\n"
 
 
 def told_ratio(row: Row) -> str:

@@ -1,23 +1,22 @@
 """The profile command: measures the memory and time of each block of a user's PyTorch model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
-from harness.commands.console import new_console
+from harness.commands.console import new_console, print_parts
 from harness.commands.names import path_given
 from harness.commands.own_model import BlocksOption, DeviceOption, ModelFile
+from harness.commands.tables import Columns, aligned, told_by
 from harness.execute.models import OwnModel
 from harness.files import write_atomically
 from harness.sizes import format_bytes
-from networks.planning.own_models import BlockProfile, ProfiledBlock
+from networks.planning.own_models import BlockProfile
 
-COLUMNS: dict[str, Callable[[ProfiledBlock], str]] = {
+COLUMNS: Columns = {
     "block": lambda block: block.name,
     "output": lambda block: format_bytes(sum(block.made_bytes)),
     "tape": lambda block: format_bytes(block.tape_bytes),
@@ -30,25 +29,16 @@ COLUMNS: dict[str, Callable[[ProfiledBlock], str]] = {
     "random": lambda block: "yes" if block.random else "",
     "buffers": lambda block: str(len(block.buffers)) if block.buffers else "",
 }
-"""For each column of the table, its title and its text of a block. A column without any text is left out."""
 
 
-def text(profile: BlockProfile) -> Iterator[Text | Table]:
-    """What is printed: a row for each block."""
-    yield Text(
-        f"{len(profile.blocks)} blocks, inputs {profile.inputs}, PyTorch {profile.torch}, {profile.threads} thread"
-    )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = {name: cell for name, cell in COLUMNS.items() if any(map(cell, profile.blocks))}
-    for name in shown:
-        table.add_column(name, justify="left" if name == "block" else "right", overflow="fold")
-    for block in profile.blocks:
-        table.add_row(*(cell(block) for cell in shown.values()))
-    yield table
-    yield Text("output: what the block gives to the blocks above. tape: what autograd holds beside inputs and outputs.")
+def text(profile: BlockProfile, width: int) -> Iterator[str]:
+    """What is printed for people on a page of so many characters: a row for each block."""
+    yield f"{len(profile.blocks)} blocks, inputs {profile.inputs}, PyTorch {profile.torch}, {profile.threads} thread"
+    yield f"\n{aligned(told_by(COLUMNS, profile.blocks), left=['block'], width=width)}\n"
+    yield "output: what the block gives to the blocks above. tape: what autograd holds beside inputs and outputs."
     ms = " ms: a run without tape, median of five." if profile.is_timed else ""
-    yield Text(f"run, run with tape, backward: peaks, without the block's input.{ms}")
-    yield from map(Text, profile.notes)
+    yield f"run, run with tape, backward: peaks, without the block's input.{ms}"
+    yield from profile.notes
 
 
 def command(
@@ -78,7 +68,6 @@ def command(
     if as_json:
         print(found.to_json())
         return
-    for part in text(found):
-        new_console().print(part)
+    print_parts(partial(text, found))
     if save is not None:
         new_console().print(f"profile: {save}")

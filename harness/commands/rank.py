@@ -11,7 +11,7 @@ import typer
 from harness.analysis.rows import each_row
 from harness.commands.console import new_console
 from harness.commands.names import find_results, path_given
-from harness.commands.tables import Key, aligned, folded
+from harness.commands.tables import Key, Row, aligned, folded
 from harness.experiment.tables import RANKING
 from harness.files import format_json, write_atomically
 from harness.results.datapackage import sha256_of, table_schema
@@ -22,15 +22,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIB = 2**20
-COLUMNS = 80
+MOST_COLUMNS = 80
+"""Characters of a line at most, on a wider page, too."""
 BUDGETS_IN_A_ROW = 8
 NOT_FITTING = "-"
 EXPLAINED = (
     "Forward work over the optimum's, by dry run; budgets of a step's peak in MiB.",
     f"{NOT_FITTING}: does not fit. *: the best; a tie goes to optimal.",
 )
-
-Line = Mapping[str, str]
 
 
 def command(
@@ -82,7 +81,7 @@ def _write(published: Results, content: str) -> None:
     write_atomically(published.folder / "ranking.schema.json", format_json(schema))
 
 
-def _blocks(table: "pd.DataFrame") -> Iterator[tuple[str, list[Line]]]:
+def _blocks(table: "pd.DataFrame") -> Iterator[tuple[str, list[Row]]]:
     """A heading and the lines of each chain, as many budgets side by side as fit 80 columns. The means come last."""
     from harness.analysis.baseline import COMPARED
     from harness.analysis.ranking import means
@@ -123,7 +122,7 @@ def _words(cell: Mapping[str, Any]) -> str:
 
 
 def _as_table(table: "pd.DataFrame") -> Iterator[str]:
-    key, width = Key(), min(COLUMNS, new_console().width)
+    key, width = Key(), min(MOST_COLUMNS, new_console().width)
     yield "\n".join(EXPLAINED)
     for heading, lines in _blocks(table):
         yield f"\n{folded(heading, width)}\n\n{aligned(lines, left=['schedule'], width=width, key=key)}"

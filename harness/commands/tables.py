@@ -1,8 +1,9 @@
 """Tables for people: no table is wider than its page, and no name is broken."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from textwrap import fill
+from typing import Any
 
 LEAST_NAME = 11
 """Characters that a column of names has at least, if its names are as long: those of `periodic[1]`."""
@@ -11,6 +12,9 @@ GAP = 2
 """Spaces between two columns."""
 
 Row = Mapping[str, str]
+
+Columns = Mapping[str, Callable[[Any], str]]
+"""For each column of a table, its title and its text of a thing. A column without any text is left out."""
 
 
 class Key:
@@ -71,6 +75,12 @@ def aligned(rows: Sequence[Row], *, left: Collection[str], width: int, key: Key 
     if key is None and names.lines(width):
         tables.append("\n".join(names.lines(width)))
     return "\n\n".join(tables)
+
+
+def told_by(columns: Columns, things: Sequence[Any]) -> list[Row]:
+    """A row of `columns` for each of the things."""
+    filled = {name: cell for name, cell in columns.items() if any(map(cell, things))}
+    return [{name: cell(thing) for name, cell in filled.items()} for thing in things]
 
 
 def _widths(rows: Sequence[Row], headings: Mapping[str, Sequence[str]]) -> dict[str, int]:

@@ -87,7 +87,7 @@ def test_a_profile_is_printed_a_row_a_block_and_saved(model, tmp_path):
     result = invoke("profile", f"{model}:make", "--save", path)
     assert result.exit_code == 0, result.output
     assert "8 blocks" in result.output
-    assert len(re.findall(r"^ \d +2\.00 MiB", result.output, re.MULTILINE)) == 8
+    assert len(re.findall(r"^\d +2\.00 MiB", result.output, re.MULTILINE)) == 8
     profile = BlockProfile.from_json(path.read_text())
     assert [block.made_bytes for block in profile.blocks] == [(2**21,)] * 8
     assert json.loads(invoke("profile", f"{model}:make", "--json").output)["fingerprint"] == profile.fingerprint

@@ -7,12 +7,13 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from harness.commands import plan_measured
+from harness.commands import plan_measured, profile
 from harness.commands.command_line import app
 from harness.commands.console import WIDE_COLUMNS, new_console
 from harness.commands.tables import Key, aligned, wrapped
 from harness.experiment.job import Outcome
 from harness.provenance import ROOT
+from tests.support import profiles
 
 COMMANDS = [
     ["list"],
@@ -65,6 +66,16 @@ def test_a_plan_numbers_its_schedules_and_tells_them_whole_beneath():
     assert any(re.match(r"periodic\[1\] +yes +5\.48 MiB ", line) for line in lines)
     assert "[1] periodic(4, recompute='segment')" in lines
     assert any(re.match(r"revolve\(slots=7\) +yes ", line) for line in lines)
+
+
+def test_a_profile_breaks_no_name_of_a_block_and_leaves_empty_columns_out():
+    names = [f"encoder.layers.{number}.self_attention.output" for number in range(12)]
+    blocks = [profiles.block(name, random=name == names[0]) for name in names]
+    _, table, *_ = profile.text(profiles.profile(*blocks), 80)
+    assert max(map(len, table.splitlines())) <= 80
+    assert set(names) <= set(table.split())
+    assert " random" in table
+    assert "buffers" not in table
 
 
 def test_what_fits_is_one_table_of_one_heading():
