@@ -54,7 +54,7 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     """The best of each kind of schedule within each budget: a row for each configuration, budget and kind that fits.
 
     The budgets are those of the table's `optimal` schedules, without those that only code of others could tell.
-    Candidates are the table's cells, and by replay every schedule of the registry that takes a budget, at each budget.
+    Candidates are the table's cells, and by replay each of their schedules that takes a budget, at each budget.
     So no schedule depends on the budgets that it was measured with. Schedules of others are judged only by their
     measured cells, because reading a table runs no code of others.
 

@@ -41,9 +41,9 @@ def command(
     """Rank the schedules of an experiment by their work within each budget, over the optimum's work.
 
     The budgets are those of the experiment's `optimal` schedules. The best schedule of a kind that fits stands for its
-    kind. Candidates are the measured cells and, by dry run, all schedules that take a budget. Geometric means are over
-    the chains and budgets where all kinds fit. The ranking is also written to RESULTS/ranking.csv, with its schema in
-    ranking.schema.json.
+    kind. Candidates are the measured cells and, by dry run, their schedules that take a budget, at each budget.
+    Geometric means are over the chains and budgets where all kinds fit. The ranking is also written to
+    RESULTS/ranking.csv, with its schema in ranking.schema.json.
     """
     from harness.analysis.ranking import ranking  # imports pandas
 
