@@ -35,11 +35,12 @@ def command(
     rows = [_costs(cell, names) for cell in loaded.cells()]
     varying = [column for column in rows[0] if column in COSTS or len({row[column] for row in rows}) > 1]
     console = new_console()
-    table = aligned([{column: row[column] for column in varying} for row in rows], left=LEFT, width=console.width)
-    fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if column not in varying)
+    shown = [{column: row[column] for column in varying} for row in rows]
+    table = f"\n{aligned(shown, left=LEFT, width=console.width)}\n" if varying else ""  # a single step of a model
+    fixed = ", ".join(f"{column} {value}" for column, value in rows[0].items() if value and column not in varying)
     told = "\n\n".join(wrapped(line, console.width) for line in (loaded.title, f"all cells: {fixed}"))
     chains = "".join(f"{folded(f'{name}: {layers}', console.width)}\n" for name, layers in loaded.chains.items())
-    console.out(f"{told}\n{chains}\n{table}\n")
+    console.out(f"{told}\n{chains}{table}")
     for measure, jobs in groupby(loaded.jobs(), key=lambda job: job.measure):
         cells = [len(job.cells) for job in jobs]
         console.print(f"{measure}: {sum(cells)} cells in {len(cells)} processes")

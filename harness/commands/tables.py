@@ -56,6 +56,8 @@ def folded(text: str, width: int) -> str:
 def aligned(rows: Sequence[Row], *, left: Collection[str], width: int, key: Key | None = None) -> str:
     """The rows under the names of their columns, in at most `width` characters; the columns of `left` are flush left.
 
+    There must be a row and a column.
+
     A table that is too wide has its headings in several lines. If it is still too wide, long names of `left` are
     numbers of the key. If that does not do, columns go to further tables, each with the first column again. The key
     stands beneath the tables, unless it is the caller's.

@@ -78,6 +78,20 @@ def test_a_profile_breaks_no_name_of_a_block_and_leaves_empty_columns_out():
     assert "buffers" not in table
 
 
+def test_a_single_step_of_a_model_is_shown_without_a_table(tmp_path):
+    (tmp_path / "own.py").write_text("def make(): ...")
+    experiment = tmp_path / "one.toml"
+    experiment.write_text('title = "One"\nmeasure = ["models_memory"]\n[grid]\nmodel = ["own.py:make"]\n')
+    shown = printed(["show", str(experiment), "--results", str(tmp_path)], 80)
+    assert shown.splitlines() == [
+        "One",
+        "",
+        "all cells: model own.py:make, variant plain, gradients kept",
+        "",
+        "models_memory: 1 cells in 1 processes",
+    ]
+
+
 def test_what_fits_is_one_table_of_one_heading():
     rows = [{"name": "a", "some_bytes": "1"}, {"name": "long", "some_bytes": "2,000"}]
     assert aligned(rows, left=["name"], width=16) == (
