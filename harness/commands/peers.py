@@ -23,8 +23,8 @@ def command(
     """Print the memory and time of every framework's step, one row for each variant.
 
     Peaks are in MiB. A resident peak is the median of repeats. The first resident column is glibc's malloc as it is.
-    `kept` is what is resident there beyond the request. `blocks` are the live blocks at the peak of the size of a
-    layer's output.
+    `kept` is what is resident there beyond the request. `blocks` counts the blocks that are live at the peak and as
+    large as a layer's output.
     """
     from harness.analysis.frameworks import CASE, peers_savings, resident_peaks, step_times
 

@@ -46,7 +46,7 @@ def _row(row: PlanRow, best: PlanRow, store_all: Trace) -> Row:
 
 
 def rival_row(found: Plan) -> Row | None:
-    """What is known without measuring of the step by parts that recomputes nothing; None where none fits."""
+    """The facts of the rival that need no measurement. None if no parts fit."""
     return None if found.rival is None else {**asdict(found.rival), "work_ratio": 1.0}
 
 
@@ -60,7 +60,7 @@ def _cell(chain: Chain, schedule: str | None, *, dtype: str, sources: Iterable[S
 def predict_times(found: Plan, to: dict[str, Row], rival: Row | None, *, dtype: str) -> list[str]:
     """Add `predicted_time_ratio`: time over store-all's, by the layers' matrix products as they are timed here.
 
-    Those of the `rival` are timed on the rows of a part. To add the parts' deltas up is not counted.
+    Those of the `rival` are timed on the rows of a part. Adding up the deltas of parts is not counted.
 
     Returns what went wrong, in lines for people.
     """

@@ -6,7 +6,7 @@ from textwrap import fill
 from typing import Any
 
 LEAST_NAME = 11
-"""Characters that a column of names has at least, if its names are as long: those of `periodic[1]`."""
+"""No name is cut below so many characters: `periodic[1]` has as many."""
 
 GAP = 2
 """Spaces between two columns."""
@@ -24,7 +24,7 @@ class Key:
         self._numbers: dict[str, int] = {}
 
     def short(self, name: str, characters: int) -> str:
-        """The name; if it is longer than that, what it calls and its number, or its number: `periodic[1]`, `[1]`."""
+        """The name if it has at most so many characters. If not, a number, after what it calls if that fits, too."""
         if len(name) <= characters:
             return name
         number = f"[{self._numbers.setdefault(name, len(self._numbers) + 1)}]"
@@ -94,7 +94,7 @@ def _widths(rows: Sequence[Row], headings: Mapping[str, Sequence[str]]) -> dict[
 def _most_characters(
     rows: Sequence[Row], headings: Mapping[str, Sequence[str]], left: Collection[str], width: int
 ) -> int:
-    """The most characters that names may have where tables are as few as with the shortest names."""
+    """The most characters of a name with which tables are as few as with the shortest names."""
     whole = _widths(rows, headings)
 
     def lacking(most: int) -> tuple[int, int]:
