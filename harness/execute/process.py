@@ -48,7 +48,7 @@ def run_in_subprocess(
 ) -> Outcome:
     """Measure `job` in a fresh process and wait for it. Any end of the process is an Outcome.
 
-    The process has its own session, so Ctrl-C reaches only this process. The worker dies with this process. `limits`
+    The worker has its own session, so Ctrl-C reaches only this process. The worker dies with this process. `limits`
     hold for jobs with cells. `on_start` gets the worker's process, which another thread may kill.
     """
     with scratch() as folder:
