@@ -14,7 +14,7 @@ from networks.schedules.spec import calls_in
 PLAIN, PLANNED = "plain", "planned"
 """Two variants: plain autograd, and our plan within a budget. Others are PyTorch's own: `torch_checkpoint(3)`."""
 
-CODE = ("networks.torch_models.planned_model", "harness.worker.models.measures")
+CODE = ("networks.torch_models.planned_model", "harness.worker.models.measures", "harness.worker.models.grid")
 """The modules that run and measure a model. They and their imports are a cell's own code."""
 
 

@@ -7,6 +7,9 @@ import pytest
 
 from harness import provenance
 from harness.errors import RunAbortedError
+from harness.experiment.measures import MEASURES
+from harness.experiment.model_cell import CODE
+from harness.experiment.schedule_code import imported
 from harness.results.schemas import parse_table
 from tests.support.runs import again, table
 
@@ -102,6 +105,13 @@ def test_measured_again_is_what_an_edit_of_the_code_can_change(tmp_path, monkeyp
     with (tmp_path / file).open("a") as edited:
         edited.write("# an edit")
     assert (provenance.code_sha256() != before) == determines
+
+
+def test_the_code_that_measures_models_is_in_the_origin_of_their_rows():
+    own = imported(CODE, {room: provenance.ROOT / room for room in ("harness", "networks")})
+    run = [measure.worker.partition(":")[0] for measure in MEASURES.values() if measure.of_models]
+    assert run
+    assert {f"harness.worker.{module}" for module in run} <= own.keys()
 
 
 SCHEDULES = """
