@@ -55,3 +55,10 @@ def test_torchs_own_checkpoint_takes_what_is_predicted_where_the_last_segment_fi
         assert model.peak_bytes({"torch_checkpoint": every}, gradients="kept") == pytest.approx(predicted, rel=0.005), (
             every
         )
+
+
+def test_a_net_of_parts_that_take_a_few_bytes_is_profiled():
+    """A mean of a few bytes is measured as less than nothing once the graph is taken away."""
+    profile = OwnModel.in_file(f"{Path(__file__).parents[3] / 'examples/models/residual.py'}:make", "auto").profile()
+    assert len(profile.blocks) == 27
+    assert min(block.backward_bytes for block in profile.blocks) > 0
