@@ -9,6 +9,8 @@ import pytest
 import harness
 import networks
 from harness.analysis.frameworks import with_names
+from harness.analysis.models import with_times
+from harness.analysis.time import median_interval
 from harness.experiment.figures import FIGURES
 from harness.experiment.file import Experiment
 from harness.experiment.frameworks import PEERS
@@ -156,3 +158,34 @@ def test_its_table_of_frameworks_is_the_committed_results():
         for (layers, batch), n, cell in zip(networks, (2, 4, 16), cells, strict=True):
             peak = peaks.get((layers, int(batch), name.format(n=n)))
             assert cell == ("-" if peak is None else f"{peak / 2**20:.1f} MiB")
+
+
+def rows_of_models(*, interval: bool) -> list[str]:
+    """A row of a table for each model: the steps at the least peak of PyTorch's own checkpoints, and our least peak."""
+    memory, time = read_results(ROOT / "results/own_models").tables().values()
+    seconds = dict(list(time.set_index("repeat").groupby("cell_id")["step_seconds"]))
+
+    def megabytes(peak: int) -> str:
+        return f"{peak / 10**6:.1f} MB"
+
+    def ratio(ratios: pd.Series) -> str:
+        low, high = median_interval(ratios.to_numpy())
+        return f"{ratios.median():.2f}" + (f" ({low:.2f}-{high:.2f})" if interval else "")
+
+    rows = []
+    for name, steps in with_times(memory, time).sort_values("peak_bytes").groupby("name"):
+        of = dict(list(steps.groupby("kind")))
+        theirs, ours = of["torch_checkpoint"].iloc[0], of["planned"]
+        there = ours[ours.peak_bytes <= theirs.peak_bytes].iloc[-1]
+        peaks = [megabytes(of["plain"].peak_bytes.iloc[0]), megabytes(theirs.peak_bytes)]
+        paired = (seconds[there.cell_id] / seconds[theirs.cell_id]).dropna()  # of the same round
+        of_plain = time.loc[time["cell_id"] == theirs.cell_id, "time_ratio"]
+        cells = (name, *peaks, ratio(of_plain), ratio(paired), megabytes(ours.peak_bytes.iloc[0]))
+        rows.append(f"| {' | '.join(cells)} |")
+    return sorted(rows)
+
+
+@pytest.mark.parametrize(("page", "interval"), [("README.md", False), ("docs/own-models.md", True)])
+def test_the_table_of_pytorch_models_is_the_committed_results(page, interval):
+    (table,) = re.findall(r"^\|[^\n]+\| our least peak \|\n\|[-|]+\n(.*?)\n\n", PAGES[page].read_text(), re.M | re.S)
+    assert sorted(table.split("\n")) == rows_of_models(interval=interval)
