@@ -52,15 +52,23 @@ def _attended(
 ) -> torch.Tensor:
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.where(mask, 0.0, query.new_full((), float("-inf")))
-    has_shapes = query.shape[-1] == value.shape[-1] and query.dim() == key.dim() == value.dim() == 4
     constant_mask = mask is None or not mask.requires_grad
-    if torch.backends.cuda.flash_sdp_enabled() and has_shapes and constant_mask and not dropout:
+    grouped = options.get("enable_gqa", False)
+    if torch.backends.cuda.flash_sdp_enabled() and constant_mask and not dropout and _fit(query, key, value, grouped):
         attended: torch.Tensor = _Attention.apply(query, key, value, mask)
         return attended
     attended, _ = torch.ops.aten._scaled_dot_product_attention_math(
         query, key, value, mask, dropout, is_causal, **options
     )
     return attended
+
+
+def _fit(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, grouped: bool) -> bool:
+    """Whether the CPU's kernel takes these shapes. It broadcasts no batch, and no heads unless they are `grouped`."""
+    if not query.dim() == key.dim() == value.dim() == 4:
+        return False
+    heads = {tensor.shape[1] for tensor in (query, key, value)[grouped:]}
+    return query.shape[0] == key.shape[0] == value.shape[0] and len(heads) == 1 and query.shape[-1] == value.shape[-1]
 
 
 class _Attention(torch.autograd.Function):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from harness.worker import probes
-from harness.worker.models.meta import NOTE, profile_on_meta
+from harness.worker.models.meta import NOTE, _attention_in_one_kernel, profile_on_meta
 from harness.worker.models.meters import TensorMeter
 from harness.worker.models.profile import profile_model
 from harness.worker.models.user_model import Model
@@ -109,6 +109,34 @@ def test_a_model_of_tens_of_gigabytes_is_planned_and_takes_no_memory():
     assert 1 < plan.work < 2
     # Where no time was taken, an operation of any block takes as long as one of any other.
     assert plan.best.slow_down == pytest.approx(1 + (plan.work - 1) / 3)
+
+
+WIDE, ONE, FEW = (4, 4, ROWS, 8), (1, 4, ROWS, 8), (4, 2, ROWS, 8)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options"),
+    [
+        ((WIDE, WIDE, WIDE), {}),
+        ((ONE, WIDE, WIDE), {}),
+        ((WIDE, ONE, ONE), {}),
+        ((WIDE, FEW, FEW), {"enable_gqa": True}),
+        ((WIDE, (4, 1, ROWS, 8), (4, 1, ROWS, 8)), {}),
+    ],
+)
+def test_attention_has_the_shape_and_the_bytes_of_the_cpus_whatever_it_broadcasts(shapes, options):
+    def step_on(device):
+        parts = [torch.zeros(shape, device=device, requires_grad=True) for shape in shapes]
+        attended = functional.scaled_dot_product_attention(*parts, **options)
+        found.append(attended.shape)
+        attended.sum().backward()
+
+    found = []
+    peaks = [TensorMeter().peaks(lambda: step_on("cpu"))]
+    with _attention_in_one_kernel():
+        peaks.append(TensorMeter().peaks(lambda: step_on("meta")))
+    assert found[0] == found[1]
+    assert peaks[0] == peaks[1]
 
 
 def test_attention_is_left_as_it_was():
