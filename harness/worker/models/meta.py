@@ -13,8 +13,8 @@ from networks.schedules.foreign import told
 
 NOTE = (
     "profiled on the meta device, where nothing is allocated: scratch of kernels is missing, so peaks may be higher; "
-    "times are missing, so they are predicted from operations; values are, so it is not checked that the blocks give "
-    "what the model gives"
+    "times are missing, so they are predicted from operations; values are missing, so it is not checked that the "
+    "blocks give what the model gives"
 )
 
 
@@ -28,7 +28,8 @@ def profile_on_meta(model: Model, place: str) -> dict[str, Any]:
             row = profile_model(model.module, model.sample, model.loss, model.blocks, TensorMeter())
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"{told(error, place)}, on the meta device, whose tensors have no values: profile it on another device"
+            f"{told(error, place)}, on the meta device, whose tensors have no values: if the model needs them, profile "
+            "it on another device"
         ) from None
     return {**row, "notes": [*row["notes"], NOTE]}
 
