@@ -115,7 +115,7 @@ class _Overhead(NamedTuple):
     @property
     def once_bytes(self) -> int:
         """The bytes that the step of a whole model has once."""
-        return max(self.graph_bytes, self.husk_bytes) + self.engine_bytes
+        return max(0, max(self.graph_bytes, self.husk_bytes) + self.engine_bytes)
 
 
 def _overhead(model: torch.nn.Module, meter: Meter) -> _Overhead:
@@ -158,25 +158,30 @@ def _block_row(
     untaped = measure_own_step([run], [facts], x, model, meter)
     taped_graph = taped.forward_bytes - tape.nbytes - sum(made_bytes[place] for place in tape.outputs)
     graph = untaped.forward_bytes
-    return {
+    row = {
         "made_bytes": made_bytes,
         "passed_on": [number for number, place in enumerate(below) if place in after],
         "tape_bytes": tape.nbytes,
         "tape_inputs": tape.inputs,
         "tape_outputs": tape.outputs,
-        "run_bytes": max(0, untaped_peak(run, x, meter), untaped.runs[0] - graph),
-        "taped_run_bytes": max(0, taped.runs[0] - taped_graph, untaped.runs[-1] - graph - delta_bytes),
-        "backward_bytes": max(0, taped.backward_bytes - taped_graph, untaped.backward_bytes - graph),
-        "freed_backward_bytes": max(0, freed.backward_bytes - taped_graph),
+        "run_bytes": max(untaped_peak(run, x, meter), untaped.runs[0] - graph),
+        "taped_run_bytes": max(taped.runs[0] - taped_graph, untaped.runs[-1] - graph - delta_bytes),
+        "backward_bytes": max(taped.backward_bytes - taped_graph, untaped.backward_bytes - graph),
+        "freed_backward_bytes": freed.backward_bytes - taped_graph,
         "gradient_bytes": gradient_bytes,
         "delta_bytes": delta_bytes,
-        "graph_bytes": max(0, max(graph, taped_graph) - overhead.graph_bytes),
-        "husk_bytes": max(0, max(untaped.end_bytes, taped.end_bytes) - gradient_bytes - overhead.husk_bytes),
+        "graph_bytes": max(graph, taped_graph) - overhead.graph_bytes,
+        "husk_bytes": max(untaped.end_bytes, taped.end_bytes) - gradient_bytes - overhead.husk_bytes,
         "forward_flops": _flops(run, x),
         "seconds": _seconds(run, x),
         "engine_bytes": ENGINE_NODE_BYTES * tape.nodes,
-        "deltas": deltas_of(run, x),
     }
+    return {**_without_noise(row), "deltas": deltas_of(run, x)}
+
+
+def _without_noise(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, with 0 for each number below it: a difference of two measured sizes may be some bytes below."""
+    return {name: max(0, value) if type(value) is int else value for name, value in row.items()}
 
 
 def _charge_deltas(rows: list[dict[str, Any]]) -> None:
@@ -248,13 +253,14 @@ def _outside(
     # The delta of the loss may be a view of a single number.
     delta_bytes = nbytes(tensor for tensor in last if tensor.requires_grad)
     left, freed_left = (max(0, each["source"].live_bytes - start - delta_bytes) for each in (kept, freed))
-    return {
+    row = {
         "before_bytes": kept["before"].live_bytes - start,
         "before_run_bytes": kept["before"].peak_bytes - start,
-        "before_backward_bytes": max(0, kept["end"].peak_bytes - start - left),
+        "before_backward_bytes": kept["end"].peak_bytes - start - left,
         "loss_forward_bytes": kept["forward"].peak_bytes - start - last_bytes,
         "loss_backward_bytes": kept["source"].peak_bytes - start - (last_bytes if holds_output else 0),
         "loss_holds_output": holds_output,
         "loss_bytes": left,
         "freed_loss_bytes": freed_left,
     }
+    return _without_noise(row)

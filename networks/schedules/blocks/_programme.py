@@ -183,7 +183,7 @@ def _stretches(values: list[int], rows: list[int]) -> list[tuple[int, int]]:
 class LeastPeak(Programme):
     """The least peak: the same recursion, over maxima of bytes beside what is held below.
 
-    `_need[row, j]` are the most bytes of the span (i, j), x[i] among them; The row is of x[i].
+    `_need[row, j]` are the most bytes of the span (i, j), x[i] among them. The row is of x[i].
     """
 
     def __init__(self, chain: BlockChain):
