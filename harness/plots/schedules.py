@@ -162,7 +162,7 @@ def winners(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     interval = "median" if is_narrow() else "median and 95 % interval"
     return figure, (
         "Forward work over store-all's, of the best schedule of each kind whose predicted peak is within the budget. "
-        "Candidates are the measured cells and, by dry run, all schedules that take a budget. Budgets are in "
+        "Candidates are the measured cells and, by dry run, those of them that take a budget. Budgets are in "
         "MiB, and in percent of store-all's peak. Dark: the least work. Paler: more work, up to twice as much. Right: "
         f"the winner's step time over store-all's if it was measured, {interval}. "
         f"{constants(table, ['layers', *SETTING])}"
