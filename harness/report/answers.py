@@ -147,7 +147,7 @@ def _models(tables: Tables) -> Answer:
         f"{within} of {len(planned)}",
         "planned steps whose measured peak is within the budget",
         f"{planned['name'].nunique()} PyTorch models are trained by plans within budgets. The tightest plan leaves "
-        f"{planned['spare_share'].min():.1%} of its budget.",
+        f"{planned['spare_share'].min():.2%} of its budget.",
     )
 
 
