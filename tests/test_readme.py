@@ -10,7 +10,7 @@ import harness
 import networks
 from harness.analysis.frameworks import with_names
 from harness.analysis.models import with_times
-from harness.analysis.time import median_interval
+from harness.analysis.time import paired_ratio
 from harness.experiment.figures import FIGURES
 from harness.experiment.file import Experiment
 from harness.experiment.frameworks import PEERS
@@ -163,14 +163,13 @@ def test_its_table_of_frameworks_is_the_committed_results():
 def rows_of_models(*, interval: bool) -> list[str]:
     """A row of a table for each model: the steps at the least peak of PyTorch's own checkpoints, and our least peak."""
     memory, time = read_results(ROOT / "results/own_models").tables().values()
-    seconds = dict(list(time.set_index("repeat").groupby("cell_id")["step_seconds"]))
+    seconds = time.pivot(index="repeat", columns="cell_id", values="step_seconds")
 
     def megabytes(peak: int) -> str:
         return f"{peak / 10**6:.1f} MB"
 
-    def ratio(ratios: pd.Series) -> str:
-        low, high = median_interval(ratios.to_numpy())
-        return f"{ratios.median():.2f}" + (f" ({low:.2f}-{high:.2f})" if interval else "")
+    def ratio(median: float, low: float, high: float) -> str:
+        return f"{median:.2f}" + (f" ({low:.2f}-{high:.2f})" if interval else "")
 
     rows = []
     for name, steps in with_times(memory, time).sort_values("peak_bytes").groupby("name"):
@@ -178,9 +177,10 @@ def rows_of_models(*, interval: bool) -> list[str]:
         theirs, ours = of["torch_checkpoint"].iloc[0], of["planned"]
         there = ours[ours.peak_bytes <= theirs.peak_bytes].iloc[-1]
         peaks = [megabytes(of["plain"].peak_bytes.iloc[0]), megabytes(theirs.peak_bytes)]
-        paired = (seconds[there.cell_id] / seconds[theirs.cell_id]).dropna()  # of the same round
-        of_plain = time.loc[time["cell_id"] == theirs.cell_id, "time_ratio"]
-        cells = (name, *peaks, ratio(of_plain), ratio(paired), megabytes(ours.peak_bytes.iloc[0]))
+        pairs = seconds[[there.cell_id, theirs.cell_id]].dropna()  # of the same round
+        ours_over_theirs = paired_ratio(*(pairs[cell_id] for cell_id in pairs))
+        of_plain = ratio(theirs.time_ratio, theirs.ratio_low, theirs.ratio_high)
+        cells = (name, *peaks, of_plain, ratio(*ours_over_theirs.values()), megabytes(ours.peak_bytes.iloc[0]))
         rows.append(f"| {' | '.join(cells)} |")
     return sorted(rows)
 
