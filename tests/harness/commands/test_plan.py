@@ -1,11 +1,7 @@
 """The plan command: what it prints, what it measures, what it adds up, and what it says to wrong input."""
 
 import json
-import os
-import tracemalloc
-from itertools import pairwise
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -16,10 +12,7 @@ from harness.commands.plan_measured import predict_times, rows_by_name
 from harness.execute.process import run_in_subprocess
 from harness.experiment.job import Job, Outcome
 from harness.sizes import format_bytes
-from networks import Network, Plan, dry_run
-from networks.chain import Chain
-from networks.optimizers import SGD, Adam
-from networks.planning.bill import bill
+from networks import Plan, dry_run
 from networks.planning.rows import PlanRow
 from networks.schedules import FACTORIES, revolve, store_all
 from tests.support.cells import store_all_cell
@@ -34,7 +27,6 @@ PLANNED = ROW | {
     *("dominant_kind", "peak_bytes_by_kind", "predicted_time_ratio"),
 }
 MEASURED = PLANNED | {"memray_peak_bytes", "time_ratio", "time_ratio_low", "time_ratio_high"}
-OPTIMIZERS = {"sgd": lambda: SGD(0.1), "momentum": lambda: SGD(0.1, momentum=0.9), "adam": Adam}
 
 
 def invoke(*arguments):
@@ -239,41 +231,6 @@ def test_products_are_timed_for_each_layer_and_scaled_from_a_part_of_a_large_bat
 
 
 # The bill
-
-
-@pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="coverage allocates while tracemalloc counts")
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_bill_is_what_networks_and_optimisers_hold(optimizer, dtype):
-    layers, batch = (64, 300, 200, 10), 32
-    chain = Chain(layers, batch, np.dtype(dtype).itemsize)
-    held = bill(chain, samples=None, optimizer=optimizer)
-    network, updates = Network(layers, dtype=dtype), OPTIMIZERS[optimizer]()
-    x, y = np.ones((batch, layers[0]), dtype), np.zeros(batch, int)
-    outputs = network.forward(x)
-    deltas = network.backward(y)
-    assert held.parameters_bytes == sum(array.nbytes for pair in network.parameters for array in pair)
-    assert held.data_bytes == x.nbytes + y.nbytes
-    tracemalloc.start()
-    updates.update(network.parameters, deltas)
-    state = tracemalloc.get_traced_memory()[0]
-    updates.update(network.parameters, deltas)
-    tracemalloc.reset_peak()
-    before = tracemalloc.get_traced_memory()[0]
-    updates.update(network.parameters, deltas)
-    temporary = tracemalloc.get_traced_memory()[1] - before
-    tracemalloc.stop()
-    assert held.optimizer_state_bytes == pytest.approx(state, abs=8 * 1024)
-    there = sum(array.nbytes for pair in deltas for array in pair) + outputs.nbytes
-    largest = max(inputs * outputs for inputs, outputs in pairwise(layers)) * chain.itemsize
-    assert held.update_bytes - there == pytest.approx(temporary, abs=4 * 1024)
-    assert held.update_bytes - there <= largest
-
-
-def test_more_samples_than_a_batch_are_data_with_their_order_and_a_copy_of_one_batch():
-    held = bill(Chain((64, 10), 32, 4), samples=1000, optimizer="sgd")
-    x, y, order = np.ones((1000, 64), "float32"), np.zeros(1000, int), np.arange(1000)
-    assert held.data_bytes == x.nbytes + y.nbytes + order.nbytes + x[:32].nbytes + y[:32].nbytes
 
 
 def test_a_total_budget_bounds_the_sum_and_plans_with_what_is_left():
