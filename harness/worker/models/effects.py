@@ -22,11 +22,13 @@ class Effects(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         arguments = function._schema.arguments
-        given = {**dict(zip((argument.name for argument in arguments), args, strict=False)), **(kwargs or {})}
+        given = {argument.name: argument.default_value for argument in arguments}
+        given |= {**dict(zip(given, args, strict=False)), **(kwargs or {})}
         names = {argument.name for argument in arguments if argument.alias_info and argument.alias_info.is_write}
         written = tree_leaves([given.get(name) for name in (names | _STATISTICS if given.get("training") else names)])
         self._written |= storages(each for each in written if isinstance(each, torch.Tensor)).keys()
-        self.random = self.random or torch.Tag.nondeterministic_seeded in function.tags
+        draws = torch.Tag.nondeterministic_seeded in function.tags and given.get("dropout_p") != 0
+        self.random = self.random or draws
         return function(*args, **(kwargs or {}))
 
     def wrote(self, tensor: torch.Tensor) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from harness.worker.models.meters import TensorMeter
-from harness.worker.models.profile import profile_model
+from harness.worker.models.profile import CPU_ATTENTION, profile_model
 from harness.worker.models.user_model import Model
 from networks.schedules.foreign import told
 
@@ -56,7 +56,7 @@ def _attended(
     constant_mask = mask is None or not mask.requires_grad
     grouped = options.get("enable_gqa", False)
     if torch.backends.cuda.flash_sdp_enabled() and constant_mask and not dropout and _fit(query, key, value, grouped):
-        attended: torch.Tensor = _Attention.apply(query, key, value, mask)
+        attended: torch.Tensor = CPU_ATTENTION(query, key, value, dropout, is_causal, attn_mask=mask)[0]
         return attended
     attended, _ = torch.ops.aten._scaled_dot_product_attention_math(
         query, key, value, mask, dropout, is_causal, **options
@@ -70,22 +70,3 @@ def _fit(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, grouped: b
         return False
     heads = {tensor.shape[1] for tensor in (query, key, value)[grouped:]}
     return query.shape[0] == key.shape[0] == value.shape[0] and len(heads) == 1 and query.shape[-1] == value.shape[-1]
-
-
-class _Attention(torch.autograd.Function):
-    """What the CPU's kernel makes and keeps: its inputs, its output, and a sum for each row of scores."""
-
-    @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any) -> torch.Tensor:
-        output, sums = _by_rows(query), _by_rows(query[..., 0], dtype=torch.promote_types(query.dtype, torch.float32))
-        ctx.save_for_backward(query, key, value, mask, output, sums)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, delta: torch.Tensor) -> Any:
-        return *map(_by_rows, ctx.saved_tensors[:3]), None
-
-
-def _by_rows(like: torch.Tensor, **options: Any) -> torch.Tensor:
-    """A tensor of this shape, in which the heads of a row stand beside each other."""
-    return like.new_empty(like.transpose(1, 2).shape, **options).transpose(1, 2)

@@ -36,6 +36,9 @@ TIMED_RUNS = 5
 ENGINE_NODE_BYTES = 66
 """Bytes of autograd's engine for each node of the graph while it runs. Measured on graphs of 6 to 80 nodes."""
 
+CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+"""The kernel of attention on the CPU. PyTorch has no formula for its operations."""
+
 Loss = Callable[[Any], torch.Tensor]
 
 
@@ -203,10 +206,15 @@ def _charge_deltas(rows: list[dict[str, Any]]) -> None:
 
 
 def _flops(run: Step, x: Border) -> int:
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping={CPU_ATTENTION: _attention_flops}) as counter:
         y = run(x)
     # A block without products is not free: it has at least one operation for each item.
     return max(1, counter.get_total_flops(), sum(tensor.numel() for tensor in y))
+
+
+def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
+    """The operations of two products, of queries with keys and of weights with values, from shapes."""
+    return 2 * query[:-1].numel() * key[-2] * (query[-1] + value[-1])
 
 
 def _seconds(run: Step, x: Border) -> float | None:

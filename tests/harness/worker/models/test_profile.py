@@ -138,6 +138,25 @@ def test_plans_take_what_they_predict(make, gradients):
         assert counted == pytest.approx(plan.predicted_peak_bytes, rel=0.005)
 
 
+class Attention(nn.Module):
+    def forward(self, x):
+        return functional.scaled_dot_product_attention(x, x, x)
+
+
+def test_the_work_of_attention_is_that_of_its_products():
+    batch, heads, length, width = 3, 2, 40, 8
+    x = torch.randn(batch, heads, length, width, requires_grad=True)
+    model = nn.Sequential(Attention(), Attention())
+
+    def work():
+        row = profile_model(model, (x,), torch.sum, None, TensorMeter())
+        return [block["forward_flops"] for block in row["blocks"]]
+
+    assert work() == [2 * 2 * batch * heads * length * length * width] * 2
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        assert work() == [2 * 2 * batch * heads * length * length * width] * 2
+
+
 def stack(depth):
     torch.manual_seed(0)
     model = nn.Sequential(*(Layer() for _ in range(depth)), nn.Linear(WIDTH, 10))
