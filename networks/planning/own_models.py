@@ -78,7 +78,7 @@ class BlockProfile:
         parameters_bytes, trained_bytes: all parameters, and those that get gradients.
         data_bytes: the inputs of a step.
         threads: of PyTorch.
-        torch: its version.
+        torch, python: their versions.
         notes: what is to be known of the cut: blocks that were merged, or why none were found.
         allowance_bytes: what a step may take above its prediction.
     """
@@ -101,6 +101,7 @@ class BlockProfile:
     data_bytes: int
     threads: int
     torch: str
+    python: str
     notes: tuple[str, ...] = ()
     allowance_bytes: int = ALLOWANCE_BYTES
 

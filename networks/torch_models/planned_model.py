@@ -2,13 +2,14 @@
 
 import copy
 import inspect
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 
-from networks.planning.own_models import BlockPlan
+from networks.planning.own_models import BlockPlan, BlockProfile
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border
 from networks.torch_models.executor import Facts, execute
@@ -105,12 +106,19 @@ class _Execution:
             raise ValueError(
                 f"the plan is for another model: its profile has {len(profile.blocks)} blocks, "
                 f"{profile.blocks[0].name} to {profile.blocks[-1].name}, and this {type(self.plain).__name__} differs "
-                "in their code or shapes; profile it"
+                f"in their code or shapes{_versions(profile)}; profile it"
             )
         return found
 
     def _run(self, blocks: Sequence[Block], border: Border) -> Border:
         return execute(blocks, self._facts, self._keep, border)
+
+
+def _versions(profile: BlockProfile) -> str:
+    """The versions that a profile was made with, if others run. Their code may differ for the same model."""
+    if (profile.python, profile.torch) == (platform.python_version(), torch.__version__):
+        return ""
+    return f" (the profile was made with Python {profile.python} and torch {profile.torch}, whose code may differ)"
 
 
 class _Planned:

@@ -41,5 +41,6 @@ def profile(*blocks: ProfiledBlock, **others) -> BlockProfile:
         "data_bytes": 96,
         "threads": 1,
         "torch": "2.13.0",
+        "python": "3.11.9",
     }
     return BlockProfile(blocks=blocks, **{**numbers, **others})

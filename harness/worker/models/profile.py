@@ -3,6 +3,7 @@
 Equal blocks are measured once. The code before and after the blocks is measured around a chain that does nothing.
 """
 
+import platform
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
@@ -86,6 +87,7 @@ def profile_model(
         "data_bytes": nbytes(tensor for tensor in inputs if isinstance(tensor, torch.Tensor)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "python": platform.python_version(),
         "notes": list(found.notes),
     }
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import platform
 
 import pytest
 
@@ -66,6 +67,7 @@ def profiled(model, inputs=(X,), cut="layers"):
             "fingerprint": fingerprint_of(found),
             "threads": 1,
             "torch": torch.__version__,
+            "python": platform.python_version(),
             "notes": [],
         }
     )
@@ -169,6 +171,14 @@ def test_what_the_plan_is_not_for_is_refused(make, message):
     model = Classifier()
     with pytest.raises(ValueError, match=message):
         make(model, plan_for(model))
+
+
+def test_a_profile_of_other_versions_names_them_if_the_code_differs():
+    model = Classifier()
+    row = {**_row_of(profiled(model)), "fingerprint": "f00", "python": "3.99.1"}
+    plan = BlockProfile.from_row(row).plan(budget_bytes=10**9)
+    with pytest.raises(ValueError, match=r"another model.*with Python 3\.99\.1 and torch 2"):
+        planned(model, plan)(X)
 
 
 def test_a_sharded_model_is_refused():
