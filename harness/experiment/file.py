@@ -161,6 +161,14 @@ class Experiment(_Sections):
         return self
 
     @model_validator(mode="after")
+    def _chains_are_used(self) -> "Experiment":
+        used = {layers for grid in self._grids if isinstance(grid, Grid) for layers in grid.layers}
+        for name, layers in self.chains.items():
+            if layers not in used:
+                raise ValueError(f"chains.{name}: has no effect, because no grid lists it")
+        return self
+
+    @model_validator(mode="after")
     def _peers_are_measured_as_peers(self) -> "Experiment":
         others = [measure for measure in self.measure if measure not in PEER_MEASURES]
         if others and any(grid.peer for grid in self._grids if isinstance(grid, Grid)):

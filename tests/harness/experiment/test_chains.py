@@ -87,6 +87,7 @@ def test_a_grid_takes_names_and_lists(tmp_path):
         ),
         (chains(slim="8,4y,3", waist="8,4,3") + GRID, "chains.slim: layers '8,4y,3': '4y' is not a width such as 128"),
         (chains(slim="waist", waist="8,4,3") + GRID, "chains.slim: layers 'waist': 'waist' is not a width such as 128"),
+        (chains(**LISTS, spare="8,3") + GRID, "chains.spare: has no effect, because no grid lists it"),
         ("[chains]\nslim = 3\n" + GRID, "chains.slim: must be a string, got 3"),
         ("chains = 3\n" + GRID, "chains: must be a table, got 3"),
     ],
