@@ -13,7 +13,7 @@ from networks.torch_models.chains import Border, Step
 from networks.torch_models.executor import Facts, execute
 
 
-class Source(torch.autograd.Function):
+class DeltaSource(torch.autograd.Function):
     """Makes the tensors of a border. Its backward pass takes their deltas, and makes the deltas at `below`."""
 
     @staticmethod
@@ -130,7 +130,7 @@ def measure_own_step(
             return (_Root.apply(mark, *border),)
 
         model.zero_grad(set_to_none=True)
-        inputs = [Source.apply(mark, x, leaf)]
+        inputs = [DeltaSource.apply(mark, x, leaf)]
         held = fresh(inputs[0])  # the caller owns x[0]
         mark("inputs")
         chain = [*(_marked(run, mark) for run in blocks), root]

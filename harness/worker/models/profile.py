@@ -15,7 +15,7 @@ from harness.worker import probes
 from harness.worker.models.effects import Effects
 from harness.worker.models.meters import Mark, Meter
 from harness.worker.models.own_step import (
-    Source,
+    DeltaSource,
     deltas_of,
     described,
     freeing,
@@ -243,7 +243,7 @@ def _outside(
         def chain(blocks: Sequence[Block], x: Border) -> Border:
             held.append(tuple(tensor.detach() for tensor in x))  # like the executor
             mark("before")
-            made: Border = Source.apply(mark, last, *x, leaf)
+            made: Border = DeltaSource.apply(mark, last, *x, leaf)
             mark("last")
             return made
 

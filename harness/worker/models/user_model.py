@@ -26,7 +26,8 @@ class Model(NamedTuple):
 def model_of(settings: Mapping[str, Any]) -> Model:
     """The model that a job names: a `FILE.py:FUNCTION`, or a file that holds one that the caller has in memory."""
     _check_device(settings["device"])
-    torch.set_default_device(settings["device"])  # tensors that a user's function makes are there
+    if settings["device"] != "cpu":  # the default, which slows no operation down
+        torch.set_default_device(settings["device"])  # tensors that a user's function makes are there
     torch.manual_seed(MODEL_SEED)
     if "pickle" in settings:
         return _placed(Model(*cloudpickle.loads(Path(settings["pickle"]).read_bytes())), settings["device"])

@@ -21,7 +21,7 @@ from networks.block_chain import BlockChain
 from networks.schedules.blocks.schedule import Answers
 
 Held = tuple[int, ...]
-"""What each position keeps alive, 0 if it is not held: bits, of which each storage and each tape has a row."""
+"""What each position keeps alive, 0 if it is not held: bits, of which each storage and each tape has a field."""
 
 CALLERS = 1
 """The copy that is the caller's. It is in every output, so that no output that is held is 0."""
@@ -54,9 +54,9 @@ class FloatingSearch:
         self._chain = chain
         self._live_bytes = cache(self._count_bytes)
         self._work = list(itertools.accumulate(chain.forward_flops))
-        self._copies = 2 * chain.depth + 2  # bits of a row: more copies than positions and a border keep alive of one
+        self._copies = 2 * chain.depth + 2  # bits of a field: more copies than positions and a border keep alive of one
         sizes = (*chain.storage_bytes, *chain.tape_bytes[1:])
-        self._rows = [(size, self._any_copy([number])) for number, size in enumerate(sizes)]
+        self._fields = [(size, self._any_copy([number])) for number, size in enumerate(sizes)]
         tapes = range(len(chain.storage_bytes), len(sizes))
         self._tape = [0, *(1 << number * self._copies for number in tapes)]
         self._made = [sum(1 << storage * self._copies for storage in made) for made in chain.made]
@@ -245,7 +245,7 @@ class FloatingSearch:
 
     def _count_bytes(self, alive: int) -> int:
         """Bytes of all that is alive, each copy of a storage counted once."""
-        return sum(size * (alive & row).bit_count() for size, row in self._rows)
+        return sum(size * (alive & field).bit_count() for size, field in self._fields)
 
     def _any_copy(self, storages: Iterable[int]) -> int:
         """All the bits of some storages."""
