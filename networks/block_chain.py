@@ -1,12 +1,11 @@
 """The chain of blocks of a PyTorch model: the bytes and the work of every value of one training step, as measured.
 
-Block l of 1..L maps x[l-1] to x[l]; x[0] is the caller's and charged to nobody. What autograd saves of block l beside
-x[l-1], x[l], parameters and buffers is its *tape*. A schedule holds outputs and tapes, in one order of *positions*:
-2l is x[l], and 2l-1 is the tape of block l.
+Block l of 1..L maps x[l-1] to x[l]; x[0] is the caller's and charged to nobody. What autograd holds of block l
+beside x[l-1], x[l], parameters and buffers is its *tape*. A schedule holds outputs and tapes, in one order of
+*positions*: 2l is x[l], and 2l-1 is the tape of block l.
 
-x[l] is one tensor or several. What they take are their *storages*: first those that block l makes, then those of x[l-1]
-that it passes on, as a skip of a U-shaped net is passed on. A storage counts once, however many borders and tapes keep
-it alive.
+x[l] is one tensor or several. Their memory is their *storages*: first those that block l makes, then those of x[l-1]
+that it passes on, such as a skip of a U-shaped net. A storage counts once, however many borders and tapes hold it.
 
 It is plain integers: no torch, no numpy. `networks.schedules.blocks.replay` adds them up.
 """
@@ -21,13 +20,13 @@ from networks.checks import check_count
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """One block l, as a profile has measured it. Each peak is beside what was live before.
+    """One block l, as a profile has measured it. A peak does not count what was live before.
 
     Attributes:
         name: as the user's model calls it.
         made_bytes: each storage of x[l] that the block makes.
         passed_on: storages of x[l-1] that x[l] has, too, by their places in x[l-1].
-        tape_bytes: storages that autograd saves of the block beside x[l-1], x[l], parameters and buffers.
+        tape_bytes: storages that autograd holds of the block beside x[l-1], x[l], parameters and buffers.
         tape_inputs: storages of x[l-1] that the tape keeps alive, by their places in x[l-1].
         tape_outputs: storages that the block makes and its tape keeps alive, by their places in `made_bytes`.
         run_bytes: the peak of a run without tape, with what it makes and without the input.

@@ -1,17 +1,18 @@
 """A chain of blocks under a schedule: the forward pass drops what is not kept, and the backward pass runs it again.
 
-Autograd builds the graph of the whole chain as it always does. Only what it saves is taken care of: a block that is not
-*taped* runs under a pair of saved-tensor hooks, of which one drops each tensor that autograd saves, and the other runs
-the schedule when the backward pass asks for it, and hands out the tensor as the rerun saved it. So everything else that
-users do with a graph works: accumulated gradients, hooks, `torch.autograd.grad`, retained graphs.
+Autograd builds the graph of the whole chain as it always does. Only the tensors that it holds for the backward pass are
+handled here. A block that is not *taped* runs under a pair of saved-tensor hooks. The first hook drops each tensor. The
+second one is called when the backward pass asks for the tensor: it runs the schedule, and returns the tensor of the
+rerun. So all else that users do with a graph works: accumulated gradients, hooks, `torch.autograd.grad`, retained
+graphs.
 
 Positions are unfolded: 2l is x[l], the *border* after block l, and 2l-1 is the tape of block l. x[0] is the caller's.
 
 What a rerun repeats, and what not:
 
-- A rerun calls the block again, so hooks of its modules fire again. The last rerun of a block ends once all that
-  autograd saved is there, so a forward hook at the block's end may not see it.
-  For the same reason a block that would save more at its end, when it is run again, is not always found out.
+- A rerun calls the block again, so hooks of its modules fire again. The last rerun of a block ends once it has all
+  tensors that autograd needs. So a forward hook at the block's end may not see it. If the rerun would hand autograd
+  more tensors at its end than the first run, this is not always found.
 - Generators of PyTorch are put back. Those of Python and NumPy, and generators that the user made, are not.
 - Under autocast, casts are not cached. So the gradients of a weight that is used twice are added in its own type, and
   not in the lower one.
@@ -54,7 +55,7 @@ class Facts:
 def execute(blocks: Sequence[Step], facts: Sequence[Facts], keep: Keep, inputs: Border) -> Border:
     """Run the blocks on x[0] and return x[L]. The backward pass of x[L] reruns what `keep` does not hold.
 
-    Where no gradients are recorded the blocks just run. RuntimeError is raised under the transforms of torch.func, and
+    If no gradients are recorded, the blocks just run. RuntimeError is raised under the transforms of torch.func, and
     in a backward pass that a rerun cannot serve: a parameter or x[0] was changed since, or a block did something else.
     """
     if torch.compiler.is_dynamo_compiling():  # blocks may be compiled one by one, the schedule may not
@@ -75,7 +76,7 @@ _Form = tuple[torch.Size, torch.dtype]
 """What a rerun must find again of a tensor."""
 
 _Tape = list[tuple[torch.Tensor, int] | None]
-"""What a rerun has saved, each with how often it had been written then. None is what autograd has taken."""
+"""The tensors of a rerun that autograd needs, each with how often it had been written. None: autograd has taken it."""
 
 
 class _FirstRun(NamedTuple):
@@ -90,7 +91,7 @@ class _FirstRun(NamedTuple):
 
 
 class _AllSaved(BaseException):
-    """All that a tape holds is saved, so the rest of the rerun serves nobody; no `except Exception` is to catch it."""
+    """The tape is complete, so nobody needs the rest of the rerun. No `except Exception` may catch it."""
 
 
 class _TrainingStep:

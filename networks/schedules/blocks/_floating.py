@@ -1,12 +1,12 @@
 """The search of `taped` in short chains: the least work, or the least peak, of all schedules that there are.
 
-The states of a step are searched best first, by the bytes that `replay_blocks` counts. An output may be given up while
-others below it stay, which is called *floating*. A block may be run again, without a tape, while its tape is held. The
-tape of block L may be made after the loss.
+The search takes states of a step best first, and counts bytes as `replay_blocks` does. An output may be given up while
+others below it stay: this is called *floating*. A block may run again, without a tape, while its tape is held. The tape
+of block L may be made after the loss.
 
-What does no good is left out: an output is given up at the question that it serves last, because to hold it any longer
-takes bytes and saves no work. A tape stays until it serves. One that is given up had better not been made, and autograd
-itself holds those of the forward pass.
+The search leaves out what cannot help. It gives an output up at its last use, because holding it longer takes bytes and
+lowers no work. It holds a tape until its use, because dropping the tape earlier wastes the work of making it.
+Autograd itself holds the tapes of the forward pass.
 """
 
 import heapq
@@ -21,10 +21,10 @@ from networks.block_chain import BlockChain
 from networks.schedules.blocks.schedule import Answers
 
 Held = tuple[int, ...]
-"""What each position keeps alive, 0 if it is not held: bits, of which each storage and each tape has a field."""
+"""For each position, what it keeps alive, as an integer. Each storage and each tape has its own bits. 0: not held."""
 
 CALLERS = 1
-"""The copy that is the caller's. It is in every output, so that no output that is held is 0."""
+"""The bit of the caller's copy. It is set in every output that is held, so none of these is 0."""
 
 
 class State(NamedTuple):
@@ -54,7 +54,7 @@ class FloatingSearch:
         self._chain = chain
         self._live_bytes = cache(self._count_bytes)
         self._work = list(itertools.accumulate(chain.forward_flops))
-        self._copies = 2 * chain.depth + 2  # bits of a field: more copies than positions and a border keep alive of one
+        self._copies = 2 * chain.depth + 2  # bits for each storage or tape: more than copies of it that can be alive
         sizes = (*chain.storage_bytes, *chain.tape_bytes[1:])
         self._fields = [(size, self._any_copy([number])) for number, size in enumerate(sizes)]
         tapes = range(len(chain.storage_bytes), len(sizes))
@@ -68,7 +68,7 @@ class FloatingSearch:
         turns = (chain.waiting_bytes[number] - block.delta_bytes + block.backward_bytes for number, block in blocks)
         loss = chain.graph_bytes + max(chain.loss_forward_bytes, chain.loss_backward_bytes + chain.engine_bytes)
         self._turn_bytes = [0, *turns, loss]
-        """Bytes of the backward pass of a block beside what is held and its input; of L+1, those of the loss."""
+        """Bytes of each block's backward pass, beside what is held and its input. L+1 is the loss."""
         askings = range(chain.depth + 2)
         self._tape_to_come = {
             (asking, number, input_dead): self._least_bytes_of_tape(asking, number, input_dead=input_dead)
@@ -84,16 +84,16 @@ class FloatingSearch:
         return peak_bytes
 
     def least_work(self, budget_bytes: int) -> Answers:
-        """The answers that do the least work within a budget that can be met; of these, the ones of the lowest peak."""
+        """The answers of the least work within a budget that can be met. Among equals: those of the lowest peak."""
         _, answers = self._best(lambda work, left, peak: (work + left, peak), budget_bytes)
         return answers
 
     def _best(self, order: Callable[[int, int, int], tuple[int, int]], budget_bytes: float) -> tuple[int, Answers]:
-        """Peak and answers of the first schedule by `order`, of the work done, the least that is left, and the peak."""
+        """Peak and answers of the first schedule by `order`, which gets the work done, the least left, and the peak."""
         chain = self._chain
         first = State(chain.depth + 1, (CALLERS, *(0,) * (2 * chain.depth - 1)))
         came_from: dict[State, State] = {}
-        tickets = itertools.count(0, -1)  # of equals the last, which has come furthest
+        tickets = itertools.count(0, -1)  # among equals the newest comes first, because it is furthest
         queue = [((0, 0), next(tickets), 0, chain.outside_bytes, first, first)]
         while True:
             _, _, work, peak, state, before = heapq.heappop(queue)
@@ -136,7 +136,7 @@ class FloatingSearch:
         yield 0, live, State(number - 1, tuple(held[:-1]))
 
     def _ask(self, state: State) -> Iterator[Move]:
-        """Block `asking` asks for its tape: what it is made from is held, or given up."""
+        """Block `asking` asks for its tape. The output that the run starts from stays held, or is given up."""
         asking, held, _, _ = state
         start = max(position for position in range(0, len(held), 2) if held[position])
         yield 0, 0, State(asking, held, start // 2, held[start])
@@ -172,7 +172,7 @@ class FloatingSearch:
         yield 0, chain.graph_bytes + max(forward, backward + chain.engine_bytes), State(chain.depth, held)
 
     def _output(self, number: int, held: Held, border: int) -> int:
-        """The copies of x[number] that a run makes and passes on; those that it makes are none that are alive."""
+        """The copies of x[number] that a run makes and passes on. New copies get bits that nothing alive has."""
         alive = reduce(or_, held, border)
         made = self._made[number]
         while made & alive:
@@ -182,7 +182,8 @@ class FloatingSearch:
     def _work_to_come(self, state: State) -> int:
         """The least work that is left.
 
-        A block without a tape is run with one, from the highest output held below it, and so are all between the two.
+        A block without a tape runs with one. The run starts at the highest output held below it. So the blocks between
+        run too.
         """
         held, flops = state.held, self._chain.forward_flops
         blocks = len(held) // 2
@@ -195,7 +196,7 @@ class FloatingSearch:
         return work
 
     def _bytes_to_come(self, asking: int, held: Held, at: int) -> int:
-        """Bytes that the peak is not below once block `at` has been run: a tape stays until the turn of its block."""
+        """A lower bound of the peak once block `at` has run. A tape stays until its block's backward pass."""
         most = alive = below = 0
         for number, tape in enumerate(held[1::2], 1):
             if tape:
@@ -209,9 +210,9 @@ class FloatingSearch:
         return most
 
     def _least_bytes_of_tape(self, asking: int, number: int, *, input_dead: bool) -> int:
-        """Bytes, beside what is held, of a block's tape that is made in the best of the passes to come, and served.
+        """The least bytes, beside what is held, to make a block's tape in a later pass and to use it.
 
-        What the block below makes is counted where no tape that is held keeps it alive.
+        The output of the block below is counted if no tape that is held keeps it alive.
         """
         chain, block = self._chain, self._chain.blocks[number - 1]
         made = set(chain.made[number - 1]) if input_dead else set()
@@ -253,7 +254,7 @@ class FloatingSearch:
 
 
 def _all_serve(state: State) -> bool:
-    """Whether a block without a tape is above each output that is held; while blocks are run, that is open."""
+    """Whether a block without a tape is above each output that is held. True while blocks run: it is not known yet."""
     if state.at >= 0:
         return True
     highest = max((position for position in range(2, len(state.held), 2) if state.held[position]), default=0)

@@ -1,7 +1,7 @@
 """The persistent schedules of `taped` in deep chains: the plans of its dynamic programmes, replayed in bytes.
 
-Held bytes are counted in units and rounded to the nearest. The largest number of units is taken whose plan is within
-the budget.
+The programmes count held bytes in units, rounded to the nearest. The answer is the plan of the most units whose peak,
+in bytes, is within the budget.
 """
 
 import math
@@ -19,7 +19,7 @@ from networks.schedules.blocks.schedule import Answers, answering, held_below
 from networks.schedules.signature import Keep
 
 UNITS = 10_000
-"""Most units that the bytes of all outputs and tapes are divided into; fewer with depth, see `_most_units`."""
+"""Most units that the bytes of all outputs and tapes are divided into. Deep chains have fewer: see `_most_units`."""
 
 
 @lru_cache(maxsize=4)
@@ -32,7 +32,7 @@ def least_work(chain: BlockChain, budget_bytes: int) -> Keep:
     """The persistent schedule of the least work within a budget that `least_peak` meets."""
     keep, cost = least_peak(chain)
     unit, beyond = _unit(chain)
-    # Rounded sizes err to both sides: a plan for a little more than the budget may well be within it.
+    # Rounding may add bytes, too. So the replay of a plan for a little more than the budget may be within it.
     programme = LeastWork(chain, (budget_bytes // unit + beyond) * unit, unit=unit)
     for spare in range(programme.slots):
         if programme.work(spare) >= cost.forward_flops:
@@ -44,18 +44,17 @@ def least_work(chain: BlockChain, budget_bytes: int) -> Keep:
 
 
 def _with_least_peak(chain: BlockChain, programme: LeastWork, keep: Keep, cost: BlockCost) -> Keep:
-    """Of the schedules that do the work of `keep`, one that leaves the most units unused, if its peak is lower."""
+    """The schedule that does the work of `keep` and leaves the most units unused, if its peak is lower. Else `keep`."""
     spare = max((one for one in range(programme.slots) if programme.work(one) <= cost.forward_flops), default=0)
     other, other_cost = _answers(chain, programme, spare)
     return other if other_cost.peak_bytes < cost.peak_bytes else keep
 
 
 def _unit(chain: BlockChain) -> tuple[int, int]:
-    """Bytes of a unit, and the units that a plan may seem to be over a budget that it is within.
+    """Bytes of a unit, and how many units a plan may exceed the budget by rounding alone.
 
-    The unit depends on the chain alone, so that a larger budget never makes for more work. Of those near the number of
-    units that time allows, it is the one in which sizes are rounded least: blocks that are alike are rounded alike, and
-    errors of one sign add up.
+    The unit depends on the chain alone, so a larger budget never leads to more work. Time allows a number of units. Of
+    the units near it, this one has the least rounding errors. Similar blocks are rounded alike, so their errors add up.
     """
     made_bytes = tuple(sum(block.made_bytes) for block in chain.blocks[:-1])
     sizes = np.array(made_bytes + chain.tape_bytes[1:], dtype=np.int64)
@@ -69,16 +68,20 @@ def _unit(chain: BlockChain) -> tuple[int, int]:
 
 
 def _most_units(depth: int, rows: int) -> int:
-    """Units by depth: time grows with its third power, and tables, which count beyond 400 blocks, with its square.
+    """The most units that time and memory allow.
 
-    Of more rows than two for each block, it grows with these.
+    Time grows with the third power of the depth. Tables grow with its square, which limits the units beyond 400 blocks.
+    If there are more than two rows for each block, the rows count instead of the depth.
     """
     rows = max(depth, rows // 2)
     return min(UNITS, max(55 * 10**8 // (depth**2 * rows), 2000), 32 * 10**7 // (depth * rows))
 
 
 def _answers(chain: BlockChain, programme: Programme, spare: int = 0) -> tuple[Keep, BlockCost]:
-    """What `programme` answers in a step with `spare` units unused, without its tables; what the step costs."""
+    """What `programme` answers in a step with `spare` units unused, and what the step costs.
+
+    The answers do not hold the programme's tables.
+    """
     answers: Answers = {}
 
     def ask(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:

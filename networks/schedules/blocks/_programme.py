@@ -1,16 +1,15 @@
 """The dynamic programmes of `taped`: the least work, and the least peak, with outputs and tapes held until they serve.
 
-Notation: a *span* (i, j) is the backward passes of blocks j, .., i+1 with x[i] at hand, and `below` are the bytes of
-all that is held but for the storages of x[i]. A span begins when block j asks for its tape, and is run in one of three
-ways:
+Notation: a *span* (i, j) is the backward passes of blocks j, .., i+1, with x[i] held. `below` is the bytes of all else
+that is held. A span begins when block j asks for its tape. It runs in one of three ways:
 
     turn      (j = i+1): block j runs with its tape, and its backward pass follows
     tape      block i+1 runs with its tape, which is held; then the span (i+1, j), then the pass of block i+1
     advance   blocks i+1..k run; then the span (k, j) with x[i] held, then the span (i, k)
 
-The loss is a block, too, the last one: its turn comes at the end of the forward pass. The bytes of spans depend on what
-is held below x[i]; see `networks.schedules.blocks._spans`. Compare Beaumont et al. 2019, whose two kinds of checkpoint
-these are.
+The loss is the last block. Its turn comes at the end of the forward pass. The bytes of a span depend on what is held
+below x[i]: see `networks.schedules.blocks._spans`. Outputs and tapes are the two kinds of checkpoint of Beaumont et al.
+2019.
 """
 
 from abc import ABC, abstractmethod
@@ -40,7 +39,7 @@ class Programme(ABC):
         self._outputs: list[int] = units(spans.output_bytes)
         self._tapes: list[int] = units(spans.tape_bytes)
         self._left: list[list[int]] = [units(spans.left_bytes(start)) for start in starts]
-        """What is held beside x[start+1], .., x[L-1] where x[start] is held, but for what is below."""
+        """What is held beside x[start+1], .., x[L-1] if x[start] is held, without what is held below."""
         self._advanced = [rows.after_advance(start) for start in starts]
         """The rows of these."""
         staying = [spans.staying_bytes(start, row) for start in starts for row in rows.of(start)]
@@ -51,7 +50,7 @@ class Programme(ABC):
         """How a span of several blocks begins: `TAPE`, or the position to advance to."""
 
     def keep(self, held: list[int], asking: int, spare: int = 0) -> set[int]:
-        """The positions to hold when block `asking` asks, or L+1: the loss; `held`, in ascending order, are held."""
+        """The positions to hold when block `asking` asks. L+1 is the loss. `held` are held now, in ascending order."""
         at = self._reached(held, spare)
         kept = {0, *held} - {2 * at[0]}
         while at[0] + 1 < asking:
@@ -79,14 +78,15 @@ class Programme(ABC):
         return end, self._advanced[start][place], below + self._left[start][place]
 
     def _beside_tape(self, start: int, row: int) -> int:
-        """What is held beside x[start+1] once block start+1 has run with its tape, but for what is below."""
+        """What is held beside x[start+1] once block start+1 has run with its tape, without what is held below."""
         return self._staying[row][1] + self._tapes[start + 1]
 
 
 class LeastWork(Programme):
-    """The least work within a budget: O(L^3) operations on rows of units.
+    """The least work within a budget: O(L^3) operations on arrays over units.
 
-    `_work[j][row]` is the work of the span (i, j) for every `below`, infinite where none fits. Rows are those of x[i].
+    `_work[j][row]` is the work of the span (i, j) for every `below`, infinite if it does not fit. Rows are those of
+    x[i].
     """
 
     def __init__(self, chain: BlockChain, budget_bytes: int, *, unit: int):
@@ -104,7 +104,7 @@ class LeastWork(Programme):
                 self._solve(start, row)
 
     def _cap(self, other_bytes: Bytes) -> Bytes:
-        """The most units that fit into the budget beside `other_bytes`; negative if not even those fit."""
+        """The most units that fit into the budget beside `other_bytes`. Negative if `other_bytes` alone do not fit."""
         units: Bytes = (self._budget_bytes - other_bytes) // self._unit
         return units
 
@@ -125,15 +125,15 @@ class LeastWork(Programme):
                 np.add(found, work[asking] - work[start], out=self._lower[asking])
 
     def _tape_fits(self, start: int, row: int, asking: int) -> int:
-        """For how many `below` block start+1 fits, in its run with tape and in its backward pass."""
+        """The number of values of `below` with which block start+1 fits: its run with tape and its backward pass."""
         run = self._cap(self._spans.taped_run_bytes(start + 1, asking)) - self._outputs[start]
         turn = self._cap(self._spans.pass_bytes(start)) - self._staying[row][0]
         return max(0, min(self.slots, run + 1, turn + 1))
 
     def _advance(self, start: int, asking: int, alike: list[tuple[int, int]], found: np.ndarray) -> None:
-        """The least work of the span if it begins with an advance; `_lower` has that of the advances and below.
+        """Lower `found` to the work of the span if it begins with an advance.
 
-        The ends of advances are taken in stretches that are `alike`.
+        `_lower` has the work of each advance and of the span below its end. Ends that are `alike` are taken at once.
         """
         fits = self._cap(self._spans.advance_bytes(start, asking)) + 1 - self._outputs[start]
         for first, stop in alike:
@@ -151,7 +151,7 @@ class LeastWork(Programme):
             np.minimum(found[:width], total.min(axis=0), out=found[:width])
 
     def work(self, spare: int) -> float:
-        """Work of the whole step with `spare` units of the budget left unused; infinite where it does not fit."""
+        """Work of the whole step with `spare` units of the budget left unused. Infinite if it does not fit."""
         return _at(self._work[self._spans.depth][0], spare)
 
     def _begin(self, start: int, row: int, asking: int, below: int) -> int:
@@ -174,16 +174,16 @@ def _at(row: np.ndarray, below: int) -> float:
 
 
 def _stretches(values: list[int], rows: list[int]) -> list[tuple[int, int]]:
-    """Where values that are equal, of rows that follow each other, begin and end."""
+    """The start and end of each stretch of equal values with consecutive rows."""
     pairs = enumerate(pairwise(zip(values, rows, strict=True)), 1)
     borders = [place for place, ((value, row), other) in pairs if other != (value, row + 1)]
     return list(pairwise([0, *borders, len(values)]))
 
 
 class LeastPeak(Programme):
-    """The least peak: the same recursion, over maxima of bytes beside what is held below.
+    """The least peak: the same recursion over peaks, which are bytes beside what is held below.
 
-    `_need[row, j]` are the most bytes of the span (i, j), x[i] among them. The row is of x[i].
+    `_need[row, j]` is the peak of the span (i, j), including x[i]. The row is of x[i].
     """
 
     def __init__(self, chain: BlockChain):
@@ -204,7 +204,7 @@ class LeastPeak(Programme):
         return int(max(run, turn, above + beside))
 
     def _advanced_needs(self, start: int, row: int, asking: int) -> np.ndarray:
-        """By how far one advances: to start+1..asking-1."""
+        """The peak of the span for each advance: to start+1, .., asking-1."""
         count = asking - start - 1
         left = np.array(self._left[start][:count], dtype=np.int64)
         run = self._outputs[start] + self._spans.advance_bytes(start, asking)

@@ -1,10 +1,12 @@
 """What the spans of the dynamic programmes hold and do: their rows, and the bytes and the work of each.
 
-A border holds a storage from the block that makes it to the last one that passes it on, without a gap. So what x[k]
-shares with anything held below x[i] is in x[i], too, and an advance counts it once. Once block i+1 has run with its
-tape, those storages of x[i] stay alive that this tape holds, or that are *held below*: by the tape of block i, or by
-outputs and tapes further down. Spans that differ in what is held below x[i] are different *rows*. A chain whose blocks
-pass nothing on has one row for each x[i], or two if the tape of block i holds x[i] and that of block i+1 does not.
+Borders hold a storage from the block that makes it to the last block that passes it on, without a gap. So if x[k]
+shares a storage with anything held below x[i], the storage is in x[i] too, and an advance counts it once.
+
+Block i+1 runs with its tape. Then a storage of x[i] stays alive if this tape holds it. It also stays alive if it is
+*held below*: by the tape of block i, or by outputs and tapes further down. Spans that differ in what is held below x[i]
+are different *rows*. If blocks pass nothing on, each x[i] has one row. It has two if the tape of block i holds x[i] and
+the tape of block i+1 does not.
 """
 
 from dataclasses import replace
@@ -15,7 +17,7 @@ import numpy as np
 from networks.block_chain import Block, BlockChain
 
 MOST_ROWS = 8
-"""Most rows of one x[i]. Where there would be more, all that was passed on to x[i] counts as held below."""
+"""Most rows of one x[i]. If there were more, all that was passed on to x[i] counts as held below."""
 
 NOTHING: frozenset[int] = frozenset()
 
@@ -71,12 +73,12 @@ class Rows:
         return self.first[start] + (rows.index(told) if told in rows else 0)
 
     def _told_apart(self, start: int, held: frozenset[int]) -> frozenset[int]:
-        """What of `held` makes a difference: what is of x[start] and not held by the tape of block start+1 itself."""
+        """The storages of x[start] in `held` that the tape of block start+1 does not hold. Rows differ in them."""
         return (held & self._borders[start]) - self._chain.tape_inputs[start + 1]
 
 
 class Spans:
-    """Bytes and work of what spans do: arrays over block or output 0..L, of which the last block is the loss."""
+    """Bytes and work of spans, as arrays over blocks or outputs 0..L. The last block is the loss."""
 
     def __init__(self, blocks: BlockChain):
         chain = _with_loss(blocks)
@@ -94,12 +96,12 @@ class Spans:
         self._shared_bytes = _shared_bytes(chain)
 
     def staying_bytes(self, start: int, row: int) -> tuple[int, int]:
-        """Bytes of the storages of x[start] that stay alive beside a tape, and of those that are none of x[start+1]."""
+        """Bytes of the storages of x[start] that stay alive beside a tape, and of those of them not in x[start+1]."""
         staying = self.rows.staying(start, row)
         return self._chain.bytes_of(staying), self._chain.bytes_of(staying.difference(self._chain.borders[start + 1]))
 
     def left_bytes(self, start: int) -> np.ndarray:
-        """Bytes of the storages of x[start] that are none of x[start+1], .., x[L-1]."""
+        """For each of x[start+1], .., x[L-1]: bytes of the storages of x[start] that are not in it."""
         left: np.ndarray = self.output_bytes[start] - self._shared_bytes[start, start + 1 : self.depth]
         return left
 
