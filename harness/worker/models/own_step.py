@@ -11,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from harness.worker.models.meters import Mark, Meter, Phase
 from networks.torch_models.chains import Border, Step
 from networks.torch_models.executor import Facts, execute
+from networks.torch_models.state import tensors_of
 
 
 class DeltaSource(torch.autograd.Function):
@@ -225,12 +226,18 @@ def deltas_of(run: Step, x: Border) -> Deltas:
     )
 
 
-def is_saved(border: Border, run: Callable[[Border], Any]) -> bool:
-    """Whether `run` on these tensors makes autograd hold one of them."""
+def top_of(border: Border, after: Callable[[Border], tuple[Any, torch.Tensor]]) -> tuple[bool, int]:
+    """Whether the code after the blocks holds one of their outputs, and bytes of the deltas that it makes at them.
+
+    `after` takes the outputs, and returns the model's output and the loss. It holds what it returns, and what it has
+    autograd hold. A delta may be a view of a single number.
+    """
     made = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in border)
     with _saving() as saved:
-        run(made)
-    return not storages(saved).keys().isdisjoint(storages(made))
+        output, loss = after(made)
+    holds = not storages([*saved, *tensors_of(output)]).keys().isdisjoint(storages(made))
+    deltas = torch.autograd.grad(loss, [tensor for tensor in made if tensor.requires_grad], allow_unused=True)
+    return holds, sum(storages(delta for delta in deltas if delta is not None).values())
 
 
 @contextmanager

@@ -20,12 +20,12 @@ from harness.worker.models.own_step import (
     described,
     freeing,
     fresh,
-    is_saved,
     measure_own_step,
     nbytes,
     place_of,
     storages,
     tape_of,
+    top_of,
     untaped_peak,
 )
 from networks.torch_models.blocks import Blocks, blocks_of
@@ -236,7 +236,10 @@ def _seconds(run: Step, x: Border) -> float | None:
 def _outside(
     model: torch.nn.Module, found: Blocks, inputs: tuple[Any, ...], loss: Loss, last: Border, meter: Meter
 ) -> dict[str, Any]:
-    """The memory of the code before and after the blocks, including the loss. `last` is the last block's output."""
+    """The memory of the code before and after the blocks, including the loss. `last` is the last block's output.
+
+    A step holds the model's output to its end, as a variable of a training loop does.
+    """
     leaf = torch.zeros((), requires_grad=True, device=last[0].device)
 
     def step(mark: Mark) -> None:
@@ -250,7 +253,8 @@ def _outside(
         held: list[Border] = []
         model.zero_grad(set_to_none=True)
         mark("start")
-        value = loss(found(chain, *inputs))
+        output = found(chain, *inputs)
+        value = loss(output)
         mark("forward")
         value.backward()
         mark("end")
@@ -259,9 +263,9 @@ def _outside(
     with freeing(model):
         freed = {phase.name: phase for phase in meter.phases(step)}
     start, last_bytes = kept["start"].live_bytes, nbytes(last)
-    holds_output = is_saved(last, lambda border: loss(found(lambda blocks, x: border, *inputs)))
-    # The delta of the loss may be a view of a single number.
-    delta_bytes = nbytes(tensor for tensor in last if tensor.requires_grad)
+    holds_output, delta_bytes = top_of(
+        last, lambda border: (output := found(lambda blocks, x: border, *inputs), loss(output))
+    )
     left, freed_left = (max(0, each["source"].live_bytes - start - delta_bytes) for each in (kept, freed))
     row = {
         "before_bytes": kept["before"].live_bytes - start,

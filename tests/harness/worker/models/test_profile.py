@@ -124,7 +124,8 @@ def test_plans_take_what_they_predict(make, gradients):
 
         def step(under=under):
             model.zero_grad(set_to_none=True)
-            loss(under(x)).backward()
+            output = under(x)
+            loss(output).backward()
 
         step()
         if gradients == "freed":
@@ -186,3 +187,30 @@ def test_a_profile_tells_what_blocks_draw_and_write():
         assert block["gradient_bytes"] == 4 * (WIDTH * WIDTH + 3 * WIDTH)
     assert row["parameters_bytes"] == sum(parameter.nbytes for parameter in model.parameters())
     assert (row["cut"], row["threads"]) == ("layers", 1)
+
+
+@pytest.mark.parametrize("last", [nn.Identity(), nn.Linear(WIDTH, 4 * WIDTH)], ids=["of the last block", "of a head"])
+@pytest.mark.parametrize("loss", [torch.sum, lambda outputs: outputs.square().sum()], ids=["not saved", "saved"])
+def test_a_step_may_hold_the_models_output_to_its_end(last, loss):
+    class WithHead(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers, self.last = nn.ModuleList(Layer() for _ in range(4)), last
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return self.last(x)
+
+    torch.manual_seed(0)
+    model, x, meter = WithHead(), torch.randn(BATCH, WIDTH), TensorMeter()
+    profile = BlockProfile.from_row(profile_model(model, (x,), loss, "layers", meter))
+    under = planned(model, profile.plan(budget_bytes=profile.budgets()[0]))
+
+    def step():
+        output = under(x)
+        loss(output).backward()
+
+    step()
+    model.zero_grad(set_to_none=True)
+    assert meter.peaks(step)["peak_bytes"] == pytest.approx(profile.budgets()[0] - profile.allowance_bytes, rel=0.005)
