@@ -13,7 +13,7 @@ from networks.planning.own_models import BlockPlan, BlockProfile
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border
 from networks.torch_models.executor import Facts, execute
-from networks.torch_models.fingerprints import described_values, fingerprint
+from networks.torch_models.fingerprints import described_module, described_values, fingerprint
 
 
 def planned(
@@ -48,8 +48,8 @@ def planned(
 
 
 def fingerprint_of(blocks: Blocks) -> str:
-    """Names the cut of a model: equal for models whose blocks run the same code on tensors of the same shapes."""
-    return fingerprint(*blocks.names, *blocks.fingerprints)
+    """Names a model and its cut: equal for models that run the same code on tensors of the same shapes."""
+    return fingerprint(described_module(blocks.model), *blocks.names, *blocks.fingerprints)
 
 
 def described_inputs(inputs: Sequence[Any]) -> str:
@@ -106,7 +106,7 @@ class _Execution:
             raise ValueError(
                 f"the plan is for another model: its profile has {len(profile.blocks)} blocks, "
                 f"{profile.blocks[0].name} to {profile.blocks[-1].name}, and this {type(self.plain).__name__} differs "
-                f"in their code or shapes{_versions(profile)}; profile it"
+                f"in its code, settings or shapes{_versions(profile)}; profile it"
             )
         return found
 

@@ -19,13 +19,13 @@ from networks.torch_models.planned_model import described_inputs, fingerprint_of
 class Classifier(nn.Module):
     """A list of blocks in the middle of a forward pass, with dropout and batch-norm in them."""
 
-    def __init__(self, depth=5, width=6):
+    def __init__(self, depth=5, width=6, classes=3):
         super().__init__()
         self.layers = nn.ModuleList(
             nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.Tanh(), nn.Dropout(0.2))
             for _ in range(depth)
         )
-        self.head = nn.Linear(width, 3)
+        self.head = nn.Linear(width, classes)
 
     def forward(self, x):
         for layer in self.layers:
@@ -155,6 +155,11 @@ def test_inputs_by_name_are_put_in_order():
     assert planned(model, plan_for(model))(x=X).shape == (8, 3)
 
 
+def frozen_head(model):
+    model.head.requires_grad_(False)
+    return model
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -165,6 +170,8 @@ def test_inputs_by_name_are_put_in_order():
         ),
         (lambda model, plan: planned(model, plan)(X.double()), r"torch.float32.*got .*torch.float64"),
         (lambda model, plan: planned(Classifier(depth=6), plan)(X), "is for another model: its profile has 20 blocks"),
+        (lambda model, plan: planned(Classifier(classes=5), plan)(X), "is for another model"),
+        (lambda model, plan: planned(frozen_head(Classifier()), plan)(X), "is for another model"),
     ],
 )
 def test_what_the_plan_is_not_for_is_refused(make, message):
