@@ -36,9 +36,8 @@ class Block:
         gradient_bytes: gradients of the block's parameters.
         delta_bytes: the delta at x[l].
         graph_bytes: graph nodes and holders, from the first run to the end of the backward pass, taped or not.
-        husk_bytes: what the loss still holds of the graph, from the block's backward pass to the end of the step.
-        standing_bytes: gradient accumulators, buffers as they were before the run and generator states, from the first
-            run to the end of the step.
+        husk_bytes: what stays of the graph, and accumulators of gradients, from the block's backward pass to the end of
+            the step.
         forward_flops: the work of a run.
     """
 
@@ -55,7 +54,6 @@ class Block:
     delta_bytes: int
     graph_bytes: int = 0
     husk_bytes: int = 0
-    standing_bytes: int = 0
     forward_flops: int
 
     def __post_init__(self) -> None:
@@ -175,14 +173,13 @@ class BlockChain:
     def forward_bytes(self) -> tuple[int, ...]:
         """Bytes beside outputs and tapes while block l is run for the first time.
 
-        They are what has run before leaves, and graph and standing bytes of the blocks up to l.
+        They are what has run before leaves, and the graph of the blocks up to l.
         """
-        standing = self._up_to(lambda block: block.graph_bytes + block.standing_bytes)
-        return tuple(self.before_bytes + so_far for so_far in standing)
+        return tuple(self.before_bytes + so_far for so_far in self._up_to(lambda block: block.graph_bytes))
 
     @cached_property
     def graph_bytes(self) -> int:
-        """Graph and standing bytes of all blocks."""
+        """Graph bytes of all blocks."""
         return self.forward_bytes[-1] - self.before_bytes
 
     @cached_property
@@ -190,12 +187,11 @@ class BlockChain:
         """Bytes beside outputs and tapes while block l waits for its backward pass, its delta among them.
 
         They are what stays of the loss, the engine's maps, the delta at x[l], gradients and husks of the blocks above,
-        the graph of the blocks up to l, and all that stands to the end of the step.
+        and the graph of the blocks up to l.
         """
         graph = self._up_to(lambda block: block.graph_bytes)
         husks = self._up_to(lambda block: block.husk_bytes)
-        standing = sum(block.standing_bytes for block in self.blocks)
-        always = self.loss_bytes + self.engine_bytes + standing + husks[-1]
+        always = self.loss_bytes + self.engine_bytes + husks[-1]
         deltas = self._of_blocks(lambda block: block.delta_bytes)
         return tuple(
             always + deltas[number] + self.gradients_above_bytes[number] + graph[number] - husks[number]

@@ -73,8 +73,7 @@ def _random_chain(seed: int, most_blocks: int) -> BlockChain:
             gradient_bytes=gradient,
             delta_bytes=delta,
             graph_bytes=number(2000),
-            husk_bytes=number(1000),
-            standing_bytes=number(1000),
+            husk_bytes=number(1000) + number(1000),
             forward_flops=1 + number(20),
         )
 
@@ -140,7 +139,6 @@ class Rules:
             + gradients
             + sum(self.blocks[one].husk_bytes for one in above)
             + sum(self.blocks[one].graph_bytes for one in range(1, number + 1))
-            + sum(block.standing_bytes for block in chain.blocks)
         )
 
     def run(self, held: Held, number: int, below: Border, *, taped: bool, asking: int) -> int:
@@ -150,7 +148,6 @@ class Rules:
         else:
             beside = self.chain.before_bytes
             beside += sum(self.blocks[one].graph_bytes for one in range(1, number + 1))
-            beside += sum(self.blocks[one].standing_bytes for one in range(1, number + 1))
         own = block.taped_run_bytes if taped else block.run_bytes
         return self.bytes_held(held, beside=below) + own + beside
 
@@ -159,12 +156,12 @@ class Rules:
         chain = self.chain
         gradients = sum(block.gradient_bytes for block in chain.blocks) if chain.gradients_pile_up else 0
         stays = chain.loss_bytes + chain.engine_bytes + gradients
-        stays += sum(block.husk_bytes + block.standing_bytes for block in chain.blocks)
+        stays += sum(block.husk_bytes for block in chain.blocks)
         return max(chain.before_run_bytes, chain.before_backward_bytes + stays)
 
     def loss(self, held: Held, last: Border) -> int:
         chain = self.chain
-        stands = sum(block.graph_bytes + block.standing_bytes for block in chain.blocks)
+        stands = sum(block.graph_bytes for block in chain.blocks)
         forward = self.bytes_held(held, beside=last) + chain.loss_forward_bytes + stands
         backward = self.bytes_held(held, beside=last if chain.loss_holds_output else ())
         return max(forward, backward + chain.loss_backward_bytes + stands + chain.engine_bytes)

@@ -25,7 +25,7 @@ class Moment(NamedTuple):
         tapes_bytes: tapes that are held, but for that of the block whose backward pass this is.
         own_bytes: what the run or the pass itself takes.
         gradients_bytes: gradients of the blocks above.
-        beside_bytes: the delta that waits, graph, maps and standing bytes.
+        beside_bytes: the delta that waits, graph, maps and husks.
     """
 
     phase: str

@@ -30,7 +30,7 @@ def test_blocks_never_take_more_than_the_chain_that_a_lifted_schedule_reads(seed
 @given(st.integers(0, 2**32), st.sampled_from(SCHEDULES))
 def test_they_take_as_much_where_no_run_needs_scratch_and_nothing_stands(seed, schedule):
     chain = random_block_chain(seed, most_blocks=9)
-    plain_runs = (replace(one, run_bytes=sum(one.made_bytes), graph_bytes=0, standing_bytes=0) for one in chain.blocks)
+    plain_runs = (replace(one, run_bytes=sum(one.made_bytes), graph_bytes=0) for one in chain.blocks)
     chain = replace(chain, blocks=tuple(plain_runs))
     view = replay(OutputsChain(chain), schedule(OutputsChain(chain)))
     assert replay_blocks(chain, lifted(schedule)(chain)).peak_bytes == view.peak_bytes
