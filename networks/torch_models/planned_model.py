@@ -13,7 +13,8 @@ from networks.planning.own_models import BlockPlan, BlockProfile
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border
 from networks.torch_models.executor import Facts, execute
-from networks.torch_models.fingerprints import described_module, described_values, fingerprint
+from networks.torch_models.fingerprints import described_module, fingerprint
+from networks.torch_models.inputs import refuse_other_inputs
 
 
 def planned(
@@ -52,11 +53,6 @@ def fingerprint_of(blocks: Blocks) -> str:
     return fingerprint(described_module(blocks.model), *blocks.names, *blocks.fingerprints)
 
 
-def described_inputs(inputs: Sequence[Any]) -> str:
-    """Shapes, types and devices of a model's inputs, in a line."""
-    return described_values(inputs)
-
-
 def facts_of(model: torch.nn.Module, plan: BlockPlan) -> tuple[Facts, ...]:
     """What the executor must know of each block of `model`."""
     return tuple(
@@ -87,11 +83,7 @@ class _Execution:
         self.plain.training = training  # the submodules are shared, this flag is not
         if not (training and torch.is_grad_enabled()):
             return self.plain(*inputs)
-        if described_inputs(inputs) != self._plan.profile.inputs:
-            raise ValueError(
-                f"the plan is for inputs of {self._plan.profile.inputs}, got {described_inputs(inputs)}: profile the "
-                "model with such inputs, or leave an incomplete batch out (drop_last=True)"
-            )
+        refuse_other_inputs(inputs, self._plan.profile.inputs)
         if self._found is None:
             self._found = self._cut(inputs)
             self._facts = facts_of(self.plain, self._plan)

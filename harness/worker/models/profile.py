@@ -31,7 +31,9 @@ from harness.worker.models.own_step import (
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border, Step
 from networks.torch_models.executor import Facts
-from networks.torch_models.planned_model import described_inputs, fingerprint_of, places
+from networks.torch_models.inputs import described_inputs
+from networks.torch_models.planned_model import fingerprint_of, places
+from networks.torch_models.state import tensors_of
 
 TIMED_RUNS = 5
 ENGINE_NODE_BYTES = 66
@@ -85,7 +87,7 @@ def profile_model(
         "inputs": described_inputs(inputs),
         "parameters_bytes": nbytes(model.parameters()),
         "trained_bytes": nbytes(parameter for parameter in model.parameters() if parameter.requires_grad),
-        "data_bytes": nbytes(tensor for tensor in inputs if isinstance(tensor, torch.Tensor)),
+        "data_bytes": nbytes(tensors_of(inputs)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from networks.planning.own_models import BlockProfile
 from networks.torch_models.blocks import blocks_of
-from networks.torch_models.planned_model import described_inputs, fingerprint_of, planned
+from networks.torch_models.inputs import described_inputs
+from networks.torch_models.planned_model import fingerprint_of, planned
 
 
 class Classifier(nn.Module):
@@ -169,6 +170,7 @@ def frozen_head(model):
             r"the plan is for inputs of \(8, 6\).*got \(5, 6\).*drop_last",
         ),
         (lambda model, plan: planned(model, plan)(X.double()), r"torch.float32.*got .*torch.float64"),
+        (lambda model, plan: planned(model, plan)(X.clone().requires_grad_()), r"got .* requires_grad: "),
         (lambda model, plan: planned(Classifier(depth=6), plan)(X), "is for another model: its profile has 20 blocks"),
         (lambda model, plan: planned(Classifier(classes=5), plan)(X), "is for another model"),
         (lambda model, plan: planned(frozen_head(Classifier()), plan)(X), "is for another model"),

@@ -1,5 +1,6 @@
 """A profile predicts what its meter counts: by memray on the CPU in slow tests, and here by the bytes of tensors."""
 
+import copy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -103,8 +104,13 @@ def passing():
     return model, torch.randn(BATCH, WIDTH), list(model.blocks), 6 * WIDTH
 
 
+def needing_a_gradient():
+    model, x, cut, classes = sequential()
+    return model, x.requires_grad_(), cut, classes
+
+
 @pytest.mark.parametrize("gradients", ["kept", "freed"])
-@pytest.mark.parametrize("make", [sequential, embedded, passing])
+@pytest.mark.parametrize("make", [sequential, embedded, passing, needing_a_gradient])
 def test_plans_take_what_they_predict(make, gradients):
     torch.manual_seed(0)
     model, x, cut, classes = make()
@@ -173,6 +179,24 @@ def test_a_block_that_stands_many_times_is_as_if_all_were_profiled():
         one, other = (profile.chain(gradients) for profile in (repeated, whole))
         same = [replace(block, name="") for block in one.blocks]
         assert replace(one, blocks=same) == replace(other, blocks=[replace(block, name="") for block in other.blocks])
+
+
+class Counting(Embedded):
+    """Takes its input from a dict, and counts its calls."""
+
+    calls = 0
+
+    def forward(self, named):
+        self.calls += 1
+        return super().forward(named["tokens"])
+
+
+def test_a_model_that_changes_its_attributes_is_that_of_its_profile():
+    model, inputs = Counting(), ({"tokens": torch.randint(0, 100, (BATCH,))},)
+    row = profile_model(copy.deepcopy(model), inputs, torch.sum, "layers", TensorMeter())
+    assert row["data_bytes"] == 8 * BATCH
+    plan = BlockProfile.from_row(row).plan(budget_bytes=10**9)
+    assert planned(model, plan)(*inputs).shape == (BATCH, 200)
 
 
 def test_a_profile_tells_what_blocks_draw_and_write():
