@@ -121,7 +121,7 @@ def measure_time(runs: dict[str, Callable], *, repeats: int, threads: int) -> di
     """Seconds of each of `runs`, in turns, each first every second time, after a warm-up.
 
     One thread is timed by the process's own processor time, which its neighbours disturb less; more threads by the
-    clock on the wall, for a thread that waits for another may spin.
+    clock on the wall, because a thread that waits for another may spin.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
     seconds = {name: [] for name in runs}

@@ -161,7 +161,7 @@ def test_its_table_of_frameworks_is_the_committed_results():
 
 
 def rows_of_models(*, interval: bool) -> list[str]:
-    """A row of a table for each model: the steps at the least peak of PyTorch's own checkpoints, and our least peak."""
+    """A row of a table for each model: the steps at the lowest peak of PyTorch's own checkpoints, and our lowest peak."""
     memory, time = read_results(ROOT / "results/own_models").tables().values()
     seconds = time.pivot(index="repeat", columns="cell_id", values="step_seconds")
 
@@ -187,5 +187,5 @@ def rows_of_models(*, interval: bool) -> list[str]:
 
 @pytest.mark.parametrize(("page", "interval"), [("README.md", False), ("docs/own-models.md", True)])
 def test_the_table_of_pytorch_models_is_the_committed_results(page, interval):
-    (table,) = re.findall(r"^\|[^\n]+\| our least peak \|\n\|[-|]+\n(.*?)\n\n", PAGES[page].read_text(), re.M | re.S)
+    (table,) = re.findall(r"^\|[^\n]+\| our lowest peak \|\n\|[-|]+\n(.*?)\n\n", PAGES[page].read_text(), re.M | re.S)
     assert sorted(table.split("\n")) == rows_of_models(interval=interval)

@@ -1,1 +1,1 @@
-"""Bytes in, schedule out. It imports `networks`; nothing that is measured imports it."""
+"""Bytes in, schedule out. It imports `networks`. No step of the NumPy networks uses it."""

@@ -47,10 +47,10 @@ arrays for a block of labels, when backward begins, take no more."""
 def allowance_bytes(trace: Trace) -> int:
     """Return what memray may measure above `trace.peak_bytes`: the interpreter's share, a bound and not an estimate.
 
-    It is followed through the step: where gradients make the peak, the array objects of all of them are there; where
-    checkpoints do, those of few. Of networks of up to 128 layers it is under 64 KiB or half a per cent of the peak, but
-    where a step of layers a few values wide is thousands of events: at most 86 KB were found, 45 of them the objects of
-    the gradients that `backward` returns (`[2] * 129`, batch 4096, float64, the smallest budget).
+    It is followed through the step. If gradients make the peak, the array objects of all of them are there. If
+    checkpoints make it, few gradients exist. Up to 128 layers it is under 64 KiB or half a per cent of the peak. The
+    exception is a step of thousands of events on layers a few values wide: at most 86 KB were found, 45 of them the
+    objects of the gradients that `backward` returns (`[2] * 129`, batch 4096, float64, the smallest budget).
     """
     held = HELD_ALLOWANCE + NUMBER_ALLOWANCE * (trace.chain.depth > SHARED_NUMBERS)
     word = LOG_GROWTH * event_bytes(trace.chain)

@@ -38,10 +38,11 @@ class StepByParts:
 def fewest_parts(chain: Chain, budget_bytes: int) -> StepByParts | None:
     """The step of the fewest parts that fit the budget; None where no parts do.
 
-    Parts are even: the batch over 1, 2, 3, .., rounded up. The first two are tried. From three on there is one that
-    has all parameter deltas beside each of its layers, whose bytes grow with its rows, and a place in the log for each,
-    so that many small ones take more again. A bound on the rows is lowered to the most that fit beside the places of
-    parts as large as it, which smaller ones need as well, until these are the same.
+    Parts are even: the batch over 1, 2, 3, .., rounded up. One and two parts are tried. From three parts on, a part in
+    the middle has all parameter deltas beside each of its layers, and its bytes grow with its rows. Each part also has
+    a place in the log, so many small parts take more again. The search lowers a bound on the rows. Smaller parts have
+    at least the places of parts of this size. So the next bound is the most rows that fit beside these places. The
+    search ends when the bound stays.
     """
     for parts in (1, 2):
         step = by_parts(chain, ceil_div(chain.batch, parts))

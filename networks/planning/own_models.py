@@ -167,11 +167,11 @@ class BlockProfile:
         if budget_bytes < smallest:
             raise ValueError(
                 f"no plan meets a budget of {budget_bytes:,} bytes: the smallest that can be met is "
-                f"{smallest:,} bytes, {least.peak_bytes:,} of them predicted; {fills}"
+                f"{smallest:,} bytes; {fills}"
             )
         room, seconds = budget_bytes - self.allowance_bytes, self._seconds
         rows = rows_within(chain, seconds, room)
-        # What plans for a larger budget shall do no more work than the least.
+        # A larger budget must not need more work than the smallest.
         best = min((row for row in (*rows, replace(least, fits=True)) if row.fits), key=_cost)
         return BlockPlan(
             profile=self,

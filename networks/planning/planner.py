@@ -186,7 +186,7 @@ def _least(chain: Chain) -> PlanRow:
 
 
 def _first_fitting(chain: Chain, budget_bytes: int) -> PlanRow | None:
-    """The row of the first search that fits the budget; they are in the order of the time they take, the last most."""
+    """The row of the first search that fits the budget. The fastest search comes first."""
     for name, search in SEARCHES.items():
         found = search_within(chain, search, budget_bytes)
         if found.fits and found.schedule:
@@ -200,13 +200,13 @@ def _filling(row: PlanRow) -> str:
     remedy = REMEDIES[kind]
     if kind == "parameter_deltas" and trace.chain.deltas_pile_up:
         remedy += ", and train_step frees each layer's as it goes"
-    return f"{share:.0%} of that are {kind.replace('_', ' ')}; {remedy}"
+    return f"{share:.0%} of its peak are {kind.replace('_', ' ')}; {remedy}"
 
 
 def _too_small(least: PlanRow, budget_bytes: int) -> str:
     return (
         f"no schedule meets a budget of {budget_bytes} bytes: the smallest that can be met is "
-        f"{least.smallest_budget_bytes} bytes, {least.predicted_peak_bytes} of them predicted; {_filling(least)}"
+        f"{least.smallest_budget_bytes} bytes; {_filling(least)}"
     )
 
 

@@ -15,8 +15,8 @@ from networks.schedules.replay import cost_of
 from networks.schedules.signature import Schedule
 
 ROOMS, LEAST_ROOM_STEP = 8, 1024
-"""Of the bytes that store-all's allowance takes, the part that lies between two rooms for a predicted peak that are
-tried within a budget, and the bytes that do at least."""
+"""Within a budget, several rooms for a predicted peak are tried. They lie a part of store-all's allowance apart (one
+eighth), and these bytes at least."""
 
 REMEDIES = {
     "afters": "a smaller batch or narrower layers lower them",

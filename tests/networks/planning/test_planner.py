@@ -185,12 +185,12 @@ def test_a_budget_that_nothing_meets_names_the_smallest_one_what_fills_it_and_wh
         plan(LAYERS, batch=BATCH, budget_bytes=4 * MIB)
     assert f"a budget of {4 * MIB} bytes: the smallest that can be met is {smallest} bytes" in str(caught.value)
     assert re.search(
-        r"% of that are afters; a smaller batch or narrower layers lower them; "
+        r"% of its peak are afters; a smaller batch or narrower layers lower them; "
         r"train_step\(micro_batch=\d+\) fits, and recomputes nothing$",
         str(caught.value),
     )
     with pytest.raises(
-        ValueError, match="% of that are parameter deltas; no schedule changes them: fewer or narrower"
+        ValueError, match="% of its peak are parameter deltas; no schedule changes them: fewer or narrower"
     ) as caught:
         plan(DELTAS_DOMINATE, batch=16, budget_bytes=1000)
     assert str(caught.value).endswith("lower them, and train_step frees each layer's as it goes")
@@ -248,7 +248,7 @@ def test_a_step_that_frees_deltas_as_it_goes_needs_less():
 def test_where_checkpointing_saves_next_to_nothing_a_plan_says_so_and_why():
     assert plan(LAYERS, batch=BATCH, budget_bytes=24 * MIB).advice == ""
     advice = plan(DELTAS_DOMINATE, batch=16, budget_bytes=24 * MIB).advice
-    assert re.match(r"no schedule saves more than \d\.\d% of store-all's \d+ bytes here: \d+% of that are", advice)
+    assert re.match(r"no schedule saves more than \d\.\d% of store-all's \d+ bytes here: \d+% of its peak are", advice)
     assert "parameter deltas; no schedule changes them" in advice
 
 
