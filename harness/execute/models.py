@@ -100,7 +100,7 @@ def _in_memory(model: Any, sample: Any, loss: Callable[..., Any], blocks: Any) -
     with scratch() as folder:
         path = folder / "model.pickle"
         path.write_bytes(cloudpickle.dumps((model, inputs, loss, blocks)))
-        yield OwnModel({"pickle": str(path), "device": "cpu"})
+        yield OwnModel({"pickle": str(path)})  # its tensors tell its device
 
 
 def profile_blocks(
@@ -110,13 +110,14 @@ def profile_blocks(
 
     Args:
         model: a `torch.nn.Module` in training mode. The other process gets a copy, and the model does not change.
-        sample: a tensor, or a tuple of the model's arguments, in the shapes of the training.
+        sample: a tensor, or a tuple of the model's arguments, in the shapes of the training, on the model's device.
         loss: maps the model's output to the loss.
         blocks: None, a path such as "encoder.layers", "auto" or a list of callables; see
             `networks.torch_models.blocks.blocks_of`.
 
     Raises:
-        ValueError: the model cannot be cut like this, or cannot be copied. The message says what to give.
+        ValueError: the model cannot be cut like this, cannot be copied, or is on several devices. The message says what
+            to give.
         RunAbortedError: the other process failed.
     """
     with _in_memory(model, sample, loss, blocks) as own:

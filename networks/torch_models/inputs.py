@@ -1,12 +1,13 @@
-"""A model's inputs in a line, and what to do where they are not those of a plan."""
+"""A model's inputs in a line, what to do where they are not those of a plan, and the device of all."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from networks.torch_models.fingerprints import described_values
+from networks.torch_models.state import tensors_of
 
 _TENSOR = re.compile(r"\((\d*)([\d, ]*)\) (torch\.\w+) (\S+) (\([\d, ]*\))( requires_grad)?")
 """A tensor in the line: its first size, its other sizes, type, device, strides, and whether it needs a gradient."""
@@ -40,6 +41,24 @@ def refuse_other_inputs(inputs: Sequence[Any], expected: str) -> None:
         f"the plan is for inputs of {expected}, got {found}: profile the model with such inputs"
         f"{f', or {way_out}' if way_out else ''}"
     )
+
+
+def tensors_by_name(model: torch.nn.Module, inputs: Sequence[Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The parameters, the buffers and the inputs of a model."""
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+    yield from (("the sample", tensor) for tensor in tensors_of(inputs))
+
+
+def device_of(model: torch.nn.Module, inputs: Sequence[Any]) -> str:
+    """The device that a model and its inputs are on. Raises ValueError if they are on several."""
+    first: dict[str, str] = {}
+    for name, tensor in tensors_by_name(model, inputs):
+        first.setdefault(str(tensor.device), name)
+    if len(first) > 1:
+        (one, its), (other, others) = list(first.items())[:2]
+        raise ValueError(f"{its} is on {one}, and {others} is on {other}: move both to one device")
+    return next(iter(first), "cpu")
 
 
 def _described(value: Any) -> str:

@@ -18,7 +18,7 @@ from harness.worker import probes
 from harness.worker.models.measures import gradients_of, peaks_of, step_of, times_of
 from harness.worker.models.meters import meter_of
 from harness.worker.models.profile import profile_model
-from harness.worker.models.user_model import MODEL_SEED, Model, made_by
+from harness.worker.models.user_model import MODEL_SEED, Model, made_by, placed
 from networks.planning.block_rows import cost_of
 from networks.planning.own_models import BlockPlan, BlockProfile
 
@@ -68,7 +68,7 @@ def _subjects(cells: Sequence[ModelCell]) -> dict[str | None, Subject]:
 
 def _subject(cell: ModelCell) -> Subject:
     torch.manual_seed(MODEL_SEED)
-    model = made_by(*cell.place, cell.sources, cell.blocks)
+    model = placed(made_by(*cell.place, cell.sources, cell.blocks), DEVICE)
     profile = profile_model(model.module, model.sample, model.loss, model.blocks, meter_of(DEVICE))
     return Subject(model, BlockProfile.from_row(profile))
 

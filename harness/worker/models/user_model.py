@@ -9,6 +9,7 @@ import cloudpickle
 import torch
 
 from networks.schedules.foreign import Source, function_in, told
+from networks.torch_models.inputs import device_of, tensors_by_name
 
 MODEL_SEED = 0
 
@@ -22,19 +23,23 @@ class Model(NamedTuple):
     blocks: Any
     """How it is cut, as `blocks_of` takes it."""
 
+    @property
+    def device(self) -> str:
+        """Where all of it is. Raises ValueError if it is on several devices."""
+        return device_of(self.module, self.sample)
+
 
 def model_of(settings: Mapping[str, Any]) -> Model:
     """The model that a job names: a `FILE.py:FUNCTION`, or a file that holds one that the caller has in memory."""
-    _check_device(settings["device"])
-    if settings["device"] != "cpu":  # the default, which slows no operation down
-        torch.set_default_device(settings["device"])  # tensors that a user's function makes are there
-    torch.manual_seed(MODEL_SEED)
     if "pickle" in settings:
-        return _placed(Model(*cloudpickle.loads(Path(settings["pickle"]).read_bytes())), settings["device"])
+        model = Model(*cloudpickle.loads(Path(settings["pickle"]).read_bytes()))
+        _use(model.device)
+        return model
+    _use(settings["device"])
     place, _, name = settings["model"].rpartition(":")
     sys.path.insert(0, str(Path(place).parent))  # what stands beside it can be imported
     model = made_by(place, name, [Source.read(place, Path())], settings["blocks"])
-    return _placed(model, settings["device"])
+    return placed(model, settings["device"])
 
 
 def made_by(place: str, name: str, sources: Iterable[Source], blocks: str | None) -> Model:
@@ -58,19 +63,29 @@ def made_by(place: str, name: str, sources: Iterable[Source], blocks: str | None
     )
 
 
+def _use(device: str) -> None:
+    """Make tensors on this device from now on, from the same seed in each process."""
+    _check_device(device)
+    if device != "cpu":  # the default, which slows no operation down
+        torch.set_default_device(device)  # tensors that a user's function makes are there
+    if device.startswith("cuda"):
+        torch.cuda.set_device(torch.empty(0).device)  # where the meter counts
+    torch.manual_seed(MODEL_SEED)
+
+
 def _check_device(device: str) -> None:
     known = device.partition(":")[0]
     if known not in ("cpu", "cuda") and device != "meta":
         raise ValueError(f"device must be cpu, cuda or meta, got {device!r}")
-    if known == "cuda" and not torch.cuda.is_available():
+    if known == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {device}: PyTorch {torch.__version__} finds no such GPU on this machine")
 
 
-def _placed(model: Model, device: str) -> Model:
-    """The model, if all of it is on the meta device or nothing is, as asked for."""
-    of_model = *model.module.named_parameters(), *model.module.named_buffers()
-    for name, tensor in (*of_model, *(("the sample", each) for each in model.sample)):
-        if isinstance(tensor, torch.Tensor) and tensor.is_meta != (device == "meta"):
+def placed(model: Model, device: str) -> Model:
+    """The model, if all of it is on the device asked for. A meter counts on one device alone."""
+    asked = torch.empty(0, device=device).device  # with its number
+    for name, tensor in tensors_by_name(model.module, model.sample):
+        if tensor.device != asked:
             raise ValueError(
                 f"{name} is on {tensor.device}, but the device asked for is {device}: name no device where you make "
                 "the model, and it is made there"
