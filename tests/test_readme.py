@@ -161,7 +161,7 @@ def test_its_table_of_frameworks_is_the_committed_results():
 
 
 def rows_of_models(*, interval: bool) -> list[str]:
-    """A row of a table for each model: the steps at the lowest peak of PyTorch's own checkpoints, and our lowest peak."""
+    """A row of a table for each model: steps at the lowest peak of PyTorch's own checkpoints, and our lowest peak."""
     memory, time = read_results(ROOT / "results/own_models").tables().values()
     seconds = time.pivot(index="repeat", columns="cell_id", values="step_seconds")
 

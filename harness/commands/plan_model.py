@@ -53,13 +53,24 @@ def answer(
         if repeat is not None:
             profile = _repeated(profile, repeat)
         bill = profile.bill(gradients=gradients, optimizer=optimizer)
-        plan = profile.plan(budget_bytes=_budget_of_a_step(budget, bill), gradients=gradients)
+        plan = _planned(profile, bill, _budget_of_a_step(budget, bill), gradients)
     rows = [_row(plan, row) for row in plan.rows]
     if measure and isinstance(found, OwnModel):
         _measure(found, plan, rows)
     if save is not None:
         write_atomically(save, plan.to_json().encode())
     return _as_data(name, plan, bill, rows)
+
+
+def _planned(profile: BlockProfile, bill: Bill, budget_bytes: int, gradients: str) -> BlockPlan:
+    try:
+        return profile.plan(budget_bytes=budget_bytes, gradients=gradients)
+    except ValueError as error:
+        smallest, _ = profile.budgets(gradients)
+        whole = _billed(bill, smallest)["total_bytes"]
+        raise ValueError(
+            f"{error}; with parameters, state of {bill.optimizer} and data, that is {whole} bytes in all"
+        ) from None
 
 
 def _repeated(profile: BlockProfile, repeat: str) -> BlockProfile:
@@ -95,6 +106,7 @@ def _as_data(name: str, plan: BlockPlan, bill: Bill, rows: list[Row]) -> dict[st
         "schedule": plan.best.schedule,
         "work_ratio": plan.work,
         "rows": rows,
+        "checkpoints": [_row(plan, row) for row in plan.checkpoints],
         "times_predicted_from": "the profile" if plan.profile.is_timed else "operations",
         "bill": _billed(bill, plan.predicted_peak_bytes + plan.allowance_bytes),
         "advice": plan.advice,

@@ -273,3 +273,29 @@ def block_pareto_front(chain: BlockChain) -> list[tuple[int, int]]:
             if label[1] < least_peak.get(tuple(after), float("inf")):
                 heapq.heappush(queue, (*label, next(order), *after))
     return front
+
+
+def deep_chain(depth: int, *, seed: int = 0) -> BlockChain:
+    """Unequal blocks of some MiB each."""
+    generator = np.random.default_rng(seed)
+
+    def block(number: int) -> Block:
+        output, tape, gradient = (int(size) * 2**14 + number for size in generator.integers(1, 200, size=3))
+        return Block(
+            name=str(number),
+            made_bytes=(output,),
+            tape_bytes=tape,
+            tape_outputs=(0,) * (generator.random() < 0.3),
+            run_bytes=2 * output,
+            taped_run_bytes=2 * output + tape,
+            backward_bytes=tape + 3 * output + gradient,
+            gradient_bytes=gradient,
+            delta_bytes=output,
+            graph_bytes=3000,
+            husk_bytes=200,
+            forward_flops=int(generator.integers(2**20, 2**30)),
+        )
+
+    return BlockChain(
+        blocks=tuple(block(number) for number in range(depth)), loss_forward_bytes=40, loss_backward_bytes=80
+    )

@@ -104,6 +104,7 @@ def test_a_plans_measured_peak_is_within_its_budget(model, tmp_path):
     assert best["peak_bytes"] <= answer["budget_bytes"] == 12 * 2**20
     assert best["peak_bytes"] == pytest.approx(best["predicted_peak_bytes"], rel=0.005)
     plain = answer["rows"][0]
+    assert answer["checkpoints"][-1]["schedule"] == "torch_checkpoint(8)"
     assert plain["peak_bytes"] == pytest.approx(plain["predicted_peak_bytes"], rel=0.01)  # it runs without the executor
     assert plain["peak_bytes"] > answer["budget_bytes"]
     assert best["time_ratio"] > 0
@@ -132,6 +133,7 @@ def test_a_plan_is_printed_for_people(model):
 def test_a_budget_that_nothing_meets_names_the_one_that_is_met(model):
     line = refused("plan", "--model", f"{model}:make", "--budget", "1MiB")
     assert re.match(r"no plan meets a budget of 1.00 MiB \(1,048,576 bytes\): the smallest .* is \d+\.\d\d MiB", line)
+    assert re.search(r"; with parameters, state of sgd and data, that is \d+\.\d\d MiB \([\d,]+ bytes\) in all$", line)
 
 
 @needs_torch

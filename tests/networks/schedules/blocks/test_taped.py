@@ -9,43 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from networks.block_chain import Block, BlockChain
+from networks.block_chain import BlockChain
 from networks.schedules.blocks import block_schedule, plain, replay_blocks, taped, torch_checkpoint
 from networks.schedules.blocks.taped import MOST_BLOCKS, smallest_budget
 from tests.slow.optimality import compare_blocks, compare_passing_blocks
-from tests.support.blocks import block_pareto_front, naive_replay, random_block_chain
+from tests.support.blocks import block_pareto_front, deep_chain, naive_replay, random_block_chain
 
 DEARER = {1: 1, 66: 1, 84: 1, 197: 1, 264: 1}
 """Seeds of chains with budgets, and how many, within which no persistent schedule does the least work."""
 
 PASSING_DEARER = {84: 1}
 """The same of chains whose blocks pass storages on."""
-
-
-def deep_chain(depth: int, *, seed: int = 0) -> BlockChain:
-    """Unequal blocks of some MiB each."""
-    generator = np.random.default_rng(seed)
-
-    def block(number: int) -> Block:
-        output, tape, gradient = (int(size) * 2**14 + number for size in generator.integers(1, 200, size=3))
-        return Block(
-            name=str(number),
-            made_bytes=(output,),
-            tape_bytes=tape,
-            tape_outputs=(0,) * (generator.random() < 0.3),
-            run_bytes=2 * output,
-            taped_run_bytes=2 * output + tape,
-            backward_bytes=tape + 3 * output + gradient,
-            gradient_bytes=gradient,
-            delta_bytes=output,
-            graph_bytes=3000,
-            husk_bytes=200,
-            forward_flops=int(generator.integers(2**20, 2**30)),
-        )
-
-    return BlockChain(
-        blocks=tuple(block(number) for number in range(depth)), loss_forward_bytes=40, loss_backward_bytes=80
-    )
 
 
 def peaks(chain: BlockChain) -> tuple[int, int]:
