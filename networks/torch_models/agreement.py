@@ -36,7 +36,7 @@ def difference(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) 
     """
     with left_as_it_was(model, parameters=True), torch.enable_grad():
         with torch.no_grad():
-            model(*copied(inputs))  # so that what the model makes once, such as a table, is made
+            model.forward(*copied(inputs))  # so that what the model makes once, such as a table, is made
         for seed in SEEDS:
             torch.manual_seed(seed)
             found = _compared_step(model, partial(source, in_order), inputs)
@@ -50,7 +50,7 @@ def _compared_step(model: torch.nn.Module, blocks: Run, inputs: tuple[Any, ...])
     generators, state = Generators.now(), ModelState(model, parameters=False)
 
     def plain_step() -> Step:
-        return _step(model, lambda given: model(*given), inputs)
+        return _step(model, lambda given: model.forward(*given), inputs)
 
     def go_back() -> None:
         state.restore()

@@ -12,11 +12,13 @@ from networks.torch_models.agreement import difference
 from networks.torch_models.callables import Callables
 from networks.torch_models.chains import Block, Border, Chain, Source, Step, in_order
 from networks.torch_models.fingerprints import fingerprint
+from networks.torch_models.inputs import described_inputs
 from networks.torch_models.member_calls import MemberCalls
 from networks.torch_models.member_lists import is_sequential, lists_in, members_of, ways_to_give
 from networks.torch_models.merging import Merging
 from networks.torch_models.slices import Slices
 from networks.torch_models.state import are_close, copied, left_as_it_was, tensors_of
+from networks.torch_models.twins import twin
 from networks.wording import in_a_line, shown
 
 AUTOMATIC = "auto"
@@ -41,6 +43,8 @@ class Blocks:
     fingerprints: tuple[str, ...]
     notes: tuple[str, ...]
     """One line for each thing that was done to the blocks: merged, or others than those asked for."""
+    inputs: str
+    """Shapes, types and devices of what the model's forward gets, once the model's hooks have seen it."""
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -48,22 +52,24 @@ class Blocks:
     def __call__(self, chain: Chain, *inputs: Any) -> Any:
         """Run the model with `chain` in place of the list of its blocks, and return the model's output.
 
-        In eval mode, and where gradients are off, the model runs plainly: there is nothing to keep for a backward pass.
+        Hooks of the model itself run around the chain. In eval mode, and where gradients are off, the model runs
+        plainly: there is nothing to keep for a backward pass.
         """
         if self.model.training and torch.is_grad_enabled():
-            return self._run(chain, inputs)
+            return self._with_hooks(chain, inputs)
         return self.model(*inputs)
+
+    def forward(self, chain: Chain, *inputs: Any) -> Any:
+        """Run the model's forward, without the hooks of the model itself, with `chain` in place of its blocks."""
+        return self.source(lambda steps, border: chain(self._bound(steps), border), inputs)
 
     def before(self, *inputs: Any) -> tuple[tuple[Block, ...], Border]:
         """Run what comes before the first block. Return the blocks of this call, and the first border."""
-        try:
-            self._run(_stop, inputs)
-        except _Reached as reached:
-            return reached.blocks, reached.border
-        raise AssertionError("the chain was not reached")
+        blocks, border = _reached(partial(self._with_hooks, _stop), inputs)
+        return blocks, border
 
-    def _run(self, chain: Chain, inputs: tuple[Any, ...]) -> Any:
-        return self.source(lambda steps, border: chain(self._bound(steps), border), inputs)
+    def _with_hooks(self, chain: Chain, inputs: tuple[Any, ...]) -> Any:
+        return twin(self.model, lambda _, *given: self.forward(chain, *given))(*inputs)
 
     def _bound(self, steps: Sequence[Step]) -> tuple[Block, ...]:
         runs = [_step_of([steps[number] for number in group]) for group in self.groups]
@@ -72,16 +78,21 @@ class Blocks:
         return tuple(map(Block, self.names, self.fingerprints, runs))
 
 
-class _Reached(BaseException):
-    """Leaves the model at its first block; no `except Exception` of the model's is to catch it."""
-
-    def __init__(self, blocks: tuple[Block, ...], border: Border):
-        super().__init__()
-        self.blocks, self.border = blocks, border
+class _ReachedError(BaseException):
+    """Leaves the model; no `except Exception` of the model's is to catch it."""
 
 
-def _stop(blocks: Sequence[Block], border: Border) -> NoReturn:
-    raise _Reached(tuple(blocks), border)
+def _stop(*reached: Any) -> NoReturn:
+    raise _ReachedError(*reached)
+
+
+def _reached(run: Callable[[tuple[Any, ...]], Any], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What `_stop` was called with in a run."""
+    try:
+        run(inputs)
+    except _ReachedError as left:
+        return left.args
+    raise AssertionError("the model did not come to where it is left")
 
 
 def _step_of(steps: list[Step]) -> Step:
@@ -107,10 +118,22 @@ def blocks_of(model: torch.nn.Module, sample: Any, blocks: str | Sequence[Callab
         model's bit for bit. If not, a note says why, and the blocks are those of the model's longest list.
         A list of callables that are the model together. Each is called with the tensors that the one before returned.
 
+    Hooks of the model itself belong to no block. They run around the chain.
+
     ValueError tells in one line why the model cannot be cut so, and what to give.
     """
     _check_model(model)
     inputs = sample if isinstance(sample, tuple) else (sample,)
+    with torch.enable_grad(), left_as_it_was(model):
+        given = _reached(lambda copies: twin(model, lambda _, *given: _stop(*given))(*copies), copied(inputs))
+    return blocks_of_forward(model, copied(given), blocks)
+
+
+def blocks_of_forward(
+    model: torch.nn.Module, inputs: tuple[Any, ...], blocks: str | Sequence[Callable[..., Any]] | None
+) -> Blocks:
+    """Cut `model` as `blocks_of` does. `inputs` are what its forward gets, once the model's own hooks have seen it."""
+    _check_model(model)
     with torch.no_grad():
         if isinstance(blocks, str) and blocks == AUTOMATIC:
             return _found(model, inputs)
@@ -132,7 +155,7 @@ def _source(model: torch.nn.Module, inputs: tuple[Any, ...], blocks: Any) -> Sou
         return Callables(_functions(blocks))
     members = members_of(model, blocks)
     with left_as_it_was(model):
-        return MemberCalls(model, members, copied(inputs))
+        return MemberCalls(_Forward(model).forward, members, copied(inputs))
 
 
 def _found(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks:
@@ -171,10 +194,22 @@ def _of_a_list(model: torch.nn.Module, inputs: tuple[Any, ...], *, more_than: in
 
 
 def _whole(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks:
+    alone = _Forward(model)
     with left_as_it_was(model):
-        call = MemberCalls(model, {type(model).__name__: model}, copied(inputs))
+        call = MemberCalls(alone, {type(model).__name__: alone}, copied(inputs))
     found = _checked(model, call, inputs)
     return replace(found, notes=(f"the whole model is one block: give blocks as {ways_to_give(model)}", *found.notes))
+
+
+class _Forward(torch.nn.Module):  # type: ignore[misc]  # its type is not known where torch is missing
+    """A module that runs the forward of another, and none of its hooks."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.model.forward(*inputs)
 
 
 def _functions(blocks: Any) -> list[Callable[..., Any]]:
@@ -189,10 +224,10 @@ def _functions(blocks: Any) -> list[Callable[..., Any]]:
 def _checked(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> Blocks:
     """The blocks, if run in order they give what the model gives."""
     found = _merged(model, source, inputs)
-    expected = _tried(model, model, inputs)
-    if are_close(_tried(model, lambda *given: found._run(in_order, given), inputs), expected):
+    expected = _tried(model, model.forward, inputs)
+    if are_close(_tried(model, partial(found.forward, in_order), inputs), expected):
         return found
-    if not are_close(_tried(model, model, inputs), expected):
+    if not are_close(_tried(model, model.forward, inputs), expected):
         return replace(found, notes=(*found.notes, UNSTEADY))
     raise ValueError(
         f"blocks {found.names[0]} to {found.names[-1]}, run in order, do not give what the model gives: "
@@ -217,7 +252,9 @@ def _merged(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> 
     names = tuple(
         source.names[g[0]] if len(g) == 1 else f"{source.names[g[0]]} to {source.names[g[-1]]}" for g in groups
     )
-    return Blocks(model, source, groups, merging.overwritten, names, _fingerprints(source, merging), tuple(notes))
+    fingerprints = _fingerprints(source, merging)
+    described = described_inputs(inputs)
+    return Blocks(model, source, groups, merging.overwritten, names, fingerprints, tuple(notes), described)
 
 
 def _fingerprints(source: Source, merging: Merging) -> tuple[str, ...]:

@@ -39,13 +39,21 @@ def described_module(module: torch.nn.Module) -> str:
     """
     lines = []
     for path, part in module.named_modules():
-        settings = {name: _setting(value) for name, value in vars(part).items() if _is_setting(value)}
+        settings = {name: _setting(value) for name, value in settings_of(part).items()}
         lines.append(f"{path}: {_named(type(part))}({part.extra_repr()}) {settings}")
     for path, parameter in module.named_parameters():
         lines.append(f"{path}: {described_tensor(parameter)} {parameter.requires_grad}")
     for path, buffer in module.named_buffers():
         lines.append(f"{path}: {described_tensor(buffer)}")
     return "\n".join(lines)
+
+
+def settings_of(module: torch.nn.Module) -> dict[str, Any]:
+    """The mode of a module and the settings that its own code gave it."""
+    return {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE and _is_setting(value)}
+
+
+_OF_EVERY_MODULE = vars(torch.nn.Module()).keys() - {"training"}
 
 
 def _is_setting(value: Any) -> bool:

@@ -82,13 +82,13 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 class MemberCalls:
-    """A `Source`: the calls of a model's members, found by running it once on `inputs` without gradients."""
+    """A `Source`: the calls of a model's members. They are found by running its `forward` once, without gradients."""
 
-    def __init__(self, model: torch.nn.Module, members: Mapping[str, torch.nn.Module], inputs: tuple[Any, ...]):
-        self._model = model
+    def __init__(self, forward: Function, members: Mapping[str, torch.nn.Module], inputs: tuple[Any, ...]):
+        self._forward = forward
         recorder = _Recorder(members)
         with _intercepted(members.values(), recorder):
-            model(*inputs)
+            forward(*inputs)
         self._calls = recorder.finished()
         self._start = recorder.start
         self.names = tuple(call.name for call in self._calls)
@@ -98,7 +98,7 @@ class MemberCalls:
     def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:
         run = _Run(self._calls, self._start, chain)
         with _intercepted([call.member for call in self._calls], run):
-            output = self._model(*inputs)
+            output = self._forward(*inputs)
         run.check_finished()
         return output
 

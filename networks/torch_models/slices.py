@@ -16,21 +16,22 @@ import torch
 from torch.utils import _pytree as pytree
 
 from networks.torch_models.chains import Crossing, StepChain
+from networks.torch_models.fingerprints import settings_of
 from networks.torch_models.graph_parts import Call, GraphParts, NotSlicedError
-from networks.torch_models.state import has_hooks, left_as_it_was
+from networks.torch_models.state import has_hooks, left_as_it_was, without_hooks
 from networks.wording import in_a_line, shown
 
 
 class Slices:
     """A `Source`: the parts of a model's graph. NotSlicedError says why a model has none.
 
-    A graph would not see that the inputs are of another shape, that a part of the model is in another mode, or that it
-    has got a hook. So each of these is an error.
+    A graph would not see that the inputs are of another shape, that a part of the model is in another mode, has another
+    attribute, or has got a hook. So each of these is an error. Hooks of the model itself are not part of its forward.
     """
 
     def __init__(self, model: torch.nn.Module, inputs: tuple[Any, ...]):
         self._model = model
-        self._modes = _modes(model)
+        self._settings = [(path, vars(part), settings_of(part)) for path, part in model.named_modules()]
         _check_no_hooks(model)
         leaves, self._tree = pytree.tree_flatten((inputs, {}))
         self._inputs = list(map(_described, leaves))
@@ -56,10 +57,13 @@ class Slices:
         inputs = list(map(_described, leaves))
         if tree != self._tree or inputs != self._inputs:
             raise ValueError(f"found blocks take inputs like the sample's, {shown(self._inputs)}, got {shown(inputs)}")
-        if _modes(self._model) != self._modes:
-            raise RuntimeError(
-                "a part of the model is in another mode than when its blocks were found: find them again"
-            )
+        for path, attributes, settings in self._settings:
+            for name, value in settings.items():
+                if attributes.get(name) != value:
+                    raise RuntimeError(
+                        f"{f'{path}.{name}'.lstrip('.')} is {shown(attributes.get(name))} and was {shown(value)} when "
+                        "the blocks were found: find them again, by planned(model, plan) or blocks_of(model, ..)"
+                    )
         _check_no_hooks(self._model)
 
 
@@ -67,20 +71,16 @@ def _described(leaf: Any) -> Any:
     return (tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, torch.Tensor) else leaf
 
 
-def _modes(model: torch.nn.Module) -> list[bool]:
-    return [module.training for module in model.modules()]
-
-
 def _check_no_hooks(model: torch.nn.Module) -> None:
     for path, module in model.named_modules():
-        if has_hooks(module):
-            raise NotSlicedError(f"{path or 'the model'} has a hook, which a graph does not run")
+        if path and has_hooks(module):
+            raise NotSlicedError(f"{path} has a hook, which a graph does not run")
 
 
 def _exported(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Any:
     try:
         with _silence(), left_as_it_was(model), torch.enable_grad():
-            return torch.export.export(model, inputs, strict=False)
+            return torch.export.export(without_hooks(model), inputs, strict=False)
     except Exception as error:  # whatever the user's code or the tracer raises
         reason = str(error).strip().partition("\n")[0]
         raise NotSlicedError(in_a_line(f"torch.export cannot trace it ({type(error).__name__}: {reason})")) from None

@@ -130,3 +130,11 @@ def has_hooks(module: torch.nn.Module) -> bool:
     """Whether a hook watches this module's calls or gradients."""
     kinds = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(kinds)
+
+
+def without_hooks(module: torch.nn.Module) -> torch.nn.Module:
+    """The module with the same parameters, buffers and submodules, and no hooks of its own."""
+    bare = object.__new__(type(module))
+    none = {name: value for name, value in vars(torch.nn.Module()).items() if "hook" in name}
+    vars(bare).update(vars(module) | none)
+    return bare

@@ -246,7 +246,7 @@ def _saving() -> Iterator[list[torch.Tensor]]:
     saved: list[torch.Tensor] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        saved.append(tensor)
+        saved.append(tensor.detach())  # the graph holds this list, so a tensor in it must not hold the graph
         return tensor.detach()
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):

@@ -31,7 +31,6 @@ from harness.worker.models.own_step import (
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border, Step
 from networks.torch_models.executor import Facts
-from networks.torch_models.inputs import described_inputs
 from networks.torch_models.planned_model import fingerprint_of, places
 from networks.torch_models.state import tensors_of
 
@@ -84,7 +83,7 @@ def profile_model(
         "engine_bytes": overhead.once_bytes,
         "fingerprint": fingerprint,
         "cut": cut if cut is None or isinstance(cut, str) else "callables",
-        "inputs": described_inputs(inputs),
+        "inputs": found.inputs,
         "parameters_bytes": nbytes(model.parameters()),
         "trained_bytes": nbytes(parameter for parameter in model.parameters() if parameter.requires_grad),
         "data_bytes": nbytes(tensors_of(inputs)),

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from networks.planning.own_models import BlockProfile
 from networks.torch_models.blocks import blocks_of
-from networks.torch_models.inputs import described_inputs
 from networks.torch_models.planned_model import fingerprint_of, planned
 
 
@@ -64,7 +63,7 @@ def profiled(model, inputs=(X,), cut="layers"):
             "blocks": blocks,
             "loss_holds_output": False,
             "cut": cut,
-            "inputs": described_inputs(inputs),
+            "inputs": found.inputs,
             "fingerprint": fingerprint_of(found),
             "threads": 1,
             "torch": torch.__version__,
