@@ -11,7 +11,7 @@ import torch
 from networks.torch_models.agreement import difference
 from networks.torch_models.callables import Callables
 from networks.torch_models.chains import Block, Border, Chain, Source, Step, in_order
-from networks.torch_models.fingerprints import fingerprint
+from networks.torch_models.fingerprints import described_module, fingerprint, settings_of
 from networks.torch_models.inputs import described_inputs
 from networks.torch_models.member_calls import MemberCalls
 from networks.torch_models.member_lists import is_sequential, lists_in, members_of, ways_to_give
@@ -43,6 +43,8 @@ class Blocks:
     fingerprints: tuple[str, ...]
     notes: tuple[str, ...]
     """One line for each thing that was done to the blocks: merged, or others than those asked for."""
+    description: str
+    """The code, settings and shapes of the model."""
     inputs: str
     """Shapes, types and devices of what the model's forward gets, once the model's hooks have seen it."""
 
@@ -124,9 +126,7 @@ def blocks_of(model: torch.nn.Module, sample: Any, blocks: str | Sequence[Callab
     """
     _check_model(model)
     inputs = sample if isinstance(sample, tuple) else (sample,)
-    with torch.enable_grad(), left_as_it_was(model):
-        given = _reached(lambda copies: twin(model, lambda _, *given: _stop(*given))(*copies), copied(inputs))
-    return blocks_of_forward(model, copied(given), blocks)
+    return blocks_of_forward(model, _after_hooks(model, inputs), blocks)
 
 
 def blocks_of_forward(
@@ -138,6 +138,14 @@ def blocks_of_forward(
         if isinstance(blocks, str) and blocks == AUTOMATIC:
             return _found(model, inputs)
         return _checked(model, _source(model, inputs, blocks), inputs)
+
+
+def _after_hooks(model: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What the model's forward gets, once the model's own hooks have seen the inputs."""
+    if not model._forward_pre_hooks:
+        return inputs
+    with torch.enable_grad(), left_as_it_was(model):
+        return copied(_reached(lambda given: twin(model, lambda _, *seen: _stop(*seen))(*given), copied(inputs)))
 
 
 def _check_model(model: object) -> None:
@@ -253,8 +261,15 @@ def _merged(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> 
         source.names[g[0]] if len(g) == 1 else f"{source.names[g[0]]} to {source.names[g[-1]]}" for g in groups
     )
     fingerprints = _fingerprints(source, merging)
-    described = described_inputs(inputs)
-    return Blocks(model, source, groups, merging.overwritten, names, fingerprints, tuple(notes), described)
+    described = _described(model, inputs), described_inputs(inputs)
+    return Blocks(model, source, groups, merging.overwritten, names, fingerprints, tuple(notes), *described)
+
+
+def _described(model: torch.nn.Module, inputs: tuple[Any, ...]) -> str:
+    before = {part: settings_of(part) for part in model.modules()}
+    with left_as_it_was(model):
+        model.forward(*copied(inputs))
+        return described_module(model, before)
 
 
 def _fingerprints(source: Source, merging: Merging) -> tuple[str, ...]:

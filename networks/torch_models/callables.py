@@ -30,7 +30,7 @@ class Callables:
     def _described(self, function: Callable[..., Any]) -> str:
         """Modules by their structure. Nobody can see what another callable does, so it equals itself alone."""
         if isinstance(function, torch.nn.Module):
-            return described_module(function)
+            return described_module(function, {})
         return f"callable {next(i for i, other in enumerate(self._functions) if other is function)}"
 
 

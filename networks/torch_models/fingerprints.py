@@ -1,11 +1,14 @@
 """Modules and tensors described by what decides their bytes and work, so that equal ones are measured once."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
+
+Settings = Mapping[torch.nn.Module, Mapping[str, Any]]
+"""Settings of modules at some time."""
 
 FUNCTIONS = (FunctionType, BuiltinFunctionType, type)
 
@@ -31,15 +34,16 @@ def _described_value(value: Any) -> str:
     return _setting(value) if _is_setting(value) else type(value).__qualname__
 
 
-def described_module(module: torch.nn.Module) -> str:
+def described_module(module: torch.nn.Module, before: Settings) -> str:
     """Types and their code, settings, parameter and buffer shapes of a module and of all modules in it.
 
-    A setting is an attribute that is a number, a text, a function or a tuple of these. If two modules differ in one of
-    them, such as an index, they count as different.
+    If two modules differ in a setting, such as an index, they count as different. A setting that is another than
+    `before` a run, such as a count of calls, is left out.
     """
     lines = []
     for path, part in module.named_modules():
-        settings = {name: _setting(value) for name, value in settings_of(part).items()}
+        was = before.get(part, settings_of(part))
+        settings = {name: _setting(value) for name, value in settings_of(part).items() if was.get(name) == value}
         lines.append(f"{path}: {_named(type(part))}({part.extra_repr()}) {settings}")
     for path, parameter in module.named_parameters():
         lines.append(f"{path}: {described_tensor(parameter)} {parameter.requires_grad}")
@@ -49,7 +53,7 @@ def described_module(module: torch.nn.Module) -> str:
 
 
 def settings_of(module: torch.nn.Module) -> dict[str, Any]:
-    """The mode of a module and the settings that its own code gave it."""
+    """The mode of a module and the attributes of its own that are a number, a text, a function or a tuple of these."""
     return {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE and _is_setting(value)}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from networks.torch_models.chains import Border, Crossing, StepChain
-from networks.torch_models.fingerprints import described_module, described_values
+from networks.torch_models.fingerprints import described_module, described_values, settings_of
 from networks.torch_models.trees import arguments_of, flat_arguments, flat_result, result_of
 
 Function = Callable[..., Any]
@@ -87,12 +87,15 @@ class MemberCalls:
     def __init__(self, forward: Function, members: Mapping[str, torch.nn.Module], inputs: tuple[Any, ...]):
         self._forward = forward
         recorder = _Recorder(members)
+        before = {part: settings_of(part) for member in members.values() for part in member.modules()}
         with _intercepted(members.values(), recorder):
             forward(*inputs)
         self._calls = recorder.finished()
         self._start = recorder.start
         self.names = tuple(call.name for call in self._calls)
-        self.descriptions = tuple(f"{described_module(call.member)}\n{recorder.given(call)}" for call in self._calls)
+        self.descriptions = tuple(
+            f"{described_module(call.member, before)}\n{recorder.given(call)}" for call in self._calls
+        )
         self.trains = tuple(any(p.requires_grad for p in call.member.parameters()) for call in self._calls)
 
     def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:

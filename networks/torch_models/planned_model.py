@@ -10,7 +10,7 @@ from networks.planning.own_models import BlockPlan, BlockProfile
 from networks.schedules.signature import Keep
 from networks.torch_models.blocks import Blocks, blocks_of_forward
 from networks.torch_models.executor import Facts, execute
-from networks.torch_models.fingerprints import described_module, fingerprint
+from networks.torch_models.fingerprints import fingerprint
 from networks.torch_models.inputs import refuse_other_inputs
 from networks.torch_models.twins import original, twin
 
@@ -46,7 +46,7 @@ def planned(
 
 def fingerprint_of(blocks: Blocks) -> str:
     """Names a model and its cut: equal for models that run the same code on tensors of the same shapes."""
-    return fingerprint(described_module(blocks.model), *blocks.names, *blocks.fingerprints)
+    return fingerprint(blocks.description, *blocks.names, *blocks.fingerprints)
 
 
 def facts_of(model: torch.nn.Module, plan: BlockPlan) -> tuple[Facts, ...]:

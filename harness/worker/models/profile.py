@@ -53,7 +53,6 @@ def profile_model(
 ) -> dict[str, Any]:
     """Profile a model, as plain data for `networks.planning.own_models.BlockProfile`."""
     found = blocks_of(model, inputs, cut)
-    fingerprint = fingerprint_of(found)  # a run may change attributes of the model
     overhead = _overhead(model, meter)
     rows: list[dict[str, Any]] = []
     ends: list[Border] = []
@@ -81,7 +80,7 @@ def profile_model(
         "blocks": rows,
         **_outside(model, found, inputs, loss, ends[-1], meter),
         "engine_bytes": overhead.once_bytes,
-        "fingerprint": fingerprint,
+        "fingerprint": fingerprint_of(found),
         "cut": cut if cut is None or isinstance(cut, str) else "callables",
         "inputs": found.inputs,
         "parameters_bytes": nbytes(model.parameters()),

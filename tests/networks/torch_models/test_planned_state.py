@@ -143,6 +143,16 @@ def test_an_attribute_that_is_set_on_one_is_that_of_both():
     assert not model(X).any()
 
 
+def test_a_count_of_calls_is_no_setting_of_a_model():
+    model = Scaled()
+    under = under_a_plan(model, "layers")
+    model.calls = 100
+    assert_same_bits([under(X)], [model(X)])
+    model.scale = 3.0
+    with pytest.raises(ValueError, match="differs in its code, settings or shapes"):
+        copy.copy(under)(X)
+
+
 def test_a_graph_does_not_outlive_the_attributes_that_it_was_traced_with():
     model = Steady()
     under = under_a_plan(model, "auto")
@@ -194,9 +204,9 @@ def reloaded(model):
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, reloaded])
-def test_a_copy_has_the_attributes_of_then_and_its_own_from_then_on(copied):
+def test_a_copy_has_attributes_of_its_own(copied):
     under = under_a_plan(Scaled(), "layers")
-    under.scale = 3.0
+    under(X)
     other = copied(under)
     assert_same_bits([other(X)], [under(X)])
     other.scale = 0.0
@@ -209,6 +219,7 @@ def test_a_copy_has_the_attributes_of_then_and_its_own_from_then_on(copied):
 def test_a_shallow_copy_shares_parameters_and_no_attributes():
     under = under_a_plan(Scaled(), "layers")
     other = copy.copy(under)
+    other(X)
     other.scale = 0.0
     assert under(X).any()
     assert not other(X).any()
