@@ -10,7 +10,7 @@ import torch
 
 from networks.torch_models.agreement import difference
 from networks.torch_models.callables import Callables
-from networks.torch_models.chains import Block, Border, Chain, Source, Step, in_order
+from networks.torch_models.chains import Block, Border, BoundStep, Chain, Place, Source, Step, in_order
 from networks.torch_models.fingerprints import described_module, fingerprint, settings_of
 from networks.torch_models.inputs import described_inputs
 from networks.torch_models.member_calls import MemberCalls
@@ -51,6 +51,11 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.groups)
 
+    @property
+    def reads(self) -> tuple[tuple[Place, ...], ...]:
+        """The parameters and buffers that each block may read, as far as is known."""
+        return tuple(tuple(place for number in group for place in self.source.reads[number]) for group in self.groups)
+
     def __call__(self, chain: Chain, *inputs: Any) -> Any:
         """Run the model with `chain` in place of the list of its blocks, and return the model's output.
 
@@ -73,11 +78,13 @@ class Blocks:
     def _with_hooks(self, chain: Chain, inputs: tuple[Any, ...]) -> Any:
         return twin(self.model, lambda _, *given: self.forward(chain, *given))(*inputs)
 
-    def _bound(self, steps: Sequence[Step]) -> tuple[Block, ...]:
-        runs = [_step_of([steps[number] for number in group]) for group in self.groups]
+    def _bound(self, steps: Sequence[BoundStep]) -> tuple[Block, ...]:
+        groups = [[steps[number] for number in group] for group in self.groups]
+        runs = [_step_of(group) for group in groups]
+        given = [tuple(tensor for step in group for tensor in step.given) for group in groups]
         if self.overwritten:
             runs[0] = partial(_on_copies, runs[0], self.overwritten)
-        return tuple(map(Block, self.names, self.fingerprints, runs))
+        return tuple(map(Block, self.names, self.fingerprints, runs, given))
 
 
 class _ReachedError(BaseException):
@@ -97,8 +104,8 @@ def _reached(run: Callable[[tuple[Any, ...]], Any], inputs: tuple[Any, ...]) -> 
     raise AssertionError("the model did not come to where it is left")
 
 
-def _step_of(steps: list[Step]) -> Step:
-    return steps[0] if len(steps) == 1 else partial(in_order, steps)
+def _step_of(steps: list[BoundStep]) -> Step:
+    return steps[0].run if len(steps) == 1 else partial(in_order, steps)
 
 
 def _on_copies(run: Step, positions: tuple[int, ...], border: Border) -> Border:

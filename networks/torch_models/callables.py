@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from networks.torch_models.chains import Border, StepChain
+from networks.torch_models.chains import Border, BoundStep, Place, StepChain, places_in
 from networks.torch_models.fingerprints import described_module
 from networks.wording import shown
 
@@ -21,9 +21,10 @@ class Callables:
         self.names = tuple(f"{i} ({_name(function)})" for i, function in enumerate(self._functions))
         self.descriptions = tuple(map(self._described, self._functions))
         self.trains = tuple(map(_trains, self._functions))
+        self.reads = tuple(map(_reads, self._functions))
 
     def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:
-        steps = [partial(_called, *named) for named in zip(self.names, self._functions, strict=True)]
+        steps = [BoundStep(partial(_called, *named)) for named in zip(self.names, self._functions, strict=True)]
         border = chain(steps, _border("the sample", inputs))
         return border[0] if len(border) == 1 else border
 
@@ -53,3 +54,8 @@ def _name(function: Callable[..., Any]) -> str:
 
 def _trains(function: Callable[..., Any]) -> bool:
     return not isinstance(function, torch.nn.Module) or any(p.requires_grad for p in function.parameters())
+
+
+def _reads(function: Callable[..., Any]) -> tuple[Place, ...]:
+    """Nobody can see what a callable reads that is no module."""
+    return places_in(function) if isinstance(function, torch.nn.Module) else ()

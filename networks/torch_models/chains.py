@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -19,6 +19,36 @@ class Crossing:
     index: int
 
 
+class Place(NamedTuple):
+    """Where a module has a parameter or a buffer: at `held[name]`. `path` is what messages call it."""
+
+    path: str
+    held: dict[str, Any]
+    name: str
+
+
+def places_in(module: torch.nn.Module) -> tuple[Place, ...]:
+    """Those of all parameters and buffers of a module and of the modules in it."""
+    return tuple(
+        Place(f"{path}.{name}" if path else name, held, name)
+        for path, part in module.named_modules()
+        for held in (part._parameters, part._buffers)
+        for name, tensor in held.items()
+        if tensor is not None
+    )
+
+
+@dataclass(frozen=True)
+class BoundStep:
+    """A step for one call of the model. `given` are the tensors that this call gives it beside the border."""
+
+    run: Step
+    given: tuple[torch.Tensor, ...] = ()
+
+    def __call__(self, border: Border) -> Border:
+        return self.run(border)
+
+
 @dataclass(frozen=True)
 class Block:
     """Maps the border before it to the border after it, for one call of the model.
@@ -30,6 +60,8 @@ class Block:
     fingerprint: str
     """Equal for blocks that run the same code on tensors of the same shapes."""
     run: Step
+    given: tuple[torch.Tensor, ...]
+    """The tensors that this call gave it."""
 
     def __call__(self, border: Border) -> Border:
         return self.run(border)
@@ -38,7 +70,7 @@ class Block:
 Chain = Callable[[Sequence[Block], Border], Border]
 """Runs the blocks from the first border and returns the last. It may drop what it likes and run blocks again later."""
 
-StepChain = Callable[[Sequence[Step], Border], Border]
+StepChain = Callable[[Sequence[BoundStep], Border], Border]
 
 
 def in_order(blocks: Sequence[Step], border: Border) -> Border:
@@ -56,6 +88,8 @@ class Source(Protocol):
     """The code and the parameter shapes of each step. Steps whose descriptions are equal do the same."""
     trains: tuple[bool, ...]
     """Whether each step has parameters that need a gradient."""
+    reads: tuple[tuple[Place, ...], ...]
+    """The parameters and buffers that each step may read, as far as is known."""
 
     def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:
         """Run the model with `chain` in place of its steps, and return the model's output."""

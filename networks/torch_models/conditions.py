@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from networks.torch_models.chains import Border
+from networks.torch_models.chains import Border, Place
 
 AccumulateGrad = torch._C._functions.AccumulateGrad
 
@@ -49,6 +49,60 @@ def _set_generators(states: list[torch.Tensor]) -> None:
     torch.set_rng_state(states[0])
     if len(states) > 1:
         torch.cuda.set_rng_state_all(states[1:])
+
+
+class Reads:
+    """The parameters, buffers and given tensors that a block reads, as they are now: before its first run.
+
+    A rerun reads the same tensors, also where a module has others since, as after `torch.func.functional_call`.
+    """
+
+    __slots__ = ("_places", "_tensors", "_versions")
+
+    def __init__(self, places: Sequence[Place], given: Sequence[torch.Tensor]):
+        self._places = places
+        self._tensors = [*(held.get(name) for _, held, name in places), *given]
+        self._versions = [_version(tensor) for tensor in self._tensors]
+
+    def leave_out_written(self) -> None:
+        """After the first run: what the block wrote itself need not stay as it was."""
+        for number, (tensor, version) in enumerate(zip(self._tensors, self._versions, strict=True)):
+            if _version(tensor) != version or self._at(number) is not tensor:
+                self._tensors[number] = None
+
+    def _at(self, number: int) -> torch.Tensor | None:
+        if number >= len(self._places):
+            return self._tensors[number]
+        _, held, name = self._places[number]
+        return held.get(name)
+
+    def changed(self) -> str:
+        """What has been written since, or is gone from its module; empty where there is nothing."""
+        for number, (tensor, version) in enumerate(zip(self._tensors, self._versions, strict=True)):
+            if tensor is not None and (_version(tensor) != version or self._at(number) is None):
+                given = number >= len(self._places)
+                return f"a given tensor {tuple(tensor.shape)}" if given else self._places[number].path
+        return ""
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Put the tensors into their places for a rerun. Afterwards these have again what they had."""
+        replaced = [
+            (held, name, now, tensor)
+            for (_, held, name), tensor in zip(self._places, self._tensors, strict=False)
+            if tensor is not None and (now := held[name]) is not tensor
+        ]
+        try:
+            for held, name, _, tensor in replaced:
+                held[name] = tensor
+            yield
+        finally:
+            for held, name, now, _ in replaced:
+                held[name] = now
+
+
+def _version(tensor: torch.Tensor | None) -> int:
+    return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
 class Versions:

@@ -14,6 +14,8 @@ What a rerun repeats, and what not:
   tensors that autograd needs. So a forward hook at the block's end may not see it. If the rerun would hand autograd
   more tensors at its end than the first run, this is not always found.
 - Generators of PyTorch are put back. Those of Python and NumPy, and generators that the user made, are not.
+- A rerun reads the parameters and buffers that the first run read, also where modules have others since. If one of them
+  was written since, that is an error. Of a callable that is no module, only trained parameters are known.
 - Under autocast, casts are not cached. So the gradients of a weight that is used twice are added in its own type, and
   not in the lower one.
 """
@@ -31,8 +33,8 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from networks.schedules.signature import Keep
-from networks.torch_models.chains import Border, Step, in_order
-from networks.torch_models.conditions import Autocast, Conditions, Versions, parameters_of
+from networks.torch_models.chains import Border, Place, Step, in_order
+from networks.torch_models.conditions import Autocast, Conditions, Reads, Versions, parameters_of
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,24 @@ class Facts:
         flops: work of a run, in any unit that all blocks share.
         random: whether it draws from PyTorch's generators.
         buffers: those that it writes, each as a module and the buffer's name there.
+        reads: the parameters and other buffers that it may read. Trained parameters are found without it.
+        given: other tensors that it reads, besides the border.
     """
 
     name: str
     flops: int = 1
     random: bool = False
     buffers: tuple[tuple[torch.nn.Module, str], ...] = ()
+    reads: tuple[Place, ...] = ()
+    given: tuple[torch.Tensor, ...] = ()
 
 
 def execute(blocks: Sequence[Step], facts: Sequence[Facts], keep: Keep, inputs: Border) -> Border:
     """Run the blocks on x[0] and return x[L]. The backward pass of x[L] reruns what `keep` does not hold.
 
     If no gradients are recorded, the blocks just run. RuntimeError is raised under the transforms of torch.func, and
-    in a backward pass that a rerun cannot serve: a parameter or x[0] was changed since, or a block did something else.
+    in a backward pass that a rerun cannot serve: x[0] or what a block reads was changed since, or a block did something
+    else.
     """
     if torch.compiler.is_dynamo_compiling():  # blocks may be compiled one by one, the schedule may not
         eagerly: Callable[..., Border] = torch.compiler.disable(execute)
@@ -85,6 +92,7 @@ class _FirstRun(NamedTuple):
     requires_grad: list[bool]
     """Of each tensor that it was given."""
     conditions: Conditions
+    reads: Reads
     parameters: Versions
     saved: list[_Form]
     returned: list[_Form]
@@ -142,11 +150,13 @@ class _TrainingStep:
         self._now += facts.flops
         requires_grad = [tensor.requires_grad for tensor in x]
         conditions = Conditions(random=facts.random, buffers=facts.buffers)
+        reads = Reads(facts.reads, facts.given)
         since = torch.autograd._get_sequence_nr()
         x = run(x)
+        reads.leave_out_written()
         parameters = Versions(parameters_of(x, since=since))
         forms = [(tensor.shape, tensor.dtype) for tensor in x]
-        self._first_runs[number] = _FirstRun(requires_grad, conditions, parameters, saved, forms)
+        self._first_runs[number] = _FirstRun(requires_grad, conditions, reads, parameters, saved, forms)
         self._used[2 * number - 1] = self._now
         return x
 
@@ -219,13 +229,19 @@ class _TrainingStep:
             del self._tapes[taped]
 
     def _run_again(self, number: int, x: Border, *, taped: bool, last: bool) -> Border:
-        if not self._first_runs[number].parameters.are_those_of_now:
+        first = self._first_runs[number]
+        if changed := first.reads.changed() or ("" if first.parameters.are_those_of_now else "a parameter"):
             raise RuntimeError(
-                f"a parameter of block {self._name(number)} was changed between the forward and the backward pass, so "
-                "gradients would be wrong: update parameters once the backward pass is done"
+                f"{changed} of block {self._name(number)} was changed between the forward and the backward pass, so "
+                "gradients would be wrong: change it once the backward pass is done"
             )
         self._now += self._facts[number - 1].flops
-        with self._autocast.again(), self._first_runs[number].conditions.again(), torch.set_grad_enabled(taped):
+        with (
+            self._autocast.again(),
+            first.conditions.again(),
+            first.reads.again(),
+            torch.set_grad_enabled(taped),
+        ):
             if taped:
                 return self._tape_again(number, x, last=last)
             x = self._blocks[number - 1](x)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, repeat
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from networks.torch_models.chains import Border, Crossing
+from networks.torch_models.chains import Border, BoundStep, Crossing, Place
 from networks.torch_models.fingerprints import described_tensor
 from networks.torch_models.live_values import LiveValues, is_tensor, storage_of, written_by
 
@@ -40,10 +41,18 @@ class Part:
     trains: bool
     forward: Callable[..., Border]
     fetches: tuple[Fetch, ...]
+    given: tuple[Fetch, ...]
+    """Those of the fetches that read what a call of the model gives."""
+    reads: tuple[Place, ...]
 
     def run(self, call: Call, border: Border) -> Border:
         """Run the part on a border, with what else it reads of this call."""
         return self.forward(*border, *[fetch(call) for fetch in self.fetches])
+
+    def bound(self, call: Call) -> BoundStep:
+        """Make it the step of a call."""
+        given = tuple(value for fetch in self.given if isinstance(value := fetch(call), torch.Tensor))
+        return BoundStep(partial(self.run, call), given)
 
 
 class GraphParts:
@@ -58,9 +67,10 @@ class GraphParts:
         own_inputs = [node for node in placeholders if specs[node.name].kind is InputKind.USER_INPUT]
         self._tensor_inputs = tuple(filter(is_tensor, own_inputs))
         self._fetches: dict[Node, Fetch] = {node: _input(number) for number, node in enumerate(own_inputs)}
+        self._places: dict[Node, Place | None] = {}
         for node in placeholders:
             if node not in self._fetches:
-                self._fetches[node] = _fetch(model, specs[node.name].target, exported.constants)
+                self._fetches[node], self._places[node] = _own(model, specs[node.name].target, exported.constants)
         sample = Call(inputs, {})
         held = {node: fetch(sample) for node, fetch in self._fetches.items()}
         self._trained = {
@@ -113,6 +123,8 @@ class GraphParts:
             trains=any(node in self._trained for node in fetched),
             forward=_without_traces(GraphModule(self._root, graph)).forward,
             fetches=tuple(self._fetches[node] for node in fetched),
+            given=tuple(self._fetches[node] for node in fetched if node not in self._places),
+            reads=tuple(place for node in fetched if (place := self._places.get(node))),
         )
 
     def _described(self, nodes: Sequence[Node], given: Sequence[Node]) -> str:
@@ -158,16 +170,17 @@ def _data(name: str) -> Fetch:
     return lambda call: call.data[name]
 
 
-def _fetch(model: torch.nn.Module, path: str, constants: dict[str, Any]) -> Fetch:
-    """Reads what the model has at `path` at the time of the call, or the constant of that name."""
+def _own(model: torch.nn.Module, path: str, constants: dict[str, Any]) -> tuple[Fetch, Place | None]:
+    """Reads what the model has at `path` at the time of the call, or the constant of that name, which has no place."""
     owner_path, _, attribute = path.rpartition(".")
     try:
         owner = model.get_submodule(owner_path)
         getattr(owner, attribute)
     except AttributeError:
         constant = constants[path]
-        return lambda call: constant
-    return lambda call: getattr(owner, attribute)
+        return lambda call: constant, None
+    places = (Place(path, held, attribute) for held in (owner._parameters, owner._buffers, vars(owner)))
+    return lambda call: getattr(owner, attribute), next((place for place in places if attribute in place.held), None)
 
 
 def _read_by_several(stretches: Sequence[Sequence[Node]], data: set[Node]) -> list[Node]:

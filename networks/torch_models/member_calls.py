@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from networks.torch_models.chains import Border, Crossing, StepChain
+from networks.torch_models.chains import Border, BoundStep, Crossing, StepChain, places_in
 from networks.torch_models.fingerprints import described_module, described_values, settings_of
 from networks.torch_models.trees import arguments_of, flat_arguments, flat_result, result_of
 
@@ -63,6 +63,11 @@ class Call:
         returned, _ = flat_result(function(*args, **kwargs))
         return tuple(returned[position] for position in self.returned.taken)
 
+    def bound(self, function: Function, first: Sequence[Any]) -> BoundStep:
+        """Make it the step of a call of the model."""
+        shared = tuple(first[leaf.index] for leaf in self.leaves if isinstance(leaf, Shared))
+        return BoundStep(partial(self.run, function, first), shared)
+
     def is_given(self, leaves: Sequence[Any], tree: Any, first: Sequence[Any]) -> bool:
         """Whether a later call gets what it got in the trial, beside the border."""
         return tree == self.tree and all(
@@ -97,6 +102,7 @@ class MemberCalls:
             f"{described_module(call.member, before)}\n{recorder.given(call)}" for call in self._calls
         )
         self.trains = tuple(any(p.requires_grad for p in call.member.parameters()) for call in self._calls)
+        self.reads = tuple(places_in(call.member) for call in self._calls)
 
     def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:
         run = _Run(self._calls, self._start, chain)
@@ -257,7 +263,7 @@ class _Run:
         return call.returned.filled(self._border) if is_last else call.returned.as_it_is()
 
     def _run_chain(self) -> Border:
-        steps = [partial(call.run, self._own[id(call.member)], self._first) for call in self._calls]
+        steps = [call.bound(self._own[id(call.member)], self._first) for call in self._calls]
         return self._chain(steps, tuple(self._first[i] for i in self._start))
 
     def check_finished(self) -> None:

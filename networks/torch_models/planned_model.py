@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from networks.planning.own_models import BlockPlan, BlockProfile
 from networks.schedules.signature import Keep
 from networks.torch_models.blocks import Blocks, blocks_of_forward
+from networks.torch_models.chains import Block, Border, Place
 from networks.torch_models.executor import Facts, execute
 from networks.torch_models.fingerprints import fingerprint
 from networks.torch_models.inputs import refuse_other_inputs
@@ -49,15 +51,16 @@ def fingerprint_of(blocks: Blocks) -> str:
     return fingerprint(blocks.description, *blocks.names, *blocks.fingerprints)
 
 
-def facts_of(model: torch.nn.Module, plan: BlockPlan) -> tuple[Facts, ...]:
-    """What the executor must know of each block of `model`."""
-    return tuple(
-        Facts(row.name, row.forward_flops, row.random, tuple(places(model, row.buffers))) for row in plan.profile.blocks
-    )
+def facts_of(
+    model: torch.nn.Module, name: str, flops: int, *, random: bool, buffers: Sequence[str], reads: Sequence[Place]
+) -> Facts:
+    """What the executor must know of a block that writes `buffers` of `model` and may read what is at `reads`."""
+    written = tuple(_places(model, buffers))
+    read = (place for place in reads if not any(place.held is m._buffers and place.name == b for m, b in written))
+    return Facts(name, flops, random, written, tuple(read))
 
 
-def places(model: torch.nn.Module, names: Sequence[str]) -> Iterator[tuple[torch.nn.Module, str]]:
-    """The module and the name there of each buffer."""
+def _places(model: torch.nn.Module, names: Sequence[str]) -> Iterator[tuple[torch.nn.Module, str]]:
     for name in names:
         path, _, buffer = name.rpartition(".")
         yield model.get_submodule(path), buffer
@@ -79,9 +82,19 @@ class _Execution:
             return model.forward(*inputs)
         refuse_other_inputs(inputs, self._plan.profile.inputs)
         if self._cut is None:
-            self._cut = self._found(model, inputs), facts_of(model, self._plan), self._plan.keep
-        found, facts, keep = self._cut
-        return found.forward(lambda blocks, border: execute(blocks, facts, keep, border), *inputs)
+            found = self._found(model, inputs)
+            facts = tuple(
+                facts_of(model, row.name, row.forward_flops, random=row.random, buffers=row.buffers, reads=reads)
+                for row, reads in zip(self._plan.profile.blocks, found.reads, strict=True)
+            )
+            self._cut = found, facts, self._plan.keep
+        return self._cut[0].forward(self._run, *inputs)
+
+    def _run(self, blocks: Sequence[Block], border: Border) -> Border:
+        assert self._cut is not None
+        _, facts, keep = self._cut
+        given = [replace(each, given=block.given) for each, block in zip(facts, blocks, strict=True)]
+        return execute(blocks, given, keep, border)
 
     def _found(self, model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks:
         _refuse_sharded(model)

@@ -9,7 +9,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from functools import partial
 from typing import Any
 
 import torch
@@ -42,6 +41,7 @@ class Slices:
         self.names = tuple(f"{number} ({block.name})" for number, block in enumerate(self._blocks))
         self.descriptions = tuple(block.description for block in self._blocks)
         self.trains = tuple(block.trains for block in self._blocks)
+        self.reads = tuple(block.reads for block in self._blocks)
 
     def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:
         leaves, tree = pytree.tree_flatten((inputs, {}))
@@ -49,7 +49,7 @@ class Slices:
         data = self._ahead.run(Call(leaves, {}), ())
         call = Call(leaves, dict(zip(self._data, data, strict=True)))
         first = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
-        border = chain([partial(block.run, call) for block in self._blocks], first)
+        border = chain([block.bound(call) for block in self._blocks], first)
         outputs = [border[leaf.index] if isinstance(leaf, Crossing) else leaf for leaf in self._outputs]
         return pytree.tree_unflatten(outputs, self._out_tree)
 

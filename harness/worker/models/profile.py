@@ -5,6 +5,7 @@ Equal blocks are measured once. The code before and after the blocks is measured
 
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ from harness.worker.models.own_step import (
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border, Step
 from networks.torch_models.executor import Facts
-from networks.torch_models.planned_model import fingerprint_of, places
+from networks.torch_models.planned_model import facts_of, fingerprint_of
 from networks.torch_models.state import tensors_of
 
 TIMED_RUNS = 5
@@ -60,12 +61,13 @@ def profile_model(
     def walk(blocks: Sequence[Block], x: Border) -> Border:
         measured: dict[Any, dict[str, Any]] = {}
         x, below = fresh(x), list(storages(x))
-        for block in blocks:
+        for block, reads in zip(blocks, found.reads, strict=True):
             y, random, buffers = _tried(block, x, model)
             order = tuple(below.index(place_of(tensor)) for tensor in x)
             key = block.fingerprint, tuple(map(str, described(x))), order, random
             if key not in measured:
-                facts = Facts(block.name, random=random, buffers=tuple(places(model, buffers)))
+                facts = facts_of(model, block.name, 1, random=random, buffers=buffers, reads=reads)
+                facts = replace(facts, given=block.given)
                 measured[key] = _block_row(block, facts, x, below, y, model, meter, overhead)
             rows.append({"name": block.name, **measured[key], "random": random, "buffers": buffers})
             after = storages(y)
