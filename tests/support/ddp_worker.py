@@ -15,12 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.support.torch_chains import SCHEDULES, Chained, assert_same_bits, gradients, mean_square
 
-KEEPS = [SCHEDULES[name](9) for name in ("nothing held", "revolve(slots=2)", "reruns keep", "chance, half")]
+SHALLOW = [SCHEDULES[name](9) for name in ("nothing held", "revolve(slots=2)", "reruns keep", "chance, half")]
+DEEP = [SCHEDULES["halving"](17)]
+"""Reruns nest four deep."""
 
 
-def layers():
+def layers(depth):
     torch.manual_seed(0)
-    stages = (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.2)) for _ in range(8))
+    stages = (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.2)) for _ in range(depth - 1))
     return Chained(*stages, nn.Linear(8, 2))
 
 
@@ -66,10 +68,10 @@ def main(folder: str, rank: int) -> None:
     torch.set_num_threads(1)
     store = distributed.FileStore(str(Path(folder, "meeting")), 2)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    for way in WAYS:
-        model = Branched(layers())
+    for way, depth, keeps in [*((way, 9, SHALLOW) for way in WAYS), (WAYS[-1], 17, DEEP)]:
+        model = Branched(layers(depth))
         expected = trained(copy.deepcopy(model), rank, None, **way)
-        for keep in KEEPS:
+        for keep in keeps:
             assert_same_bits(trained(copy.deepcopy(model), rank, keep, **way), expected)
     distributed.destroy_process_group()
 

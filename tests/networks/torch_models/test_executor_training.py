@@ -27,11 +27,11 @@ MOST = {
 }
 
 
-def normed():
+def normed(depth=6):
     """Linear layers, batch-norm and dropout."""
     torch.manual_seed(0)
     layers = (
-        nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.ReLU(inplace=True), nn.Dropout(0.2)) for _ in range(6)
+        nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.ReLU(inplace=True), nn.Dropout(0.2)) for _ in range(depth)
     )
     return Chained(*layers, nn.Linear(6, 3)), (torch.randn(5, 6),)
 
@@ -117,6 +117,14 @@ UPDATES = (
 @pytest.mark.parametrize("update", UPDATES, ids=lambda update: update.__name__)
 def test_what_loops_do_trains_as_plain_autograd(update, schedule):
     assert_trains_as_plain(normed, MOST[schedule], update=update)
+
+
+@pytest.mark.parametrize("update", [backward, forward_twice, backward_twice, autocast, autocast_anew])
+def test_so_it_does_where_reruns_nest_four_deep(update):
+    """With buffers and generators in each block."""
+    model = assert_trains_as_plain(lambda: normed(16), SCHEDULES["halving"], update=update)
+    forward_passes = 3 * (2 if update is forward_twice else 1)
+    assert model.calls.count(1) > 4 * forward_passes  # the forward pass, and once from each level of the tree
 
 
 def test_no_casts_are_cached_in_a_first_run_or_a_rerun():
