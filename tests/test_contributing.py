@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.report.packing import unpacked
 from tests.support.documents import ROOT
 
 STEPS = re.compile(r"^(Write|Add to) `(?P<path>\S+)`:\n\n```python\n(?P<code>.*?)^```$", re.M | re.S)
@@ -35,10 +36,10 @@ def keep_within(*, budget_bytes: int):
 
 OWN = """
 title = "Strangers"
-measure = ["memory", "time", "parameters"]
+measure = ["memory", "resident", "timeline", "time", "parameters"]
 figures = [
     "peak_by_depth", "saving_heatmap", "predicted_vs_measured", "where_it_saves", "time_ratio", "tradeoff",
-    "pareto_work", "pareto_time", "winners", "growth", "misses_by_depth",
+    "pareto_work", "pareto_time", "winners", "growth", "misses_by_depth", "timeline", "resident_peak",
 ]
 
 [grid]
@@ -46,6 +47,9 @@ layers = ["64,128x5,10"]
 batch = [256]
 schedule = ["fraction(part=2)", "keep_within(budget_bytes=700_000)", "optimal(budget_bytes=700_000)"]
 checkpoint_frequency = [2]
+
+[resident]
+repeats = 1
 """
 
 PEERS = """
@@ -115,7 +119,7 @@ def test_each_of_the_four_is_one_file_and_one_entry():
 
 def test_strangers_are_listed_and_shown(home):
     listed = harness(home, "list")
-    assert "memory, time, parameters" in listed
+    assert "memory, resident, timeline, time, parameters" in listed
     assert "peers_memory, resident, peers_time" in listed
     shown = harness(home, "show", "own")
     assert "fraction(part=2)" in shown
@@ -156,6 +160,17 @@ def test_strange_schedules_are_planned_and_traced(home):
         traced = harness(home, "trace", "--layers", "64,128x5,10", "--batch", "256", "--schedule", call)
         assert traced.startswith(f"{call}: layers 64,128x5,10")
         assert "picture: trace.png" in traced
+
+
+def test_strangers_are_ranked_and_reported(home):
+    ranked = harness(home, "rank", "own")
+    assert "fraction" in ranked
+    assert "keep-within" in ranked
+    harness(home, "report", "results", "--output", "report.html")
+    (packed,) = re.findall(r'id="data">([^<]+)<', (home / "report.html").read_text())
+    data = json.dumps(unpacked(packed))
+    for stranger in ("fraction(part=2)", "keep_within(budget_bytes=700000)", "parameters_bytes", '"numpy"'):
+        assert stranger in data
 
 
 def test_strangers_are_compared_and_verified(home):

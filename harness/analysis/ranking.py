@@ -6,6 +6,7 @@ import pandas as pd
 from harness.analysis.baseline import COMPARED
 from harness.analysis.chains import name_chains
 from harness.analysis.schedules import OPTIMAL, within_budgets
+from harness.analysis.variants import name_variants
 
 CASE = [*COMPARED, "budget_bytes"]
 """The columns of a case of the ranking: a chain and a budget."""
@@ -28,7 +29,8 @@ def ranking(memory: pd.DataFrame) -> pd.DataFrame:
     fitting = fitting.assign(
         over_optimum=fitting["forward_flops"] / fitting["least"], place=fitting.groupby(CASE).cumcount() + 1
     )
-    kinds = fitting["kind"].cat.remove_unused_categories().cat.categories
+    kinds = name_variants(memory[memory["step"] == "backward"])["kind"].cat.remove_unused_categories().cat.categories
+    kinds = kinds.drop("store-all", errors="ignore")
     cases = fitting[[*CASE, "budget_ratio"]].drop_duplicates().merge(pd.DataFrame({"kind": list(kinds)}), how="cross")
     fitting = fitting.assign(kind=fitting["kind"].astype(str))
     told = ["variant", "predicted_peak_bytes", "forward_work_ratio", "over_optimum", "place"]
@@ -45,8 +47,8 @@ def ranking(memory: pd.DataFrame) -> pd.DataFrame:
 def means(table: pd.DataFrame) -> tuple[pd.Series, int]:
     """The geometric mean of each kind's `over_optimum` over the cases in which all kinds fit, and their number.
 
-    The means are missing if there is no such case.
+    A kind that fits in no case is left out. The means are missing if there is no such case.
     """
     cases = table.pivot(index=CASE, columns="kind", values="over_optimum")
-    common = cases.dropna()
+    common = cases.dropna(axis="columns", how="all").dropna()
     return np.exp(np.log(common).mean()).sort_values(kind="stable"), len(common)
