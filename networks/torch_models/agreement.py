@@ -1,6 +1,6 @@
 """Whether a model's blocks do what the model does, bit for bit, over some steps of training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,7 +46,6 @@ def difference(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) 
 
 
 def _compared_step(model: torch.nn.Module, blocks: Run, inputs: tuple[Any, ...]) -> str:
-    model.zero_grad(set_to_none=True)
     generators, state = Generators.now(), ModelState(model, parameters=False)
 
     def plain_step() -> Step:
@@ -77,24 +76,34 @@ def _compared_step(model: torch.nn.Module, blocks: Run, inputs: tuple[Any, ...])
     if not all(map(same_bits, plain.generators.of_torch, seen.generators.of_torch)):
         return "the graph draws other random numbers than the model"
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                parameter.sub_(parameter.grad, alpha=STEP_SIZE)
+        for name, parameter in model.named_parameters():
+            gradient = plain.tensors.get(_gradient_of(name))
+            if gradient is not None:
+                parameter.sub_(gradient, alpha=STEP_SIZE)
     return ""
 
 
 def _step(model: torch.nn.Module, run: Run, inputs: tuple[Any, ...]) -> Step:
-    """Forward and backward pass, from deltas that are drawn for each output alike."""
+    """Forward and backward pass, from deltas that are drawn for each output alike.
+
+    Gradients are not accumulated, because hooks for accumulated ones may step an optimiser or average over processes.
+    """
     outputs = tensors_of(run(copied(inputs)))
     trained = [output for output in outputs if output.requires_grad]
     draw = torch.Generator().manual_seed(len(outputs))
     deltas = [_drawn_like(output, draw) for output in trained]
-    if trained:
-        torch.autograd.backward(trained, deltas)
+    parameters = {_gradient_of(name): p for name, p in model.named_parameters() if p.requires_grad}
+    gradients: Sequence[torch.Tensor | None] = ()
+    if trained and parameters:
+        gradients = torch.autograd.grad(trained, list(parameters.values()), deltas, allow_unused=True)
     tensors = {f"output {number}": output.detach() for number, output in enumerate(outputs)}
-    tensors |= {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
+    tensors |= {name: gradient for name, gradient in zip(parameters, gradients, strict=False) if gradient is not None}
     tensors |= {f"buffer {name}": buffer.clone() for name, buffer in model.named_buffers()}
     return Step(tensors, Generators.now())
+
+
+def _gradient_of(name: str) -> str:
+    return f"gradient of {name}"
 
 
 def _drawn_like(output: torch.Tensor, draw: torch.Generator) -> torch.Tensor:

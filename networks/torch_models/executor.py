@@ -70,12 +70,17 @@ def execute(blocks: Sequence[Step], facts: Sequence[Facts], keep: Keep, inputs: 
         return eagerly(blocks, facts, keep, inputs)
     if not torch.is_grad_enabled():
         return in_order(blocks, inputs)
+    refuse_transforms()
+    return _TrainingStep(blocks, facts, keep, inputs).forward(inputs)
+
+
+def refuse_transforms() -> None:
+    """Raise RuntimeError under the transforms of torch.func."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         raise RuntimeError(
             "torch.func.grad, torch.vmap and their like cannot go through blocks that are run again: "
             "give them the plain model"
         )
-    return _TrainingStep(blocks, facts, keep, inputs).forward(inputs)
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -34,12 +34,12 @@ def lists_in(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def opened(container: torch.nn.Module, prefix: str = "") -> dict[str, torch.nn.Module]:
-    """The members of a list, by path. A Sequential among them is opened, unless hooks watch it."""
+    """The members of a list, by path. A Sequential among them is opened, unless hooks watch it or it is compiled."""
     members: dict[str, torch.nn.Module] = {}
     for name, member in container._modules.items():
         if member is None:
             continue
-        if is_sequential(member) and not has_hooks(member):
+        if is_sequential(member) and not has_hooks(member) and member._compiled_call_impl is None:
             members |= opened(member, f"{prefix}{name}.")
         else:
             members[f"{prefix}{name}"] = member

@@ -11,7 +11,7 @@ from networks.planning.own_models import BlockPlan, BlockProfile
 from networks.schedules.signature import Keep
 from networks.torch_models.blocks import Blocks, blocks_of_forward
 from networks.torch_models.chains import Block, Border, Place
-from networks.torch_models.executor import Facts, execute
+from networks.torch_models.executor import Facts, execute, refuse_transforms
 from networks.torch_models.fingerprints import fingerprint
 from networks.torch_models.inputs import refuse_other_inputs
 from networks.torch_models.twins import original, twin
@@ -97,6 +97,7 @@ class _Execution:
         return execute(blocks, given, keep, border)
 
     def _found(self, model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks:
+        refuse_transforms()
         _refuse_sharded(model)
         profile = self._plan.profile
         found = blocks_of_forward(model, inputs, self._given if profile.cut == "callables" else profile.cut)

@@ -13,6 +13,8 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from networks.torch_models.planned_model import planned
+from tests.support.planned_models import measured_plan
 from tests.support.torch_chains import SCHEDULES, Chained, assert_same_bits, gradients, mean_square
 
 SHALLOW = [SCHEDULES[name](9) for name in ("nothing held", "revolve(slots=2)", "reruns keep", "chance, half")]
@@ -36,6 +38,19 @@ class Branched(nn.Module):
     def forward(self, x, keep, branch):
         (output,) = self.chain(x, keep=keep)
         return (self.branch(output) if branch else output,)
+
+
+class Listed(nn.Module):
+    """The same chain, for a plan. It takes what `Branched` takes."""
+
+    def __init__(self, chain):
+        super().__init__()
+        self.stages = chain.stages
+
+    def forward(self, x, keep, branch):
+        for stage in self.stages:
+            x = stage(x)
+        return (x,)
 
 
 def trained(model, rank, keep, *, accumulates=False, **settings):
@@ -73,6 +88,12 @@ def main(folder: str, rank: int) -> None:
         expected = trained(copy.deepcopy(model), rank, None, **way)
         for keep in keeps:
             assert_same_bits(trained(copy.deepcopy(model), rank, keep, **way), expected)
+    model = Listed(layers())
+    for cut in ("stages", "auto"):
+        plan = measured_plan(model, (torch.randn(4, 8), None, True), cut, share=0)
+        for way in ({}, {"static_graph": True, "gradient_as_bucket_view": True}):
+            expected = trained(copy.deepcopy(model), rank, None, **way)
+            assert_same_bits(trained(planned(copy.deepcopy(model), plan), rank, None, **way), expected)
     distributed.destroy_process_group()
 
 

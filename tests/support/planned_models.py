@@ -8,7 +8,7 @@ from tests.support.torch_chains import mean_square
 
 def measured_plan(model, inputs, cut, share=0.3):
     """A plan that holds about this share of what plain autograd does. The model is left as it was."""
-    row = profile_model(model, inputs, lambda output: mean_square([output]), cut, TensorMeter())
+    row = profile_model(model, inputs, mean_square, cut, TensorMeter())
     model.zero_grad()
     profile = BlockProfile.from_row(row)
     plain = profile.plan(budget_bytes=10**9)
