@@ -1,5 +1,6 @@
 """Measures a user's own PyTorch model in fresh processes."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,13 +101,20 @@ def _in_memory(model: Any, sample: Any, loss: Callable[..., Any], blocks: Any) -
     with scratch() as folder:
         path = folder / "model.pickle"
         path.write_bytes(cloudpickle.dumps((model, inputs, loss, blocks)))
-        yield OwnModel({"pickle": str(path)})  # its tensors tell its device
+        yield OwnModel({"pickle": str(path), "autocast": _autocast()})  # its tensors tell its device
+
+
+def _autocast() -> dict[str, str]:
+    """The type of the autocast that is on here, by device. Whoever has a model of PyTorch has imported PyTorch."""
+    torch: Any = sys.modules.get("torch")
+    on = (device for device in ("cpu", "cuda") if torch and torch.is_autocast_enabled(device))
+    return {device: str(torch.get_autocast_dtype(device)) for device in on}
 
 
 def profile_blocks(
     model: Any, sample: Any, *, loss: Callable[[Any], Any], blocks: str | Sequence[Callable[..., Any]] | None = None
 ) -> BlockProfile:
-    """Profile a PyTorch model, block by block, in a fresh process of one thread.
+    """Profile a PyTorch model, block by block, in a fresh process of one thread, under the autocast that is on here.
 
     Args:
         model: a `torch.nn.Module` in training mode. The other process gets a copy, and the model does not change.

@@ -74,11 +74,12 @@ class BlockProfile:
         freed_loss_bytes: as `loss_bytes`, with each gradient freed as it comes.
         fingerprint: names the model's code and shapes.
         cut: how the model was cut into blocks: a path, "auto", "callables", or None for a Sequential's children.
-        inputs: shapes, types and devices of the inputs, in a line.
+        inputs: shapes, types, devices and strides of the inputs, in a line.
         parameters_bytes, trained_bytes: all parameters, and those that get gradients.
         data_bytes: the inputs of a step.
         threads: of PyTorch.
         torch, python: their versions.
+        autocast: devices and types of the autocast that it was measured under, in a line; None where it was off.
         notes: what is to be known of the cut: blocks that were merged, or why none were found.
         allowance_bytes: what a step may take above its prediction.
     """
@@ -102,6 +103,7 @@ class BlockProfile:
     threads: int
     torch: str
     python: str
+    autocast: str | None = None
     notes: tuple[str, ...] = ()
     allowance_bytes: int = ALLOWANCE_BYTES
 

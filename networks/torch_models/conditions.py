@@ -146,6 +146,11 @@ class Autocast:
         self._on = {device: torch.get_autocast_dtype(device) for device in devices if torch.is_autocast_enabled(device)}
         self._off = devices - self._on.keys()
 
+    @property
+    def described(self) -> str | None:
+        """Devices and types in a line; None where it is off."""
+        return ", ".join(f"{device} {dtype}" for device, dtype in sorted(self._on.items())) or None
+
     def as_in_reruns(self) -> ExitStack:
         """Casts are not cached, because a rerun would take those of the first run, which autograd has seen."""
         return self._entered(self._on)

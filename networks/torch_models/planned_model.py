@@ -11,9 +11,11 @@ from networks.planning.own_models import BlockPlan, BlockProfile
 from networks.schedules.signature import Keep
 from networks.torch_models.blocks import Blocks, blocks_of_forward
 from networks.torch_models.chains import Block, Border, Place
+from networks.torch_models.circumstances import refuse_other_autocast, warn_of_other_threads
 from networks.torch_models.executor import Facts, execute, refuse_transforms
 from networks.torch_models.fingerprints import fingerprint
 from networks.torch_models.inputs import refuse_other_inputs
+from networks.torch_models.state import tensors_of
 from networks.torch_models.twins import original, twin
 
 
@@ -80,12 +82,15 @@ class _Execution:
     def __call__(self, model: torch.nn.Module, *inputs: Any) -> Any:
         if not (model.training and torch.is_grad_enabled()):
             return model.forward(*inputs)
-        refuse_other_inputs(inputs, self._plan.profile.inputs)
+        profile, tensors = self._plan.profile, tensors_of(inputs)
+        refuse_other_inputs(inputs, profile.inputs)
+        refuse_other_autocast(tensors, profile.autocast)
         if self._cut is None:
+            warn_of_other_threads(tensors, profile.threads)
             found = self._found(model, inputs)
             facts = tuple(
                 facts_of(model, row.name, row.forward_flops, random=row.random, buffers=row.buffers, reads=reads)
-                for row, reads in zip(self._plan.profile.blocks, found.reads, strict=True)
+                for row, reads in zip(profile.blocks, found.reads, strict=True)
             )
             self._cut = found, facts, self._plan.keep
         return self._cut[0].forward(self._run, *inputs)

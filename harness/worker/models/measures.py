@@ -1,7 +1,7 @@
 """Measures a user's own PyTorch model in a worker: its profile, and the memory and time of its step."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -39,9 +39,18 @@ def profile(job: Job) -> list[list[Row]]:
     model = model_of(job.settings)
     if model.device == "meta":
         return [[profile_on_meta(model, job.settings.get("model", "the model:").rpartition(":")[0])]]
-    row = profile_model(model.module, model.sample, model.loss, model.blocks, meter_of(model.device))
+    with _autocast(job.settings.get("autocast", {})):
+        row = profile_model(model.module, model.sample, model.loss, model.blocks, meter_of(model.device))
     notes = [GPU_NOTE] if model.device.startswith("cuda") else []
     return [[{**row, "notes": [*row["notes"], *notes]}]]
+
+
+def _autocast(types: Mapping[str, str]) -> ExitStack:
+    """The autocast of each of these devices."""
+    stack = ExitStack()
+    for device, dtype in types.items():
+        stack.enter_context(torch.autocast(device, dtype=getattr(torch, dtype.removeprefix("torch."))))
+    return stack
 
 
 def peak(job: Job) -> list[list[Row]]:

@@ -31,6 +31,7 @@ from harness.worker.models.own_step import (
 )
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border, Step
+from networks.torch_models.conditions import Autocast
 from networks.torch_models.executor import Facts
 from networks.torch_models.planned_model import facts_of, fingerprint_of
 from networks.torch_models.state import tensors_of
@@ -54,7 +55,9 @@ def profile_model(
 ) -> dict[str, Any]:
     """Profile a model, as plain data for `networks.planning.own_models.BlockProfile`."""
     found = blocks_of(model, inputs, cut)
-    overhead = _overhead(model, meter)
+    autocast = Autocast(tuple(tensors_of(inputs)))
+    with autocast.as_in_reruns():
+        overhead = _overhead(model, meter)
     rows: list[dict[str, Any]] = []
     ends: list[Border] = []
 
@@ -76,7 +79,11 @@ def profile_model(
         ends.append(x)
         return x
 
-    found(walk, *inputs)
+    def uncached(blocks: Sequence[Block], x: Border) -> Border:
+        with autocast.as_in_reruns():  # as the executor runs blocks
+            return walk(blocks, x)
+
+    found(uncached, *inputs)
     _charge_deltas(rows)
     return {
         "blocks": rows,
@@ -85,6 +92,7 @@ def profile_model(
         "fingerprint": fingerprint_of(found),
         "cut": cut if cut is None or isinstance(cut, str) else "callables",
         "inputs": found.inputs,
+        "autocast": autocast.described,
         "parameters_bytes": nbytes(model.parameters()),
         "trained_bytes": nbytes(parameter for parameter in model.parameters() if parameter.requires_grad),
         "data_bytes": nbytes(tensors_of(inputs)),
@@ -255,6 +263,7 @@ def _outside(
 
         held: list[Border] = []
         model.zero_grad(set_to_none=True)
+        torch.clear_autocast_cache()  # each step fills it anew
         mark("start")
         output = found(chain, *inputs)
         value = loss(output)

@@ -155,6 +155,33 @@ def test_inputs_by_name_are_put_in_order():
     assert planned(model, plan_for(model))(x=X).shape == (8, 3)
 
 
+def under_autocast(model):
+    with torch.autocast("cpu", torch.bfloat16):
+        return model(X)
+
+
+def test_a_step_under_autocast_is_refused_at_each_call():
+    model = Classifier()
+    under = planned(model, plan_for(model))
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=r"without autocast, and this one is under autocast \(cpu torch.bfloat16\)"
+        ):
+            under_autocast(under)
+        assert under(X).shape == (8, 3)
+    assert under_autocast(under.eval()).shape == (8, 3)
+
+
+def test_other_threads_than_in_the_profile_are_warned_of_once(recwarn):
+    model = Classifier()
+    profile = BlockProfile.from_row({**_row_of(profiled(model)), "threads": 3})
+    under = planned(model, profile.plan(budget_bytes=10**9))
+    with pytest.warns(UserWarning, match=r"3 of PyTorch's threads, and there are 1: .*torch.set_num_threads\(3\)"):
+        under(X)
+    under(X)
+    assert not recwarn
+
+
 def frozen_head(model):
     model.head.requires_grad_(False)
     return model

@@ -1,6 +1,7 @@
 """A profile predicts what its meter counts: by memray on the CPU in slow tests, and here by the bytes of tensors."""
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ torch = pytest.importorskip("torch")
 from torch import nn
 from torch.nn import functional
 
+from harness.execute.models import profile_blocks
 from harness.worker.models.meters import TensorMeter
 from harness.worker.models.own_step import freeing
 from harness.worker.models.profile import profile_model
@@ -109,9 +111,23 @@ def needing_a_gradient():
     return model, x.requires_grad_(), cut, classes
 
 
+def without_autocast():
+    return nullcontext()
+
+
+def in_half_precision():
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("make", "autocast"),
+    [
+        *[(make, without_autocast) for make in (sequential, embedded, passing, needing_a_gradient)],
+        *[(make, in_half_precision) for make in (sequential, embedded, passing)],
+    ],
+)
 @pytest.mark.parametrize("gradients", ["kept", "freed"])
-@pytest.mark.parametrize("make", [sequential, embedded, passing, needing_a_gradient])
-def test_plans_take_what_they_predict(make, gradients):
+def test_plans_take_what_they_predict(make, autocast, gradients):
     torch.manual_seed(0)
     model, x, cut, classes = make()
     y = torch.randint(0, classes, (BATCH,))
@@ -120,7 +136,8 @@ def test_plans_take_what_they_predict(make, gradients):
     def loss(outputs):
         return functional.cross_entropy(outputs, y)
 
-    profile = BlockProfile.from_row(profile_model(model, (x,), loss, cut, meter))
+    with autocast():
+        profile = BlockProfile.from_row(profile_model(model, (x,), loss, cut, meter))
     plain = profile.plan(budget_bytes=10**9, gradients=gradients)
     smallest = plain.smallest_budget_bytes
     for share in (0, 0.2, 0.4, 0.6, 0.8, 1):
@@ -130,8 +147,10 @@ def test_plans_take_what_they_predict(make, gradients):
 
         def step(under=under):
             model.zero_grad(set_to_none=True)
-            output = under(x)
-            loss(output).backward()
+            with autocast():
+                output = under(x)
+                value = loss(output)
+            value.backward()
 
         step()
         if gradients == "freed":
@@ -197,6 +216,25 @@ def test_a_model_that_changes_its_attributes_is_that_of_its_profile():
     assert row["data_bytes"] == 8 * BATCH
     plan = BlockProfile.from_row(row).plan(budget_bytes=10**9)
     assert planned(model, plan)(*inputs).shape == (BATCH, 200)
+
+
+def test_a_model_in_memory_is_profiled_under_the_autocast_that_is_on():
+    model, x = nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(4))), torch.randn(BATCH, WIDTH)
+    with in_half_precision():
+        profile = profile_blocks(model, x, loss=torch.sum)
+    assert profile.autocast == "cpu torch.bfloat16"
+    assert {block.made_bytes for block in profile.blocks} == {(2 * BATCH * WIDTH,)}
+    under = planned(model, profile.plan(budget_bytes=profile.budgets()[0]))
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=r"step under autocast \(cpu torch.bfloat16\), and this one is without autoc"
+        ):
+            under(x)
+        with torch.autocast("cpu", torch.float16), pytest.raises(ValueError, match=r"one is under autocast .*float16"):
+            under(x)
+        with in_half_precision():
+            under(x).sum().backward()
+    assert profile_blocks(model, x, loss=torch.sum).autocast is None
 
 
 def test_a_profile_tells_what_blocks_draw_and_write():
