@@ -88,7 +88,7 @@ def main(folder: str, rank: int) -> None:
         expected = trained(copy.deepcopy(model), rank, None, **way)
         for keep in keeps:
             assert_same_bits(trained(copy.deepcopy(model), rank, keep, **way), expected)
-    model = Listed(layers())
+    model = Listed(layers(9))
     for cut in ("stages", "auto"):
         plan = measured_plan(model, (torch.randn(4, 8), None, True), cut, share=0)
         for way in ({}, {"static_graph": True, "gradient_as_bucket_view": True}):
