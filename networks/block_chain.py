@@ -32,8 +32,12 @@ class Block:
         run_bytes: the peak of a run without tape, with what it makes and without the input.
         taped_run_bytes: the peak of a run with tape, with what it makes and without the input.
         backward_bytes: the peak of the backward pass: tape, `tape_outputs`, the deltas at x[l] and x[l-1], gradients
-            and scratch. Neither x[l-1] nor `graph_bytes` is in it.
+            and scratch. Neither x[l-1] nor `graph_bytes` nor gradients from above are in it.
         gradient_bytes: gradients of the block's parameters.
+        added_gradient_bytes: those of them that are added to gradients from above, because a block above or the code
+            after the blocks uses the parameter, too.
+        waiting_gradient_bytes: gradients from above to which this block or what is below adds. They are not complete
+            before the block's backward pass, so they are alive even where gradients are freed.
         delta_bytes: the delta at x[l].
         graph_bytes: graph nodes and holders, from the first run to the end of the backward pass, taped or not.
         husk_bytes: what stays of the graph, and accumulators of gradients, from the block's backward pass to the end of
@@ -52,6 +56,8 @@ class Block:
     backward_bytes: int
     gradient_bytes: int
     delta_bytes: int
+    added_gradient_bytes: int = 0
+    waiting_gradient_bytes: int = 0
     graph_bytes: int = 0
     husk_bytes: int = 0
     forward_flops: int
@@ -59,6 +65,11 @@ class Block:
     def __post_init__(self) -> None:
         _check_counts(self, f"block {self.name!r}: ")
         self.check_places("tape_outputs", len(self.made_bytes), "what it makes")
+        if self.added_gradient_bytes > self.gradient_bytes:
+            raise ValueError(
+                f"block {self.name!r}: added_gradient_bytes must be at most gradient_bytes, {self.gradient_bytes}, "
+                f"got {self.added_gradient_bytes}"
+            )
 
     def check_places(self, name: str, count: int, where: str) -> None:
         """Raise ValueError unless all of this field are places among `count` storages."""
@@ -82,7 +93,7 @@ class BlockChain:
         loss_holds_output: the loss keeps x[L] alive until its backward pass.
         loss_bytes: what stays live during the backward pass of the blocks of all that runs before and after them.
         engine_bytes: the maps of autograd's engine, from the backward pass of the loss on.
-        gradients_pile_up: gradients stay to the end of the step. Otherwise they are freed as they come.
+        gradients_pile_up: gradients stay to the end of the step. Otherwise each is freed once it is complete.
     """
 
     blocks: tuple[Block, ...]
@@ -163,11 +174,14 @@ class BlockChain:
 
     @cached_property
     def gradients_above_bytes(self) -> tuple[int, ...]:
-        """Bytes of the gradients that stand while block l waits for its backward pass: those of the blocks above."""
+        """Bytes of the gradients that stand while block l waits for its backward pass: those of the blocks above.
+
+        A parameter that several blocks use has one gradient.
+        """
         if not self.gradients_pile_up:
-            return (0,) * (self.depth + 1)
-        total = list(accumulate(block.gradient_bytes for block in self.blocks))
-        return (total[-1], *(total[-1] - below for below in total))
+            return self._of_blocks(lambda block: block.waiting_gradient_bytes)
+        total = self._up_to(lambda block: block.gradient_bytes - block.added_gradient_bytes)
+        return tuple(total[-1] - below for below in total)
 
     @cached_property
     def forward_bytes(self) -> tuple[int, ...]:

@@ -105,7 +105,9 @@ def filling(chain: BlockChain, moment: Moment) -> str:
             "taped run": (f"a run of block {name} with its tape", "cut it into smaller blocks"),
             "backward": (f"the backward pass of block {name}", "cut it into smaller blocks"),
         }.get(moment.phase, ("what runs outside of the blocks, the loss included", "a smaller batch lowers it")),
-        "gradients_bytes": ("gradients of parameters", 'gradients="freed" frees them as they come'),
+        "gradients_bytes": ("gradients of parameters", 'gradients="freed" frees them as they come')
+        if chain.gradients_pile_up
+        else ("gradients of parameters that are used again below", "blocks with parameters of their own lower them"),
         "beside_bytes": ("the delta, the graph and what stands beside the blocks", "a smaller batch lowers most of it"),
     }
     part = max(remedies, key=lambda part: getattr(moment, part))

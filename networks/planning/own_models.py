@@ -72,6 +72,7 @@ class BlockProfile:
         loss_bytes: as in `BlockChain`.
         engine_bytes: the maps of autograd's engine for what runs outside of the blocks.
         freed_loss_bytes: as `loss_bytes`, with each gradient freed as it comes.
+        waiting_gradient_bytes: as in `Block`, of what runs before block 1.
         fingerprint: names the model's code and shapes.
         cut: how the model was cut into blocks: a path, "auto", "callables", or None for a Sequential's children.
         inputs: shapes, types, devices and strides of the inputs, in a line.
@@ -104,11 +105,13 @@ class BlockProfile:
     torch: str
     python: str
     autocast: str | None = None
+    waiting_gradient_bytes: int = 0
     notes: tuple[str, ...] = ()
     allowance_bytes: int = ALLOWANCE_BYTES
 
     def __post_init__(self) -> None:
-        for name in ("freed_loss_bytes", "parameters_bytes", "trained_bytes", "data_bytes", "allowance_bytes"):
+        counts = ("parameters_bytes", "trained_bytes", "data_bytes", "allowance_bytes")
+        for name in ("freed_loss_bytes", "waiting_gradient_bytes", *counts):
             check_count(name, getattr(self, name), least=0)
         self.chain()
 
@@ -123,7 +126,7 @@ class BlockProfile:
             blocks=tuple(one.block(gradients) for one in self.blocks),
             before_bytes=self.before_bytes,
             before_run_bytes=self.before_run_bytes,
-            before_backward_bytes=self.before_backward_bytes,
+            before_backward_bytes=self.before_backward_bytes + (0 if kept else self.waiting_gradient_bytes),
             loss_forward_bytes=self.loss_forward_bytes,
             loss_backward_bytes=self.loss_backward_bytes,
             loss_holds_output=self.loss_holds_output,
@@ -135,7 +138,8 @@ class BlockProfile:
     def repeated(self, name: str, times: int) -> "BlockProfile":
         """The profile of a deeper model: `times` blocks in the place of the block `name`. Nothing runs by its plans.
 
-        Parameters of the block that are frozen are counted once. Raises ValueError if no block has this name.
+        Parameters of the block that are frozen are counted once. The copies share no others: only the lowest one shares
+        what the block shares with the rest of the model. Raises ValueError if no block has this name.
         """
         times = check_count("times", times)
         names = [one.name for one in self.blocks]
@@ -144,7 +148,9 @@ class BlockProfile:
         at = names.index(name)
         again = self.blocks[at]
         more_bytes = (times - 1) * again.gradient_bytes
-        stack = (replace(again, name=f"{name} ({number})") for number in range(1, times + 1))
+        other = replace(again, added_gradient_bytes=0, backward_bytes=again.backward_bytes + again.added_gradient_bytes)
+        copies = (again, *[other] * (times - 1))
+        stack = (replace(one, name=f"{name} ({number})") for number, one in enumerate(copies, 1))
         return replace(
             self,
             blocks=(*self.blocks[:at], *stack, *self.blocks[at + 1 :]),

@@ -25,6 +25,20 @@ def random_block_chain(seed: int, *, most_blocks: int = 5, passing: bool = False
     return _passing(chain, np.random.default_rng([seed, 1])) if passing else chain
 
 
+def sharing(chain: BlockChain, seed: int) -> BlockChain:
+    """The chain, with gradients that are added to others, and gradients that wait for more."""
+    generator = np.random.default_rng([seed, 2])
+    blocks = (
+        replace(
+            block,
+            added_gradient_bytes=int(generator.integers(0, block.gradient_bytes, endpoint=True)),
+            waiting_gradient_bytes=int(generator.integers(0, 10**5)),
+        )
+        for block in chain.blocks
+    )
+    return replace(chain, blocks=tuple(blocks))
+
+
 def _passing(chain: BlockChain, generator: np.random.Generator) -> BlockChain:
     blocks: list[Block] = []
     places = int(generator.integers(1, 3))
@@ -129,14 +143,17 @@ class Rules:
         }
         return sum(sizes.values()) + sum(self.blocks[(one + 1) // 2].tape_bytes for one in held if one % 2)
 
+    def gradients(self, numbers: Iterable[int]) -> int:
+        """Those that these blocks leave, where gradients stay."""
+        return sum(self.blocks[one].gradient_bytes - self.blocks[one].added_gradient_bytes for one in numbers)
+
     def waiting(self, number: int) -> int:
         chain, above = self.chain, range(number + 1, self.depth + 1)
-        gradients = sum(self.blocks[one].gradient_bytes for one in above) if chain.gradients_pile_up else 0
         return (
             chain.loss_bytes
             + chain.engine_bytes
             + self.blocks[number].delta_bytes
-            + gradients
+            + (self.gradients(above) if chain.gradients_pile_up else self.blocks[number].waiting_gradient_bytes)
             + sum(self.blocks[one].husk_bytes for one in above)
             + sum(self.blocks[one].graph_bytes for one in range(1, number + 1))
         )
@@ -154,7 +171,7 @@ class Rules:
     def before(self) -> int:
         """The most of both passes of what runs before the blocks."""
         chain = self.chain
-        gradients = sum(block.gradient_bytes for block in chain.blocks) if chain.gradients_pile_up else 0
+        gradients = self.gradients(range(1, self.depth + 1)) if chain.gradients_pile_up else 0
         stays = chain.loss_bytes + chain.engine_bytes + gradients
         stays += sum(block.husk_bytes for block in chain.blocks)
         return max(chain.before_run_bytes, chain.before_backward_bytes + stays)

@@ -34,7 +34,7 @@ class DeltaSource(torch.autograd.Function):
 
 
 class _Root(torch.autograd.Function):
-    """Takes the tensors of a border. Its backward pass makes the deltas at them."""
+    """Takes the tensors of a border, and parameters. Its backward pass makes the deltas at them."""
 
     @staticmethod
     def forward(ctx: Any, mark: Mark, *border: torch.Tensor) -> torch.Tensor:
@@ -53,7 +53,8 @@ def described(border: Border) -> list[Any]:
 
 
 def _deltas(border: list[Any]) -> Iterator[torch.Tensor | None]:
-    return (each and torch.ones(each[0], dtype=each[1], device=each[2]) for each in border)
+    # Autograd does not add to a view in place, and most gradients of parameters are views.
+    return (each and torch.ones(each[0], dtype=each[1], device=each[2]).view(each[0]) for each in border)
 
 
 def _cloned(border: Border) -> Border:
@@ -66,13 +67,17 @@ def fresh(border: Border) -> Border:
 
 
 @contextmanager
-def freeing(model: torch.nn.Module) -> Iterator[None]:
-    """Free each gradient as soon as it is complete, like an optimiser that steps in the backward pass."""
+def freeing(model: torch.nn.Module, waiting: Iterable[torch.Tensor] = ()) -> Iterator[None]:
+    """Free each gradient as soon as it is complete, like an optimiser that steps in the backward pass.
+
+    Those of the parameters `waiting` are not complete yet.
+    """
 
     def free(parameter: torch.Tensor) -> None:
         parameter.grad = None
 
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    kept = {id(parameter) for parameter in waiting}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in kept]
     handles = [parameter.register_post_accumulate_grad_hook(free) for parameter in trained]
     try:
         yield
@@ -121,14 +126,20 @@ def measure_own_step(
     *,
     taped: bool = False,
     freed: bool = False,
+    above: Sequence[torch.Tensor] = (),
+    below: Sequence[torch.Tensor] = (),
 ) -> OwnStep:
-    """Measure a step of `blocks` alone on `x`. `taped`: the first has a tape. `freed`: gradients are freed at once."""
+    """Measure a step of `blocks` alone on `x`. `taped`: the first has a tape. `freed`: gradients are freed at once.
+
+    The parameters `above` are used above the blocks, too, so the root makes gradients of them. The gradients of the
+    parameters `below` are not complete at the end, and not freed.
+    """
     leaf = torch.zeros((), requires_grad=True, device=x[0].device)
     kept = {0, 1} if taped else {0}
 
     def step(mark: Mark) -> None:
         def root(border: Border) -> Border:
-            return (_Root.apply(mark, *border),)
+            return (_Root.apply(mark, *border, *above),)
 
         model.zero_grad(set_to_none=True)
         inputs = [DeltaSource.apply(mark, x, leaf)]
@@ -141,7 +152,7 @@ def measure_own_step(
         mark("end")
         del held
 
-    with freeing(model) if freed else nullcontext():
+    with freeing(model, below) if freed else nullcontext():
         return OwnStep.of(meter.phases(step))
 
 

@@ -6,6 +6,7 @@ Equal blocks are measured once. The code before and after the blocks is measured
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from harness.worker.models.own_step import (
     top_of,
     untaped_peak,
 )
+from harness.worker.models.sharing import Shared, Sharing, gradients_bytes, parts_of
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border, Step
 from networks.torch_models.conditions import Autocast
@@ -58,21 +60,24 @@ def profile_model(
     autocast = Autocast(tuple(tensors_of(inputs)))
     with autocast.as_in_reruns():
         overhead = _overhead(model, meter)
+        sharing = Sharing(model, parts_of(found, inputs, loss))
     rows: list[dict[str, Any]] = []
     ends: list[Border] = []
 
     def walk(blocks: Sequence[Block], x: Border) -> Border:
         measured: dict[Any, dict[str, Any]] = {}
         x, below = fresh(x), list(storages(x))
-        for block, reads in zip(blocks, found.reads, strict=True):
+        for number, (block, reads) in enumerate(zip(blocks, found.reads, strict=True), 1):
             y, random, buffers = _tried(block, x, model)
             order = tuple(below.index(place_of(tensor)) for tensor in x)
-            key = block.fingerprint, tuple(map(str, described(x))), order, random
+            shared = sharing.of(number)
+            key = block.fingerprint, tuple(map(str, described(x))), order, random, shared.key
             if key not in measured:
                 facts = facts_of(model, block.name, 1, random=random, buffers=buffers, reads=reads)
                 facts = replace(facts, given=block.given)
-                measured[key] = _block_row(block, facts, x, below, y, model, meter, overhead)
-            rows.append({"name": block.name, **measured[key], "random": random, "buffers": buffers})
+                measured[key] = _block_row(block, facts, x, below, y, model, meter, overhead, shared)
+            waiting = {"waiting_gradient_bytes": sharing.waiting_bytes(number)}
+            rows.append({"name": block.name, **measured[key], **waiting, "random": random, "buffers": buffers})
             after = storages(y)
             below = [place for place in after if place not in below] + [place for place in below if place in after]
             x = fresh(y)
@@ -87,7 +92,7 @@ def profile_model(
     _charge_deltas(rows)
     return {
         "blocks": rows,
-        **_outside(model, found, inputs, loss, ends[-1], meter),
+        **_outside(model, found, inputs, loss, ends[-1], meter, sharing),
         "engine_bytes": overhead.once_bytes,
         "fingerprint": fingerprint_of(found),
         "cut": cut if cut is None or isinstance(cut, str) else "callables",
@@ -159,6 +164,7 @@ def _block_row(
     model: torch.nn.Module,
     meter: Meter,
     overhead: _Overhead,
+    shared: Shared,
 ) -> dict[str, Any]:
     """The memory and time of one block, by the names of `networks.planning.own_models.ProfiledBlock`.
 
@@ -168,10 +174,12 @@ def _block_row(
     after = storages(y)
     made_bytes = [after[place] for place in after if place not in below]
     delta_bytes = sum(tensor.nbytes for tensor in y if tensor.requires_grad)
-    taped = measure_own_step([run], [facts], x, model, meter, taped=True)
+    above_bytes = gradients_bytes(shared.above)
+    step = partial(measure_own_step, [run], [facts], x, model, meter, **shared._asdict())
+    taped = step(taped=True)
     gradient_bytes = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
-    freed = measure_own_step([run], [facts], x, model, meter, taped=True, freed=True)
-    untaped = measure_own_step([run], [facts], x, model, meter)
+    freed = step(taped=True, freed=True)
+    untaped = step()
     taped_graph = taped.forward_bytes - tape.nbytes - sum(made_bytes[place] for place in tape.outputs)
     graph = untaped.forward_bytes
     row = {
@@ -181,10 +189,11 @@ def _block_row(
         "tape_inputs": tape.inputs,
         "tape_outputs": tape.outputs,
         "run_bytes": max(untaped_peak(run, x, meter), untaped.runs[0] - graph),
-        "taped_run_bytes": max(taped.runs[0] - taped_graph, untaped.runs[-1] - graph - delta_bytes),
-        "backward_bytes": max(taped.backward_bytes - taped_graph, untaped.backward_bytes - graph),
-        "freed_backward_bytes": freed.backward_bytes - taped_graph,
+        "taped_run_bytes": max(taped.runs[0] - taped_graph, untaped.runs[-1] - graph - delta_bytes - above_bytes),
+        "backward_bytes": max(taped.backward_bytes - taped_graph, untaped.backward_bytes - graph) - above_bytes,
+        "freed_backward_bytes": freed.backward_bytes - taped_graph - above_bytes,
         "gradient_bytes": gradient_bytes,
+        "added_gradient_bytes": above_bytes,
         "delta_bytes": delta_bytes,
         "graph_bytes": max(graph, taped_graph) - overhead.graph_bytes,
         "husk_bytes": max(untaped.end_bytes, taped.end_bytes) - gradient_bytes - overhead.husk_bytes,
@@ -245,19 +254,26 @@ def _seconds(run: Step, x: Border) -> float | None:
 
 
 def _outside(
-    model: torch.nn.Module, found: Blocks, inputs: tuple[Any, ...], loss: Loss, last: Border, meter: Meter
+    model: torch.nn.Module,
+    found: Blocks,
+    inputs: tuple[Any, ...],
+    loss: Loss,
+    last: Border,
+    meter: Meter,
+    sharing: Sharing,
 ) -> dict[str, Any]:
     """The memory of the code before and after the blocks, including the loss. `last` is the last block's output.
 
     A step holds the model's output to its end, as a variable of a training loop does.
     """
     leaf = torch.zeros((), requires_grad=True, device=last[0].device)
+    above = sharing.of(0).above
 
     def step(mark: Mark) -> None:
         def chain(blocks: Sequence[Block], x: Border) -> Border:
             held.append(tuple(tensor.detach() for tensor in x))  # like the executor
             mark("before")
-            made: Border = DeltaSource.apply(mark, last, *x, leaf)
+            made: Border = DeltaSource.apply(mark, last, *x, leaf, *above)
             mark("last")
             return made
 
@@ -282,11 +298,12 @@ def _outside(
     row = {
         "before_bytes": kept["before"].live_bytes - start,
         "before_run_bytes": kept["before"].peak_bytes - start,
-        "before_backward_bytes": kept["end"].peak_bytes - start - left,
+        "before_backward_bytes": kept["end"].peak_bytes - start - left - gradients_bytes(above),
         "loss_forward_bytes": kept["forward"].peak_bytes - start - last_bytes,
         "loss_backward_bytes": kept["source"].peak_bytes - start - (last_bytes if holds_output else 0),
         "loss_holds_output": holds_output,
         "loss_bytes": left,
         "freed_loss_bytes": freed_left,
+        "waiting_gradient_bytes": sharing.waiting_bytes(0),
     }
     return _without_noise(row)

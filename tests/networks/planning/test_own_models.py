@@ -101,6 +101,36 @@ def test_the_bill_has_what_a_training_holds_beside_its_steps():
         TWELVE.bill(optimizer="adamw")
 
 
+def test_copies_of_a_block_do_not_share_what_it_shares():
+    shared = {"added_gradient_bytes": MIB // 8, "waiting_gradient_bytes": MIB // 2}
+    three = profile(block("a"), block("b", **shared), block("c"))
+    alone = profile(block("a"), block("b", **shared), block("b'", waiting_gradient_bytes=MIB // 2), block("c"))
+    repeated = three.repeated("b", 2)
+    assert repeated.trained_bytes == three.trained_bytes + MIB // 4
+    for gradients in ("kept", "freed"):
+        one, other = repeated.chain(gradients), alone.chain(gradients)
+        assert one.gradients_above_bytes == other.gradients_above_bytes
+    backward = [one.backward_bytes for one in three.blocks]
+    assert [one.backward_bytes for one in repeated.chain().blocks] == [
+        *backward[:2],
+        backward[1] + MIB // 8,
+        backward[2],
+    ]
+
+
+def test_gradients_that_wait_for_the_code_before_count_where_gradients_are_freed():
+    waiting = profile(block("a"), before_backward_bytes=7, waiting_gradient_bytes=100)
+    assert [waiting.chain(gradients).before_backward_bytes for gradients in ("kept", "freed")] == [7, 107]
+
+
+def test_advice_names_shared_parameters_where_their_gradients_fill_the_peak():
+    told = profile(block("a", waiting_gradient_bytes=100 * MIB), block("b"))
+    with pytest.raises(
+        ValueError, match="are gradients of parameters that are used again below: blocks with parameters"
+    ):
+        told.plan(budget_bytes=1, gradients="freed")
+
+
 def test_profiles_and_plans_are_text_and_back():
     plan = TWELVE.plan(budget_bytes=plain_bytes(TWELVE) // 2, gradients="freed")
     assert BlockProfile.from_json(TWELVE.to_json()) == TWELVE

@@ -20,6 +20,8 @@ from networks.planning.own_models import BlockProfile
 from networks.torch_models import planned
 
 WIDTH, BATCH = 32, 2048
+SIDE, ROWS = 128, 384
+"""Of models whose gradients weigh about as much as what their blocks make."""
 
 
 class Layer(nn.Module):
@@ -119,18 +121,86 @@ def in_half_precision():
     return torch.autocast("cpu", torch.bfloat16)
 
 
-@pytest.mark.parametrize(
-    ("make", "autocast"),
-    [
-        *[(make, without_autocast) for make in (sequential, embedded, passing, needing_a_gradient)],
-        *[(make, in_half_precision) for make in (sequential, embedded, passing)],
-    ],
-)
+class Recurrent(nn.Module):
+    """Its blocks are six uses of one wide cell."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.Sequential(nn.Linear(SIDE, SIDE), nn.Tanh(), nn.Linear(SIDE, SIDE), nn.Tanh())
+        self.head = nn.Linear(SIDE, 10)
+
+    def forward(self, x):
+        for _ in range(6):
+            x = self.cell(x)
+        return self.head(x)
+
+
+def recurrent():
+    model = Recurrent()
+    return model, torch.randn(ROWS, SIDE), [*[model.cell] * 6, model.head], 10
+
+
+class Wide(nn.Module):
+    """Has a weight of its own, and one that may be another's too."""
+
+    def __init__(self, weight=None):
+        super().__init__()
+        self.linear = nn.Linear(SIDE, SIDE)
+        self.weight = nn.Parameter(torch.randn(SIDE, SIDE) / SIDE) if weight is None else weight
+
+    def forward(self, x):
+        return torch.tanh(functional.linear(torch.tanh(self.linear(x)), self.weight))
+
+
+class Tied(nn.Module):
+    """Six blocks. Their weights are also used by blocks and code that `ties` names: 0 is before, 7 after the blocks."""
+
+    def __init__(self, *ties):
+        super().__init__()
+        weights = {}
+        for tie in ties:
+            weight = nn.Parameter(torch.randn(SIDE, SIDE) / SIDE)
+            weights |= dict.fromkeys(tie, weight)
+        self.before, self.after = Wide(weights.get(0)), Wide(weights.get(7))
+        self.layers = nn.ModuleList(Wide(weights.get(number)) for number in range(1, 7))
+
+    def forward(self, x):
+        x = self.before(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.after(x)
+
+
+def tied(*ties):
+    return lambda: (Tied(*ties), torch.randn(ROWS, SIDE), "layers", SIDE)
+
+
+MODELS = {
+    "sequential": sequential,
+    "embedded": embedded,
+    "passing": passing,
+    "needing a gradient": needing_a_gradient,
+    "recurrent": recurrent,
+    "two blocks": tied((2, 5)),
+    "crossing": tied((2, 5), (3, 4, 6)),
+    "block and head": tied((3, 7)),
+    "start and block": tied((0, 3)),
+    "start, block and head": tied((0, 3, 7)),
+}
+
+
+CASES = [
+    *[(name, without_autocast) for name in MODELS],
+    *[(name, in_half_precision) for name in ("sequential", "embedded", "passing")],
+]
+
+
+@pytest.mark.parametrize(("name", "autocast"), CASES)
 @pytest.mark.parametrize("gradients", ["kept", "freed"])
-def test_plans_take_what_they_predict(make, autocast, gradients):
+def test_plans_take_what_they_predict(name, autocast, gradients):
     torch.manual_seed(0)
-    model, x, cut, classes = make()
-    y = torch.randint(0, classes, (BATCH,))
+    model, x, cut, classes = MODELS[name]()
+    y = torch.randint(0, classes, (len(x),))
     meter = TensorMeter()
 
     def loss(outputs):

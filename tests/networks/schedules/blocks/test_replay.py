@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from networks.block_chain import Block, BlockChain
 from networks.schedules import Keep
 from networks.schedules.blocks import moments, plain, replay_blocks, torch_checkpoint
-from tests.support.blocks import naive_replay, random_block_chain
+from tests.support.blocks import naive_replay, random_block_chain, sharing
 
 
 def whimsical(seed: int) -> Keep:
@@ -24,9 +24,10 @@ def whimsical(seed: int) -> Keep:
     return keep
 
 
-@given(st.integers(0, 2**32), st.integers(0, 2**32), st.booleans())
-def test_a_replay_equals_the_rules_for_any_schedule(seed, whim, passing):
+@given(st.integers(0, 2**32), st.integers(0, 2**32), st.booleans(), st.booleans())
+def test_a_replay_equals_the_rules_for_any_schedule(seed, whim, passing, shared):
     chain = random_block_chain(seed, most_blocks=9, passing=passing)
+    chain = sharing(chain, seed) if shared else chain
     cost = replay_blocks(chain, whimsical(whim))
     assert (cost.peak_bytes, cost.forward_flops) == naive_replay(chain, whimsical(whim))
 
@@ -141,6 +142,10 @@ def test_plain_runs_each_block_once_and_a_checkpointed_segment_twice():
         (
             lambda: block("a", tape_outputs=(1,)),
             "block 'a': tape_outputs must be places in what it makes, below 1, got 1",
+        ),
+        (
+            lambda: block("a", added_gradient_bytes=6),
+            "block 'a': added_gradient_bytes must be at most gradient_bytes, 5, got 6",
         ),
         (lambda: block("a", made_bytes=(1, -1)), "block 'a': made_bytes must be an integer of at least 0, got -1"),
         (lambda: torch_checkpoint(0), "every must be an integer of at least 1, got 0"),
