@@ -23,7 +23,7 @@ _WAYS_OUT = {
 
 
 def described_inputs(inputs: Sequence[Any]) -> str:
-    """Shapes, types, devices and strides of a model's inputs, and which need a gradient, in a line."""
+    """Shapes, types, kinds of device and strides of a model's inputs, and which need a gradient, in a line."""
     return ", ".join(map(_described, inputs))
 
 
@@ -64,7 +64,7 @@ def device_of(model: torch.nn.Module, inputs: Sequence[Any]) -> str:
 def _described(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         gradient = " requires_grad" if value.requires_grad else ""
-        return f"{tuple(value.shape)} {value.dtype} {value.device} {tuple(value.stride())}{gradient}"
+        return f"{tuple(value.shape)} {value.dtype} {value.device.type} {tuple(value.stride())}{gradient}"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{key!r}: {_described(item)}' for key, item in value.items())}}}"
     if isinstance(value, list):

@@ -21,7 +21,7 @@ def on_gpu(number):
     [
         (X, X[:5], r", or leave an incomplete batch out \(drop_last=True\)"),
         (X, X.double(), ", or convert them to the plan's type"),
-        (on_gpu(0), on_gpu(1), ", or move them to the plan's device"),
+        (X, on_gpu(0), ", or move them to the plan's device"),
         (X, X.T.contiguous().T, r", or copy them into the plan's strides, as x.contiguous\(\) does.*"),
         (X, X.clone().requires_grad_(), ", or give them the plan's requires_grad"),
         (X, torch.zeros(8, 7), ""),
@@ -44,3 +44,7 @@ def test_other_inputs_are_refused_with_the_way_out_that_fits(expected, found, wa
 @pytest.mark.parametrize("value", [X, on_gpu(1), [X, {"mask": X}], (X, 3), None, torch.tensor(1.0)])
 def test_inputs_like_those_of_the_plan_are_taken(value):
     refuse_other_inputs((value,), described_inputs((value,)))
+
+
+def test_a_plan_is_for_every_device_of_its_kind():
+    refuse_other_inputs((on_gpu(1),), described_inputs((on_gpu(0),)))
