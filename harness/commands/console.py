@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 WIDE_COLUMNS = 160
 """The width of what goes to a file or another program, unless the variable COLUMNS gives another."""
 
+CELLS_NAMED = 4
+"""Most cells of a job that are named in a line."""
+
 STANDARD_OUTPUT = "standard output"
 
 IN_ASCII = {"─": "-", "━": "=", "●": "o", "◂": "<", "·": ".", "→": "->", "√": "sqrt ", "…": "..."}
@@ -125,5 +128,7 @@ ResultsFolder = Annotated[
 
 
 def job_label(job: Job) -> str:
-    """The name of a job: its measure and its cells."""
-    return f"{job.measure} of {label(*job.cells)}"
+    """The name of a job: its measure and its first cells."""
+    more = len(job.cells) - CELLS_NAMED
+    told = label(*job.cells[:CELLS_NAMED])
+    return f"{job.measure} of {told}{f', and {more} more' if more > 0 else ''}"

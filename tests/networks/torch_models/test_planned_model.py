@@ -216,6 +216,14 @@ def test_a_profile_of_other_versions_names_them_if_the_code_differs():
         planned(model, plan)(X)
 
 
+@pytest.mark.filterwarnings("default")  # PyTorch's compiler warns of itself
+def test_a_model_that_was_also_compiled_is_the_same_model():
+    model = Classifier()
+    plan = plan_for(model)
+    torch.compile(model)
+    assert planned(model, plan)(X).shape == (8, 3)
+
+
 def test_a_sharded_model_is_refused():
     class FSDPModule(Classifier):
         pass
