@@ -62,7 +62,7 @@ peers: $(PEERS_READY) ## measure PyTorch, JAX and scikit-learn beside our own st
 		$(PEERS_VENV)/bin/python -m harness plot "$$results" && $(PEERS_VENV)/bin/python -m harness peers "$$results" || exit $$?; \
 	done; exit $$failed
 
-models: $(PEERS_READY) ## measure users' own PyTorch models within budgets, in the environment of peers (twenty minutes)
+models: $(PEERS_READY) ## measure users' own PyTorch models within budgets, in the environment of peers (half an hour)
 	$(call WILL_REPLACE,$(MODELS))
 	$(PEERS_VENV)/bin/python -m harness run --jobs $(JOBS) --results "$(RESULTS)" $(MODELS)
 	$(PEERS_VENV)/bin/python -m harness plot "$(RESULTS)/$(basename $(notdir $(MODELS)))"
