@@ -29,10 +29,12 @@ class Twin:
 
     @forward.setter
     def forward(self, forward: Callable[..., Any]) -> None:
+        """Set a forward of the twin's own."""
         self._twin_forward = forward
 
     @forward.deleter
     def forward(self) -> None:
+        """Take it back."""
         self._twin_forward = None
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
