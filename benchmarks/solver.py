@@ -14,7 +14,7 @@ from rich.table import Table
 
 from networks.schedules.blocks import plain, replay_blocks, taped
 from networks.schedules.blocks.taped import smallest_budget
-from tests.support.blocks import deep_chain
+from tests.support.blocks import deep_block_chain
 
 GOALS = {100: (2, 2), 200: (8, 2), 400: (60, 2)}
 """By number of blocks: the seconds and the GiB of the whole process that planning may take."""
@@ -22,7 +22,7 @@ GOALS = {100: (2, 2), 200: (8, 2), 400: (60, 2)}
 
 def plan(depth: int) -> dict[str, float]:
     """Seconds and resident GiB of one plan in this process."""
-    chain = deep_chain(depth)
+    chain = deep_block_chain(depth)
     start = time.process_time()
     least, most = smallest_budget(chain), replay_blocks(chain, plain()(chain)).peak_bytes
     taped(budget_bytes=(least + most) // 2)(chain)

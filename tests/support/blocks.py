@@ -292,7 +292,7 @@ def block_pareto_front(chain: BlockChain) -> list[tuple[int, int]]:
     return front
 
 
-def deep_chain(depth: int, *, seed: int = 0) -> BlockChain:
+def deep_block_chain(depth: int, *, seed: int = 0) -> BlockChain:
     """Unequal blocks of some MiB each."""
     generator = np.random.default_rng(seed)
 

@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from harness.worker.models.meters import Mark, Meter, Phase
 from networks.torch_models.chains import Border, Step
 from networks.torch_models.executor import Facts, execute
-from networks.torch_models.state import tensors_of
+from networks.torch_models.state import copied, tensors_of
 
 
 class DeltaSource(torch.autograd.Function):
@@ -243,7 +243,7 @@ def top_of(border: Border, after: Callable[[Border], tuple[Any, torch.Tensor]]) 
     `after` takes the outputs, and returns the model's output and the loss. It holds what it returns, and what it has
     autograd hold. A delta may be a view of a single number.
     """
-    made = tuple(tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in border)
+    made = copied(border)
     with _saving() as saved:
         output, loss = after(made)
     holds = not storages([*saved, *tensors_of(output)]).keys().isdisjoint(storages(made))

@@ -13,7 +13,7 @@ from networks.block_chain import BlockChain
 from networks.schedules.blocks import block_schedule, plain, replay_blocks, taped, torch_checkpoint
 from networks.schedules.blocks.taped import MOST_BLOCKS, smallest_budget
 from tests.slow.optimality import compare_blocks, compare_passing_blocks
-from tests.support.blocks import block_pareto_front, deep_chain, naive_replay, random_block_chain
+from tests.support.blocks import block_pareto_front, deep_block_chain, naive_replay, random_block_chain
 
 DEARER = {1: 1, 66: 1, 84: 1, 197: 1, 264: 1}
 """Seeds of chains with budgets, and how many, within which no persistent schedule does the least work."""
@@ -49,22 +49,22 @@ def test_so_it_does_where_blocks_pass_storages_on(seed):
 
 def u_shaped_chain(half: int) -> BlockChain:
     """Each block of the first half passes on all that it is given; the others take a skip each, and do not save it."""
-    down = deep_chain(half).blocks
+    down = deep_block_chain(half).blocks
     skips = (replace(one, passed_on=tuple(range(number))) for number, one in enumerate(down))
     up = (
         replace(one, passed_on=tuple(range(2, number)))
-        for number, one in zip(range(half, 1, -1), deep_chain(half, seed=1).blocks, strict=False)
+        for number, one in zip(range(half, 1, -1), deep_block_chain(half, seed=1).blocks, strict=False)
     )
-    return replace(deep_chain(half), blocks=(*skips, *up))
+    return replace(deep_block_chain(half), blocks=(*skips, *up))
 
 
 def dense_chain(depth: int) -> BlockChain:
     """Each block passes on all that it is given, and its tape holds every other one of these."""
     blocks = (
         replace(one, passed_on=tuple(range(number)), tape_inputs=tuple(range(0, number, 2)))
-        for number, one in enumerate(deep_chain(depth).blocks)
+        for number, one in enumerate(deep_block_chain(depth).blocks)
     )
-    return replace(deep_chain(depth), blocks=tuple(blocks))
+    return replace(deep_block_chain(depth), blocks=tuple(blocks))
 
 
 @pytest.mark.parametrize("chain", [u_shaped_chain(8), dense_chain(16)], ids=["U-shaped", "dense"])
@@ -79,7 +79,7 @@ def test_budgets_are_kept_and_work_falls_where_storages_are_passed_far(chain):
 
 @pytest.mark.parametrize("depth", [8, 20, 40])
 def test_work_never_rises_with_the_budget_which_is_never_passed(depth):
-    chain = deep_chain(depth)
+    chain = deep_block_chain(depth)
     budgets = np.linspace(*peaks(chain), 12).astype(int).tolist()
     answers = [answer(chain, budget) for budget in budgets]
     work = [one.forward_flops for one in answers]
@@ -91,7 +91,7 @@ def test_work_never_rises_with_the_budget_which_is_never_passed(depth):
 
 @pytest.mark.parametrize("gradients_pile_up", [True, False])
 def test_no_other_schedule_does_less_work_within_its_own_peak(gradients_pile_up):
-    chain = replace(deep_chain(24), gradients_pile_up=gradients_pile_up)
+    chain = replace(deep_block_chain(24), gradients_pile_up=gradients_pile_up)
     others = [f"torch_checkpoint({every})" for every in range(1, 25)]
     others += [f"revolve(slots={slots})" for slots in range(1, 25)] + ["sqrt()", "periodic(3, recompute='each')"]
     for text in others:
@@ -100,7 +100,7 @@ def test_no_other_schedule_does_less_work_within_its_own_peak(gradients_pile_up)
 
 
 def test_tapes_that_are_held_save_half_of_the_recomputation_or_more():
-    chain = deep_chain(24)
+    chain = deep_block_chain(24)
     budget = replay_blocks(chain, torch_checkpoint(4)(chain)).peak_bytes
     outputs_only = replay_blocks(chain, block_schedule(f"optimal(budget_bytes={budget})")(chain)).forward_flops
     once = sum(chain.forward_flops)
@@ -108,9 +108,9 @@ def test_tapes_that_are_held_save_half_of_the_recomputation_or_more():
 
 
 def test_equal_blocks_lose_nothing_to_rounding():
-    one = deep_chain(1).blocks[0]
+    one = deep_block_chain(1).blocks[0]
     sizes = {"made_bytes": (3 * 999_983,), "tape_bytes": 17 * 999_983}
-    chain = replace(deep_chain(1), blocks=(replace(one, **sizes, tape_outputs=()),) * 40)
+    chain = replace(deep_block_chain(1), blocks=(replace(one, **sizes, tape_outputs=()),) * 40)
     least, most = peaks(chain)
     for budget in np.linspace(least, most, 9).astype(int).tolist():
         more = answer(chain, budget)
@@ -130,7 +130,7 @@ def test_a_naive_replay_of_its_answers_keeps_the_budget(seed, share, passing):
 
 
 def test_the_smallest_budget_is_met_and_a_byte_less_is_refused_with_it():
-    chain = deep_chain(12)
+    chain = deep_block_chain(12)
     least = smallest_budget(chain)
     assert answer(chain, least).peak_bytes == least
     with pytest.raises(ValueError, match=rf"^budget_bytes={least - 1} is too small .* can meet is {least} bytes$"):
@@ -138,7 +138,7 @@ def test_the_smallest_budget_is_met_and_a_byte_less_is_refused_with_it():
 
 
 def test_a_budget_can_be_what_another_schedule_of_blocks_takes():
-    chain = deep_chain(12)
+    chain = deep_block_chain(12)
     assert answer_of(chain, "taped(budget_of='torch_checkpoint(3)')") == answer_of(
         chain, f"taped(budget_bytes={answer_of(chain, 'torch_checkpoint(3)').peak_bytes})"
     )
@@ -152,7 +152,7 @@ def answer_of(chain: BlockChain, text: str):
 
 def test_a_question_out_of_turn_is_answered_with_what_is_cached():
     """As a second backward pass over a retained graph asks."""
-    chain = deep_chain(12)
+    chain = deep_block_chain(12)
     keep = taped(budget_bytes=smallest_budget(chain))(chain)
     assert set(keep({0: 5, 2: 3, 5: 1, 22: 1}, 2, 7)) == {0, 2, 5}
 
@@ -160,12 +160,12 @@ def test_a_question_out_of_turn_is_answered_with_what_is_cached():
 def test_it_is_pickled_by_its_text_and_solved_once_for_each_chain():
     schedule = block_schedule("taped(budget_bytes=50_000_000)")
     assert pickle.loads(pickle.dumps(schedule)).text == schedule.text == "taped(budget_bytes=50000000)"
-    chain = deep_chain(12)
+    chain = deep_block_chain(12)
     assert schedule(chain) is schedule(replace(chain))
 
 
 def test_a_schedule_that_lives_on_holds_its_answers_and_none_of_the_tables():
-    chain = deep_chain(40)
+    chain = deep_block_chain(40)
     schedule = taped(budget_bytes=smallest_budget(chain) * 6 // 5)
     tracemalloc.start()
     try:
@@ -178,7 +178,7 @@ def test_a_schedule_that_lives_on_holds_its_answers_and_none_of_the_tables():
 
 
 def test_a_chain_that_is_too_deep_for_the_tables_is_refused():
-    chain = replace(deep_chain(1), blocks=deep_chain(1).blocks * (MOST_BLOCKS + 1))
+    chain = replace(deep_block_chain(1), blocks=deep_block_chain(1).blocks * (MOST_BLOCKS + 1))
     with pytest.raises(ValueError, match="up to 1,000 blocks, got 1,001; give several layers as one block"):
         taped(budget_bytes=2**40)(chain)
 
