@@ -27,10 +27,10 @@ WORKER = (sys.executable, "-m", "harness.worker")
 
 INHERITED = (
     *("PATH", "LD_LIBRARY_PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"),
-    *("CUDA_VISIBLE_DEVICES", "PYTHONHOME", "PYTHONNOUSERSITE", "COVERAGE_PROCESS_CONFIG"),
+    *("CUDA_VISIBLE_DEVICES", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE", "COVERAGE_PROCESS_CONFIG"),
 )
-"""The variables that a worker inherits: what it needs to start, the BLAS kernel, which GPUs there are, and the settings
-of `make coverage`. `_packages` adds the places of packages."""
+"""The variables that a worker inherits: what it needs to start, the BLAS kernel, which GPUs there are, whether bytecode
+is written, and the settings of `make coverage`. `_packages` adds the places of packages."""
 
 LONGEST_ERROR = 1000
 """Most letters of a cell's error."""

@@ -57,8 +57,8 @@ def settings_of(module: torch.nn.Module) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE and _is_setting(value)}
 
 
-_OF_EVERY_MODULE = vars(torch.nn.Module()).keys() - {"training"} | {"_is_torch_compile"}
-"""The last is a mark on a module that somebody has compiled, too."""
+_OF_EVERY_MODULE = vars(torch.nn.Module()).keys() - {"training"} | {"_is_torch_compile", "_compiled_call_impl"}
+"""A module that somebody has compiled has one of the last two, too. A module that was cut has the last, as None."""
 
 
 def _is_setting(value: Any) -> bool:

@@ -130,10 +130,9 @@ def _intercepted(members: Iterable[torch.nn.Module], handler: Function) -> Itera
     try:
         yield
     finally:
+        # The name stays, with None as its class has it. Deleted and set again, it would make its dictionary grow anew.
         for attributes, compiled, _ in before.values():
-            del attributes[_COMPILED]
-            if compiled is not None:
-                attributes[_COMPILED] = compiled
+            attributes[_COMPILED] = compiled
 
 
 class _Recorder:

@@ -2,6 +2,8 @@
 
 import copy
 import random
+import tracemalloc
+from itertools import pairwise
 
 import pytest
 
@@ -151,7 +153,7 @@ def test_eval_and_no_grad_run_the_model_plainly():
     model.train()
     with pytest.raises(AssertionError):
         found(never, TOKENS)
-    assert not any("_compiled_call_impl" in vars(layer) for layer in model.layers)
+    assert all(layer._compiled_call_impl is None for layer in model.layers)
 
 
 class Unet(nn.Module):
@@ -249,6 +251,30 @@ class Composed(nn.Module):
         for stage in self.stages:
             x = stage(*x) if isinstance(x, tuple) else stage(x)
         return x
+
+
+def test_no_run_takes_more_memory_before_its_blocks_than_the_run_before_it():
+    found = blocks_of(Encoder(), TOKENS, "layers")
+    taken = []
+
+    def chain(blocks, border):
+        taken.append(tracemalloc.get_traced_memory()[0])
+        return in_order(blocks, border)
+
+    tracemalloc.start()
+    try:
+        for _ in range(30):
+            found(chain, TOKENS)
+            tracemalloc.clear_traces()
+    finally:
+        tracemalloc.stop()
+    assert max(later - earlier for earlier, later in pairwise(taken)) < 1000
+
+
+def test_a_model_that_was_cut_has_its_former_fingerprint():
+    model = Encoder()
+    first, second = (blocks_of(model, TOKENS, "layers").fingerprints for _ in range(2))
+    assert first == second
 
 
 def test_equal_blocks_have_equal_fingerprints():
