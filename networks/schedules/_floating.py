@@ -1,11 +1,12 @@
-"""The floating programme: a kept after may be given up before it is served.
+"""The floating programme: an after that is kept may be dropped before it is served.
 
-Dropping a position pays only where one starts from it for the last time, so a held position c (a *level*) is either
-served, or replaced, at the request of some layer, by a higher position that is computed from it. "Run j..e" stands for
-the backward steps of layers j, j-1, .., e+1.
+A *level* is a position that is held. It pays to drop a level only when one computes from it for the last time. So a
+level has one of two ends. Either it is served. Or, when some layer asks, a higher position is computed from it and
+replaces it. "Run j..e" means the backward steps of layers j, j-1, .., e+1. There are two tables:
 
-    runs[c, j, e]    run j..e with after[c] held throughout
-    levels[c, j, e]  run j..e from holding after[c] on; it, or what replaced it, is served last and is position e
+    runs[c, j, e]    run j..e. after[c] is held all the time.
+    levels[c, j, e]  run j..e. after[c] is held at the start. It may be replaced. The last one in its place is served,
+                     and is position e.
 """
 
 import itertools
@@ -18,7 +19,7 @@ from networks.schedules._memory import Advances, Memory
 
 
 class FloatingProgramme:
-    """Fewest forward operations over all schedules of a chain, at the cost of the fifth power of its depth."""
+    """Finds the fewest forward operations over all schedules of a chain. Time grows with the fifth power of depth."""
 
     def __init__(self, chain: Chain, memory: Memory):
         self._memory = memory
@@ -49,7 +50,7 @@ class FloatingProgramme:
             )
 
     def _new_levels(self, level: int, layer: int, end: int, below: np.ndarray) -> np.ndarray:
-        """Work of `runs[level, layer, end]` by the next position computed and kept, and by where that one ends."""
+        """Work of `runs[level, layer, end]`, for each next position that is kept (rows) and its end (columns)."""
         held = below + self._units[level]
         total = self._levels[level + 1 : layer, layer, end:layer][..., held]
         total += self._runs[level, end:layer, end][..., below]
@@ -71,7 +72,8 @@ class FloatingProgramme:
         return np.where(fits, self._runs[level, layer, level + 1], np.inf)
 
     def _replacements(self, level: int, layer: int, end: int, below: np.ndarray) -> np.ndarray:
-        """Work of `levels[level, layer, end]` by the position that replaces `level`, and the layer that asks then."""
+        """Work of `levels[level, layer, end]`, for each position that replaces `level` (rows), and each layer that asks
+        at that moment (columns)."""
         total = self._levels[level + 1 : end + 1, end + 1 : layer + 1, end][..., below]
         total += self._runs[level, layer, end + 1 : layer + 1][..., below]
         total += self._advances.work(level, end)[:, None, None]
@@ -81,17 +83,17 @@ class FloatingProgramme:
         return np.where(below <= caps[:, :, None], total, np.inf)
 
     def work(self, spare: int) -> float:
-        """Forward operations of a whole step, the outputs' included, with `spare` units of the budget left unused."""
+        """Forward operations of a whole step, outputs included, if `spare` units of the budget stay unused."""
         work: float = self._levels[0, self._chain.depth, 0, spare] + self._chain.forward_flops[-1]
         return work
 
     _join: np.ufunc = np.add
 
     def keep(self, cached: list[int], layer: int, spare: int) -> set[int]:
-        """The positions to hold when layer `layer` asks and `cached`, in ascending order, are held."""
+        """The positions to hold when layer `layer` asks. `cached` are those held now, in ascending order."""
         units = [self._units[position] for position in cached]
         below = list(itertools.accumulate(units[:-1], initial=spare))
-        # remaining[e]: what is left when the levels above are gone and layer e is next.
+        # remaining[e]: the cost of what is still to do when the levels above are gone and layer e is next.
         remaining = np.full(self._chain.depth + 1, np.inf)
         remaining[0] = 0
         for level, lower in zip(cached[:-1], below[:-1], strict=True):
@@ -100,11 +102,11 @@ class FloatingProgramme:
         return {*cached[:-1], *self._hold(cached[-1], layer, end, below[-1])}
 
     def _level(self, level: int, below: int) -> np.ndarray:
-        """The costs of `level` by the layer that asks, and by where its turn ends."""
+        """The costs of `level`, for each layer that asks (rows) and each end of its run (columns)."""
         return self._levels[level, :, :, below]
 
     def _hold(self, level: int, layer: int, end: int, below: int) -> set[int]:
-        """What of `level` and above is held once layer `layer` has asked; its turn ends at `end`."""
+        """The positions from `level` on that are held after layer `layer` has asked. The level's run ends at `end`."""
         if layer == level + 1:
             return {level}
         if end == level:
@@ -123,11 +125,14 @@ class FloatingProgramme:
 
 
 class FloatingLeastPeak(FloatingProgramme):
-    """The least peak over all schedules: the same recursions over maxima of bytes beside what is held below."""
+    """Finds the least peak over all schedules. The recursions are the same, and take maxima of bytes, not sums of work.
+
+    Bytes that are held below a level are not counted in its tables.
+    """
 
     def __init__(self, chain: Chain):
         self._fill(chain, units=[0] * chain.depth, slots=1)
-        self._units = chain.after_bytes  # the tables do not count what is held below; `keep` does
+        self._units = chain.after_bytes  # `keep` adds what is held below
 
     _join = np.maximum
 

@@ -1,9 +1,9 @@
 """What the dynamic programmes of `optimal` share: a budget counted in units, and the cost of advancing.
 
-Notation: layer j's backward step asks for after[j-1]. To *advance* from i to k is to run layers i+1..k and keep
-after[k] only; the advances made for layer L are the forward pass. `below` is the number of units that the positions
-below a given one hold. A table holds, for every `below`, the fewest forward operations, or infinity where the budget
-does not allow it.
+Notation: the backward step of layer j asks for after[j-1]. To *advance* from i to k means to run layers i+1..k and to
+keep only after[k]. The advances for layer L are the forward pass. `below` is the number of units that positions below a
+given one hold. A table has the fewest forward operations for every `below`. Where the budget is too small it has
+infinity.
 """
 
 import math
@@ -18,14 +18,14 @@ Bytes = TypeVar("Bytes", int, np.ndarray)
 
 
 class Memory:
-    """A budget in units of bytes: exact where the after sizes' common divisor allows, rounded otherwise.
+    """A budget in units of bytes. The count is exact if the sizes of afters have a large common divisor.
 
-    The unit depends on the chain alone, so that a larger budget never makes for more work.
+    Otherwise sizes are rounded. The unit depends on the chain alone. So a larger budget never leads to more work.
 
     Attributes:
         units: of each after, from position 0 (the input, 0 units) to L-1.
-        exact: whether `units` times the unit are the bytes. Otherwise they are rounded to the nearest, or down.
-        slots: length of a table, one more than the largest `below` that can be feasible.
+        exact: whether the units give the bytes exactly. Otherwise they are rounded to the nearest, or down.
+        slots: the length of a table. It is one more than the largest `below` that can fit.
     """
 
     def __init__(self, chain: Chain, budget_bytes: int, *, slots: int, round_down: bool = False):
@@ -34,9 +34,9 @@ class Memory:
         divisor = math.gcd(*after_bytes) or 1
         self.exact = total // divisor <= slots
         self._unit = divisor if self.exact else ceil_div(total, slots)
-        # An exact unit is divided further, as far as the slots go: the peak is minimised to one unit.
+        # An exact unit is divided further, as far as the slots go, because the least peak is found to one unit.
         self._parts = max(1, slots * divisor // max(total, 1)) if self.exact else 1
-        # Rounded sizes err to both sides: a plan for a little more than the budget may well be within it.
+        # Rounded sizes err to both sides. So a plan for a little more than the budget may be within it.
         beyond = 0 if self.exact or round_down else math.isqrt(chain.depth) + 1
         self._budget = budget_bytes if not beyond else (budget_bytes // self._unit + beyond) * self._unit
         rounding = 0 if self.exact or round_down else self._unit // 2
@@ -44,7 +44,7 @@ class Memory:
         self.slots = max(0, min(self.cap(min(chain.serve_bytes[1:])), sum(self.units)) + 1)
 
     def cap(self, other_bytes: Bytes) -> Bytes:
-        """The most units that fit into the budget beside `other_bytes`; negative if not even those fit."""
+        """The most units that fit into the budget beside `other_bytes`. It is negative if those alone do not fit."""
         units: Bytes = (self._budget - other_bytes) * self._parts // self._unit
         return units
 
@@ -56,7 +56,7 @@ class Advances:
         depth = chain.depth
         after_bytes = chain.after_bytes
         self._work = np.cumsum(chain.forward_flops, dtype=np.float64)
-        # Bytes of the transition into a position while the after before it is not held otherwise.
+        # Bytes of the move to a position, where nobody else holds the after before it.
         self._moving = np.zeros(depth, dtype=np.int64)
         for position in range(1, depth):
             slides = chain.slides[position]
@@ -71,7 +71,7 @@ class Advances:
     def transient_bytes(self, start: int, stop: int, *, drop: bool = False) -> np.ndarray:
         """Most bytes of working afters in the advances from `start` to each of start+1..stop.
 
-        `start` itself is counted by whoever holds it, unless it is dropped on the way.
+        The caller counts the after of `start`. With `drop` it is dropped on the way, and is counted here until then.
         """
         moving = self._moving[start + 1 : stop + 1].copy()
         if not drop and len(moving):

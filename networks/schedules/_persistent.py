@@ -1,4 +1,4 @@
-"""The persistent programme: an after that is kept stays until it is served."""
+"""The persistent programme: an after that is kept is held until it is served."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -10,13 +10,15 @@ from networks.schedules._memory import Advances, Memory
 
 
 class PersistentProgramme:
-    """Fewest forward operations over persistent schedules.
+    """Finds the fewest forward operations over persistent schedules.
 
-    `positions` are the places of checkpoints, in ascending order from 0: all of 0..L-1, or fewer in chains too deep for
-    that. The layers between two neighbours are a *segment*, whose afters are all kept once it is run.
+    `positions` are the places where checkpoints may stand, in ascending order from 0. In most chains these are all of
+    0..L-1, in very deep ones fewer. The layers between two neighbours are a *segment*. When a segment runs, all of its
+    afters are kept.
 
-    `table[i, j, below]` is the work of running the segments j-1, .., i backward with the i-th position held: advance to
-    some k-th position, run segments j-1..k above it, then k-1..i without it.
+    `table[i, j, below]` is the least work of the backward steps of segments j-1, .., i with the i-th position held.
+    First one advances to some k-th position and keeps it. Then segments j-1..k run backward. Then the k-th position is
+    gone, and segments k-1..i run.
     """
 
     def __init__(self, chain: Chain, memory: Memory, positions: Sequence[int]):
@@ -25,10 +27,10 @@ class PersistentProgramme:
         self._memory = memory
         self._advances = Advances(chain)
         self._positions = np.array(positions)
-        self._ends = np.array([*positions[1:], chain.depth])  # the layer that asks first in each segment
+        self._ends = np.array([*positions[1:], chain.depth])  # in each segment this layer asks first
         self._asking = [chain.recompute_bytes[end] for end in self._ends]
         by_stop = np.full((len(positions) + 1, len(positions), memory.slots), np.inf)
-        self._table = by_stop.swapaxes(0, 1)  # what a minimum is taken of lies together
+        self._table = by_stop.swapaxes(0, 1)  # numbers that one minimum reads are neighbours
         for start in range(len(positions) - 1, -1, -1):
             self._solve(start)
 
@@ -37,7 +39,7 @@ class PersistentProgramme:
         units = self._units[start]
         work, transient = self._advance(start)
         most_transient = transient.tolist()
-        lower = np.full((len(self._ends) + 1, self.slots), np.inf)  # row k: to k, and segments k-1..start
+        lower = np.full((len(self._ends) + 1, self.slots), np.inf)  # row k: advance to k, then segments k-1..start
         fits = self.slots - units
         for stop in range(start + 1, len(self._ends) + 1):
             fits = min(fits, self._memory.cap(self._segment_bytes[stop - 1]) + 1 - units)
@@ -68,7 +70,7 @@ class PersistentProgramme:
 
     @cached_property
     def _segment_bytes(self) -> list[int]:
-        """Most bytes that running each segment, forward and backward, takes beside what is held up to its start."""
+        """Most bytes that each segment takes, forward and backward. What is held up to its start is not counted."""
         return [self._run_segment(start, end) for start, end in self._segments()]
 
     def _run_segment(self, start: int, end: int) -> int:
@@ -90,12 +92,12 @@ class PersistentProgramme:
         return self._memory.cap(self._asking[stop - 1] + transient)
 
     def work(self, spare: int) -> float:
-        """Forward operations of a whole step, the outputs' included, with `spare` units of the budget left unused."""
+        """Forward operations of a whole step, outputs included, if `spare` units of the budget stay unused."""
         work: float = self._table[0, len(self._ends), spare] + self._chain.forward_flops[-1]
         return work
 
     def keep(self, cached: list[int], layer: int, spare: int) -> set[int]:
-        """The positions to hold when layer `layer` asks and `cached`, in ascending order, are held."""
+        """The positions to hold when layer `layer` asks. `cached` are those held now, in ascending order."""
         start = int(np.searchsorted(self._positions, cached[-1]))
         stop = int(np.searchsorted(self._ends, layer)) + 1
         below = spare + sum(self._memory.units[position] for position in cached[:-1])
@@ -114,12 +116,13 @@ class PersistentProgramme:
 
 
 class PersistentLeastPeak:
-    """The least peak over persistent schedules: the same recursion, over maxima of bytes, for all spans of a length.
+    """Finds the least peak over persistent schedules. The recursion is the same, and takes maxima of bytes.
 
-    A span of n layers from `start` is the backward steps of layers start+n..start+1. Tables are by span:
+    A span of n layers from `start` is the backward steps of layers start+n..start+1. All spans of one length are solved
+    at once. The tables:
 
-        need[start, n]      the bytes that the span needs beside what is held up to after[start]
-        need_above[end, n]  the same of the span that ends at `end`, with after[end-n] held, too
+        need[start, n]      the bytes that the span needs, without what is held up to after[start]
+        need_above[end, n]  the bytes that the span that ends at `end` needs, with after[end-n]
         transient[start, n] the most bytes of working afters in the advance from `start` to start+n+1
     """
 
@@ -139,14 +142,14 @@ class PersistentLeastPeak:
             self._need_above[length:, length] = chain.after_bytes[starts] + self._need[starts, length]
 
     def _needs(self, starts: slice, length: int) -> np.ndarray:
-        """The need of each start's span, a row, by how far one advances: 1..length-1, a column."""
+        """The needs of the span of each start (rows), for each advance of 1..length-1 layers (columns)."""
         ends = slice(starts.start + length, starts.stop + length)
         needs = self._recompute[ends, None] + self._transient[starts, : length - 1]
         np.maximum(needs, self._need_above[ends, length - 1 : 0 : -1], out=needs)
         return np.maximum(needs, self._need[starts, 1:length], out=needs)
 
     def keep(self, cached: list[int], layer: int, spare: int) -> set[int]:
-        """The positions to hold when layer `layer` asks and `cached`, in ascending order, are held."""
+        """The positions to hold when layer `layer` asks. `cached` are those held now, in ascending order."""
         kept, start = set(cached), cached[-1]
         while layer > start + 1:
             start += 1 + int(np.argmin(self._needs(slice(start, start + 1), layer - start)))

@@ -1,13 +1,13 @@
-"""Schedules of the `checkpoint_schedules` library, which are streams of actions, run unmodified.
+"""Runs schedules of the `checkpoint_schedules` library unmodified. They are streams of actions.
 
-The library's step i, from 0, is layer i+1 here. What it stores to restart the forward from step n is after[n]; what it
-stores of the steps n0..n1-1 for their adjoint are the afters n0..n1-1.
+The library's step i, from 0, is layer i+1 here. What it stores to restart the forward pass from step n is after[n].
+What it stores of the steps n0..n1-1 for their adjoint are the afters n0..n1-1.
 
-Convention: the library counts a forward step that saves what its adjoint needs, and runs it again where that is gone.
-Here a backward step needs nothing but the after before it, so a training step takes fewer forward steps than
-the stream has: P(L, s) + 1 where binomial checkpoints have P(L, s) + L.
+Convention: the library counts a forward step that saves what its adjoint needs. Where that is gone, it runs the step
+again. Here a backward step needs only the after before it. So a training step takes fewer forward steps than the stream
+has: with binomial checkpoints P(L, s) + 1 instead of P(L, s) + L.
 
-The library is LGPL: it is imported where it is installed, and nothing of it stands here.
+The library has the licence LGPL. It is imported if it is installed. No code of it stands here.
 """
 
 import inspect
@@ -35,13 +35,13 @@ IN_MEMORY = (
 
 
 def checkpoint_schedules(name: str, *, snapshots: int | None = None, **options: Any) -> Schedule:
-    """Hold what the library's schedule of the class `name` holds, made for the length of the chain.
+    """Hold what the library's schedule of the class `name` holds. It is made for the length of the chain.
 
-    `snapshots` is how many it may store in memory, whatever the class calls that; none are stored on disk. `options`
-    are the class's others, such as `trajectory="revolve"`.
+    `snapshots` is how many it may store in memory. Each class has its own name for that. None are stored on disk.
+    `options` are the other options of the class, such as `trajectory="revolve"`.
 
-    Raises ValueError where the library is not installed, where it has no such schedule for memory, and for options that
-    the class does not take; when bound, for a chain that the class refuses.
+    Raises ValueError if the library is not installed, if it has no such schedule for memory, and for options that the
+    class does not take. When the schedule is bound, it is raised for a chain that the class refuses.
     """
     try:
         library = _library()
@@ -87,13 +87,14 @@ def _asked(takes: Mapping[str, inspect.Parameter]) -> list[str]:
 
 
 def from_checkpoint_schedules(schedule: "CheckpointSchedule") -> Schedule:
-    """Hold what a `checkpoint_schedules` schedule holds, which must be a fresh one and keep everything in memory.
+    """Hold what a `checkpoint_schedules` schedule holds. It must be fresh, and keep everything in memory.
 
-    It is copied, never advanced, so it may be bound any number of times. An offline schedule serves chains of its own
-    `max_n` layers, an online one any.
+    It is copied and never advanced, so it may be bound any number of times. An offline schedule serves chains of its
+    `max_n` layers. An online one serves any chain.
 
-    Raises ValueError for what is no such schedule or has been iterated; when bound, for one that uses a disk, has
-    another length or does not reverse every step. Raises ImportError where the library is not installed.
+    Raises ValueError for any other object, and for a schedule that has been iterated. When the schedule is bound, it is
+    raised for one that uses a disk, has another length or does not reverse every step. Raises ImportError if the
+    library is not installed.
     """
     library = _library()
     if not isinstance(schedule, library.CheckpointSchedule):
@@ -114,7 +115,7 @@ def from_checkpoint_schedules(schedule: "CheckpointSchedule") -> Schedule:
 
 
 def _keeping(library: ModuleType, stream: "CheckpointSchedule", chain: Chain, name: str) -> Keep:
-    """What holds of `chain` what the stream holds when backward asks."""
+    """A schedule bound to `chain`. When backward asks, it holds what the stream holds then."""
     try:
         held = _held_at_requests(library, stream, chain.depth)
     except ValueError as error:
@@ -137,7 +138,7 @@ def _library() -> ModuleType:
 
 
 def _held_at_requests(library: ModuleType, stream: "CheckpointSchedule", depth: int) -> list[tuple[int, ...]]:
-    """Walk through the stream; entry p is what it holds when backward asks for after[p]."""
+    """Walk through the stream. Entry p is what it holds when backward asks for after[p]."""
     if stream.max_n not in (None, depth):
         raise ValueError(f"has {stream.max_n} steps, the network {depth} layers: make one with max_n={depth}")
     memory: dict[int, set[int]] = {}

@@ -1,15 +1,15 @@
-"""Online eviction: keep every after until the budget is hit, then give up the one that is worth least (DTR).
+"""Online eviction: keep each after until the budget is full, then evict the one that is worth least (DTR).
 
 M. Kirisame et al., "Dynamic Tensor Rematerialization", ICLR 2021, whose heuristic on a chain is
 
     h = cost / (bytes * staleness)
 
-The cost is that of computing the after and its evicted neighbourhood: the runs of evicted afters right below and right
-above it. Staleness is the number of forward operations executed since the after's last use.
+The cost is the work to compute the after again, with its evicted neighbours: those in a row right below it and right
+above it. Staleness is the number of forward operations since the after's last use.
 
-DTR evicts at the moment of an allocation. A schedule is asked once a stretch, so it walks ahead to the next request
-that will miss. It evicts where DTR would, and answers with what is left. What was evicted on the way is dropped at the
-start of the stretch, so a step holds no more than the walk has counted.
+DTR evicts at the moment of an allocation. A schedule is asked only once for each stretch of layers. So it walks ahead
+to the next request that will miss, and evicts where DTR would. Its answer is what is left. What was evicted on the way
+is dropped at the start of the stretch, so a step never holds more than the walk has counted.
 """
 
 from bisect import bisect_left, bisect_right
@@ -30,18 +30,19 @@ HEURISTICS: dict[str, Heuristic] = {
     "lru": lambda cost, nbytes, staleness: -staleness,
     "largest": lambda cost, nbytes, staleness: -nbytes,
 }
-"""What an after is worth by its cost, bytes and staleness: the published heuristic, least recently used, largest first.
-Of equals the lowest position is evicted."""
+"""What an after is worth, by its cost, bytes and staleness. They are the published heuristic, least recently used, and
+largest first. If several are worth the same, the lowest position is evicted."""
 
 _STANDING: dict[Heuristic, Callable[[int, int], int]] = {
     HEURISTICS["lru"]: lambda nbytes, last_used: last_used,
     HEURISTICS["largest"]: lambda nbytes, last_used: -nbytes,
 }
-"""The heuristics by which an after's worth stays the same while others come and go: what they order afters by."""
+"""The heuristics under which the worth of an after does not depend on the others, and what they order afters by."""
 
 
 class _TooSmallError(ValueError):
-    """A budget is too small. Which one can be met takes many replays, and is found when it is asked for."""
+    """A budget is too small. Its message names one that can be met. That takes many replays, so it is found when the
+    message is read."""
 
     def __init__(self, message: str, budget_met: Callable[[], int]):
         super().__init__(message)
@@ -52,12 +53,12 @@ class _TooSmallError(ValueError):
 
 
 def evicting(*, budget_bytes: int | None = None, budget_of: str | None = None, heuristic: str = "dtr") -> Schedule:
-    """Hold whatever fits into a budget, and evict by `heuristic`: `"dtr"`, `"lru"` or `"largest"`.
+    """Hold what fits into a budget, and evict by `heuristic`: `"dtr"`, `"lru"` or `"largest"`.
 
-    It is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. It bounds the peak of the whole
-    training step as a dry run predicts it: afters, deltas, parameter deltas, outputs and workspace. Evictions look no
-    further ahead than the next recomputation and may lead into a corner: binding the schedule to a chain replays the
-    step, and raises ValueError where its peak passes the budget.
+    The budget is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. It bounds the peak of the
+    whole training step as a dry run predicts it: afters, deltas, parameter deltas, outputs and workspace. Evictions
+    look ahead only to the next recomputation, so a later layer may not fit. Therefore the step is replayed when the
+    schedule is bound to a chain. If its peak passes the budget, ValueError is raised.
     """
     limit = budget(budget_bytes, budget_of)
     if not isinstance(heuristic, str) or heuristic not in HEURISTICS:
@@ -80,14 +81,14 @@ def evicting(*, budget_bytes: int | None = None, budget_of: str | None = None, h
 
 
 def _budget_met(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> int:
-    """A budget above `budget_bytes` that is met: the first that is not passed by the peak it leads to."""
+    """A budget above `budget_bytes` that is met. Each budget tried is the peak that the one before it led to."""
     while (peak := replay(chain, evict(chain, budget_bytes, heuristic)).peak_bytes) > budget_bytes:
         budget_bytes = peak
     return budget_bytes
 
 
 def evict(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> Keep:
-    """Return the eviction within `budget_bytes`, whose peak may pass it all the same."""
+    """Return the eviction for `budget_bytes`. Its peak may still pass them."""
     flops_up_to = list(accumulate(chain.forward_flops))
     resized = [number for number in range(1, chain.depth + 1) if not chain.slides[number]]
 
@@ -101,11 +102,11 @@ def evict(chain: Chain, budget_bytes: int, heuristic: Heuristic) -> Keep:
 
 
 class _Walk:
-    """What is held on the way from one request that misses to the next; `cached` are positions and their staleness.
+    """What is held on the way from one request that misses to the next. `cached` has the staleness of what is held.
 
     Attributes:
-        evicted: the positions of `cached` that are given up on the way.
-        kept: the positions of the stretch that are not, once `serve` has returned.
+        evicted: the positions of `cached` that are evicted on the way.
+        kept: the positions of the stretch that are still held. It is complete when `serve` has returned.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class _Walk:
         while number < stop:
             number += 1
             if self._held_bytes + after_bytes[number] > room:
-                # The after that the layer reads can go if the new one is written over it.
+                # The after that the layer reads can be evicted if the new one is written over it.
                 below = number if slides[number] else number - 1
                 self._make_room(room - after_bytes[number], below=below)
             self._now += self._chain.forward_flops[number]
@@ -151,10 +152,11 @@ class _Walk:
                     number = self._shift(number, start, stop)
 
     def _shift(self, number: int, start: int, stop: int) -> int:
-        """Run on from `number` for as long as each layer evicts the lowest position and holds its own; return the last.
+        """Run on from `number` while each layer evicts the lowest position and holds its own. Return the last layer.
 
-        That is so where all that is held, the input excepted, has just been run, layer by layer, and is as large as
-        what comes: the lowest of them is then worth least. By DTR it is so of two: the higher is not stale at all.
+        This shortcut is right if all that is held, except the input, has just been run, layer by layer, and if it is as
+        large as what comes. Then the lowest position is worth least. By DTR this is sure only where two are held,
+        because the higher one is not stale at all.
         """
         lowest, afters = number - len(self._held) + 2, len(self._held) - 1
         if self._held[1] != lowest or lowest <= start or (afters > 2 and not self._standing):
@@ -169,7 +171,7 @@ class _Walk:
         return last
 
     def serve(self) -> None:
-        """Serve the backward steps that find their after held."""
+        """Serve the backward steps whose after is held."""
         chain = self._chain
         layer = self._held[-1] + 1
         while layer > 0 and self._held[-1] == layer - 1:
@@ -181,7 +183,7 @@ class _Walk:
         self.kept.update(self._held[bisect_right(self._held, self._start) :])
 
     def _make_room(self, room: int, *, below: int) -> None:
-        """Evict positions under `below`, the input excepted, until what is held fits into `room`."""
+        """Evict positions under `below`, but not the input, until what is held fits into `room`."""
         while self._held_bytes > room:
             candidates = range(1, bisect_left(self._held, below))
             if not candidates:
@@ -193,13 +195,13 @@ class _Walk:
                 self.evicted.add(position)
 
     def _standing_worth(self, i: int) -> int:
-        """What orders the held positions as the heuristic does, by the i-th of them alone."""
+        """A number for the i-th held position. It orders positions as the heuristic does."""
         position = self._held[i]
         last_used = self._last_used[position]
         return self._standing(self._chain.after_bytes[position], last_used)  # type: ignore[misc]  # asked where there is one
 
     def _worth(self, below: int) -> Callable[[int], float]:
-        """The heuristic's value of the i-th held position; `below` ends the evicted run above the last one."""
+        """The heuristic's value of the i-th held position. The evicted run above the last one ends at `below`."""
         bounds = [*self._held, below]
 
         def worth(i: int) -> float:

@@ -20,8 +20,8 @@ def greedy(*, budget_bytes: int | None = None, budget_of: str | None = None) -> 
 
     The budget is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. It bounds the peak of the
     whole training step as a dry run predicts it: afters, deltas, parameter deltas, outputs and workspace. A recomputed
-    segment is kept until it is used. If no b meets the budget, binding the schedule to a chain raises ValueError, which
-    names the smallest budget that one meets.
+    segment is kept until it is used. If no b meets the budget, ValueError is raised when the schedule is bound to a
+    chain. It names the smallest budget that some b meets.
     """
     limit = budget(budget_bytes, budget_of)
 
@@ -50,14 +50,14 @@ def greedy(*, budget_bytes: int | None = None, budget_of: str | None = None) -> 
 def _plans(chain: Chain) -> Iterator[tuple[int, int, list[int]]]:
     """For every b that makes a difference: forward operations run again, the step's peak, the positions kept.
 
-    The peak is the most, over layers l, of what stands beside the afters and the afters held: the checkpoints below
-    l and the segment up to l-1. The forward pass is never above that: at layer l it holds the same checkpoints,
-    after[l-1] and after[l], and backward delta[l] in place of the last.
+    The peak is the most that the backward step of any layer l holds. That is `serve_bytes`, the checkpoints below l,
+    and the segment up to l-1. The forward pass never holds more: at layer l it has the same checkpoints, after[l-1] and
+    after[l]. The backward pass has delta[l] in the place of after[l].
     """
     depth, after_bytes = chain.depth, chain.after_bytes
     total = list(accumulate(after_bytes[:-1]))
     at_layer = [serve + below for serve, below in zip(chain.serve_bytes[1:-1], total, strict=False)]
-    # after[L-1] is still resident when it is asked for, and layer L's step needs nothing else of its segment.
+    # Layer L's step needs nothing of its segment but after[L-1], which the forward pass has just left.
     again = chain.forward_flops[: depth - 1]
     all_again, most_at = sum(again), _greatest(at_layer)
 
@@ -72,9 +72,9 @@ def _plans(chain: Chain) -> Iterator[tuple[int, int, list[int]]]:
 
 
 def _greatest(values: list[int]) -> Callable[[int, int], int]:
-    """Return a function of two indices, the greatest of the values from one to before the other, which looks at two.
+    """Return a function of `start` and `stop` that gives the greatest of values[start:stop], or 0 if there is none.
 
-    Those are the greatest of 2, 4, 8, .. values from each index on, which overlap.
+    A table has the greatest of 1, 2, 4, .. values from each index on. Two of these, which overlap, cover any range.
     """
     levels: list[list[int]] = [values]
     while len(levels[-1]) > 2 ** (len(levels) - 1):
@@ -93,7 +93,7 @@ def _greatest(values: list[int]) -> Callable[[int, int], int]:
 
 
 def _walks(total: list[int]) -> Iterator[list[int]]:
-    """The positions that the walk keeps, for b from 0, which keeps all of them, to where it keeps none.
+    """The positions that the walk keeps, from b = 0, where it keeps all, up to the b where it keeps none.
 
     `total` holds the bytes of all afters up to each position.
     """

@@ -1,24 +1,24 @@
 """Optimal checkpointing in bytes: the least work that keeps a step's whole peak within a budget.
 
 Also known as rematerialisation under a memory budget; compare Beaumont et al. 2019 ("rotor"). The budget bounds
-everything a step holds: afters of unequal sizes, working afters, the delta, parameter deltas that grow as backward
-descends, outputs and workspace, as `Chain` counts them. Work is `forward_flops`; among schedules of least work one with
-a least peak is taken, to within one unit.
+everything that a step holds, as `Chain` counts it: afters of unequal sizes, working afters, the delta, parameter deltas
+that grow as backward descends, outputs and workspace. Work is `forward_flops`. Of the schedules with the least work,
+one with the least peak is taken, to within one unit.
 
-Which of two dynamic programmes answers depends on the depth:
+There are two dynamic programmes. The depth decides which one answers:
 
 - *Floating*, up to `FLOATING_DEPTH` layers: an after that is kept for some requests may be dropped before it is served.
-  This is the optimum of all schedules that compute an after only when one is asked for and missing. Computing earlier,
-  before the parameter deltas pile up, does less work at one budget in ten thousand.
-- *Persistent*, beyond: an after that is kept stays until it is served. O(L^3) vector operations. A floating schedule of
-  a chain of unequal layers can be cheaper, or fit a smaller budget. `make optimality` measures how often and by how
-  much. Beyond `POSITIONS` layers, groups of layers share a place for a checkpoint. The answer is the best of that and
-  of what periodic, binomial, greedy and evicting schedules find: good, but no optimum.
+  This is the optimum of all schedules that compute an after only when a layer asks for it and it is missing. A schedule
+  that computes earlier, before the parameter deltas pile up, does less work at one budget in ten thousand.
+- *Persistent*, in deeper chains: an after that is kept is held until it is served. It takes O(L^3) vector operations.
+  If layers are unequal, a floating schedule can be cheaper, or fit a smaller budget. `make optimality` measures how
+  often and by how much. Beyond `POSITIONS` layers, groups of layers share a place for a checkpoint. The answer is then
+  the best of this programme and of periodic, binomial, greedy and evicting schedules. It is good, but no optimum.
 
 Held bytes are counted in units. If the sizes have a large common divisor, as with equal widths, the count is exact.
-Otherwise sizes are rounded to the nearest unit, and the plan is replayed in bytes: units are left unused until its
-true peak is within the budget. `work_bound` solves the same programme with sizes rounded down. No schedule of the class
-does less work than that.
+Otherwise sizes are rounded to the nearest unit, and the plan is replayed in bytes. More and more units stay unused
+until its true peak is within the budget. `work_bound` solves the same programme with sizes rounded down. No schedule of
+the class does less work than that.
 """
 
 from bisect import bisect_left
@@ -42,31 +42,32 @@ from networks.schedules.signature import Keep, Schedule
 from networks.schedules.store_all import store_all
 
 FLOATING_DEPTH = 16
-"""Most layers for the floating programme: its time grows with the fifth power of the depth."""
+"""Most layers for the floating programme, because its time grows with the fifth power of the depth."""
 
 POSITIONS = 300
-"""Most places of checkpoints in the persistent programme, whose time grows with their third power. Of a deeper chain's
-layers, groups share one: the smallest after of each."""
+"""Most places for checkpoints in the persistent programme, because its time grows with their third power. In a deeper
+chain each group of layers has one place: its smallest after."""
 
 MOST_LAYERS = 4096
-"""Most layers of a chain: the tables of its least peak grow with their square, and the time with their third power."""
+"""Most layers of a chain, because tables of the least peak grow with the square of the depth, and the time with its
+third power."""
 
 SLOTS = 1000, 4000
-"""Fewest and most units that the sum of all afters is divided into: fewer with depth, to bound the time."""
+"""Fewest and most units that the sum of all afters is divided into. Deep chains have fewer, to bound the time."""
 
 Programme = FloatingProgramme | PersistentProgramme
 AnyProgramme = Programme | PersistentLeastPeak
 
 
 def optimal(*, budget_bytes: int | None = None, budget_of: str | None = None) -> Schedule:
-    """Do the least forward work with a peak within a budget, everything a step holds included.
+    """Do the least forward work with a peak within a budget. The peak has everything that a step holds.
 
-    It is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. Binding the schedule to a
-    chain raises ValueError where no schedule of the class fits, and names the smallest budget that one meets.
+    The budget is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. If no schedule of the class
+    fits, ValueError is raised when the schedule is bound to a chain. It names the smallest budget that can be met.
     """
     limit = budget(budget_bytes, budget_of)
 
-    @lru_cache(maxsize=4)  # every step of a training asks
+    @lru_cache(maxsize=4)  # each training step asks
     def schedule(chain: Chain) -> Keep:
         return _solve(chain, limit.on(chain))
 
@@ -89,10 +90,10 @@ def _solve(chain: Chain, budget_bytes: int) -> Keep:
 
 
 def work_bound(chain: Chain, budget_bytes: int) -> int:
-    """Forward operations that no schedule of `optimal`'s class can go below; its own where units are exact.
+    """Forward operations that no schedule of `optimal`'s class can go below. `optimal` reaches it if units are exact.
 
-    Raises ValueError where even that bound finds the budget too small, and beyond `POSITIONS` layers, where a rival may
-    do less than any schedule with its checkpoints in those places.
+    Raises ValueError if the budget is too small even for sizes rounded down. It is also raised beyond `POSITIONS`
+    layers, because there a rival may do less than any schedule with checkpoints in those places.
     """
     if chain.depth > POSITIONS:
         raise ValueError(f"work is bounded for up to {POSITIONS} layers, got {chain.depth}")
@@ -104,12 +105,12 @@ def work_bound(chain: Chain, budget_bytes: int) -> int:
 
 
 def smallest_budget(chain: Chain) -> int:
-    """The smallest `budget_bytes` that `optimal` can meet, whatever the work."""
+    """The smallest `budget_bytes` that `optimal` can meet, at any amount of work."""
     return _least_peak(chain)[1].peak_bytes
 
 
 def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | None:
-    """The first plan whose true peak is within the budget as units are left unused; None where no plan is."""
+    """The plan with the fewest units unused whose true peak is within the budget. None if there is none."""
     for spare in range(programme.slots):
         if np.isinf(programme.work(spare)):
             return None
@@ -120,7 +121,7 @@ def _within(chain: Chain, programme: Programme, budget_bytes: int) -> Keep | Non
 
 
 def _better(chain: Chain, keep: Keep, budget_bytes: int) -> Keep:
-    """`keep`, or a rival that does less work: one may, where plans are rounded, grouped or persistent."""
+    """`keep`, or a rival that does less work. There may be one if plans are rounded, grouped or persistent."""
     best = cost_of(chain, keep)
     for rival in _rivals(chain, budget_bytes):
         cost = replay(chain, rival, most_bytes=budget_bytes, most_flops=best.forward_flops)
@@ -131,17 +132,17 @@ def _better(chain: Chain, keep: Keep, budget_bytes: int) -> Keep:
 
 
 def _rivals(chain: Chain, budget_bytes: int) -> Iterator[Keep]:
-    """The best of each other kind within the budget, and perhaps some that pass it."""
+    """The best of each other kind within the budget. Some of them may pass it."""
     yield from (evict(chain, budget_bytes, heuristic) for heuristic in HEURISTICS.values())
     if chain.depth > POSITIONS:
         yield periodics(chain).cheapest(budget_bytes)(chain)
         yield revolves(chain).cheapest(budget_bytes)(chain)
-        with suppress(ValueError):  # greedy checkpoints may need more
+        with suppress(ValueError):  # greedy checkpoints may not fit
             yield greedy(budget_bytes=budget_bytes)(chain)
 
 
 def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, cost: Cost, spares: range) -> Keep:
-    """Of the schedules that do the work of `keep`, one that leaves the most units unused, if its peak is lower."""
+    """The schedule with the work of `keep` and the most units unused, if its peak is lower. Otherwise `keep`."""
     same = bisect_left(spares, True, key=lambda spare: programme.work(spare) > cost.forward_flops)
     if not same:
         return keep
@@ -150,10 +151,10 @@ def _with_least_peak(chain: Chain, programme: Programme, keep: Keep, cost: Cost,
 
 
 def _answers(chain: Chain, programme: AnyProgramme, spare: int, *, most_bytes: float = np.inf) -> tuple[Keep, Cost]:
-    """What `programme` answers in a step with `spare` units left unused, looked up without its tables; the step's cost.
+    """The answers of `programme` in a step with `spare` units unused, and the cost of that step.
 
-    A step asks the same each time, and a deep chain's tables take hundreds of megabytes. A step that passes
-    `most_bytes` ends early.
+    The answers are stored, so that the tables can go. Each step asks the same questions, and the tables of a deep chain
+    take hundreds of megabytes. A step that passes `most_bytes` ends early.
     """
     answers: dict[tuple[tuple[int, ...], int], tuple[set[int], set[int]]] = {}
 
