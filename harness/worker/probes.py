@@ -51,6 +51,16 @@ def quiet_heap() -> Iterator[None]:
         gc.enable()
 
 
+def empty_free_lists() -> None:
+    """Have CPython give back the freed objects that it keeps for later ones. No garbage is collected.
+
+    It keeps freed tuples, lists and dictionaries, and takes new ones from there, which memray does not see.
+    """
+    gc.freeze()  # a collection then has nothing to look through
+    gc.collect()
+    gc.unfreeze()
+
+
 class Marks:
     """Marks in the stream of allocations. A mark allocates nothing: it frees a block that was made before.
 

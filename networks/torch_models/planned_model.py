@@ -98,7 +98,8 @@ class _Execution:
     def _run(self, blocks: Sequence[Block], border: Border) -> Border:
         assert self._cut is not None
         _, facts, keep = self._cut
-        given = [replace(each, given=block.given) for each, block in zip(facts, blocks, strict=True)]
+        pairs = zip(facts, blocks, strict=True)
+        given = [replace(each, given=block.given) if block.given else each for each, block in pairs]
         return execute(blocks, given, keep, border)
 
     def _found(self, model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks:

@@ -46,6 +46,7 @@ class CpuMeter:
         marks = probes.Marks()
 
         def leave(name: str) -> None:
+            probes.empty_free_lists()
             marks.leave()
 
         _, stretches = probes.memory_at_marks(partial(step, leave), marks, len(names))

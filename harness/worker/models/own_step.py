@@ -1,7 +1,7 @@
 """A training step of one block alone, by the executor. A source makes its inputs, a root makes the gradients (deltas)
 at its outputs."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -123,19 +123,18 @@ def measure_own_step(
     x: Border,
     model: torch.nn.Module,
     meter: Meter,
+    kept: Collection[int] = (0,),
     *,
-    taped: bool = False,
     freed: bool = False,
     above: Sequence[torch.Tensor] = (),
     below: Sequence[torch.Tensor] = (),
 ) -> OwnStep:
-    """Measure a step of `blocks` alone on `x`. `taped`: the first has a tape. `freed`: gradients are freed at once.
+    """Measure a step of `blocks` alone on `x`, with `kept` positions held. `freed`: gradients are freed at once.
 
     The parameters `above` are used above the blocks, too, so the root makes gradients of them. The gradients of the
     parameters `below` are not complete at the end, and not freed.
     """
     leaf = torch.zeros((), requires_grad=True, device=x[0].device)
-    kept = {0, 1} if taped else {0}
 
     def step(mark: Mark) -> None:
         def root(border: Border) -> Border:

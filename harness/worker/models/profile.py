@@ -18,6 +18,7 @@ from harness.worker.models.effects import Effects
 from harness.worker.models.meters import Mark, Meter
 from harness.worker.models.own_step import (
     DeltaSource,
+    OwnStep,
     deltas_of,
     described,
     freeing,
@@ -31,6 +32,7 @@ from harness.worker.models.own_step import (
     untaped_peak,
 )
 from harness.worker.models.sharing import Shared, Sharing, gradients_bytes, parts_of
+from networks.rounding import ceil_div
 from networks.torch_models.blocks import Blocks, blocks_of
 from networks.torch_models.chains import Block, Border, Step
 from networks.torch_models.conditions import Autocast
@@ -39,8 +41,13 @@ from networks.torch_models.planned_model import facts_of, fingerprint_of
 from networks.torch_models.state import tensors_of
 
 TIMED_RUNS = 5
-ENGINE_NODE_BYTES = 66
-"""Bytes of autograd's engine for each node of the graph while it runs. Measured on graphs of 6 to 80 nodes."""
+ENGINE_NODE_BYTES = 75
+"""Bytes of autograd's engine for each node of the graph while it runs, at most: its maps have just doubled. Measured on
+graphs of 6 to 8,000 nodes, where a node takes 33 to 73."""
+
+OVERHEAD_BLOCKS = 22
+"""Blocks of the step that tells what each block adds. A dictionary has just grown at so many, so it takes the most for
+each of them."""
 
 CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 """The kernel of attention on the CPU. PyTorch has no formula for its operations."""
@@ -112,11 +119,11 @@ def _tried(run: Step, x: Border, model: torch.nn.Module) -> tuple[Border, bool, 
     """The outputs of a run, whether it draws random numbers, and the names of the buffers that it writes."""
     if x[0].is_meta:
         with Effects() as effects:
-            y = run(x)
+            y = fresh(run(x))
         return y, effects.random, [name for name, buffer in model.named_buffers() if effects.wrote(buffer)]
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     before = _generators(x)
-    y = run(x)
+    y = fresh(run(x))  # its graph would hold the accumulators of gradients, which are to be measured
     random = any(not torch.equal(one, other) for one, other in zip(before, _generators(x), strict=True))
     return y, random, [name for name, buffer in model.named_buffers() if not torch.equal(buffer, buffers[name])]
 
@@ -140,13 +147,24 @@ class _Overhead(NamedTuple):
 
 
 def _overhead(model: torch.nn.Module, meter: Meter) -> _Overhead:
-    """Measure it: the bytes of a step of one block, minus the bytes that a second such block adds."""
-    x: Border = (torch.ones(1, requires_grad=True),)
-    steps = (measure_own_step([_scaled] * many, [Facts("scaled")] * many, x, model, meter) for many in (1, 2))
-    one, two = steps
+    """Measure it: the bytes of a step of one block, minus the bytes that each further such block adds.
+
+    Their outputs and tapes are held, so that what the executor notes of these counts for each block.
+    """
+
+    def step_of(blocks: int) -> OwnStep:
+        x: Border = (torch.ones(1, requires_grad=True),)
+        facts = [Facts("scaled")] * blocks
+        return measure_own_step([_scaled] * blocks, facts, x, model, meter, kept=range(2 * blocks + 1))
+
+    one, many = step_of(1), step_of(OVERHEAD_BLOCKS)
+
+    def once(of_one: int, of_many: int) -> int:
+        return of_one - ceil_div(of_many - of_one, OVERHEAD_BLOCKS - 1)
+
     return _Overhead(
-        graph_bytes=2 * one.forward_bytes - two.forward_bytes,
-        husk_bytes=2 * one.end_bytes - two.end_bytes,
+        graph_bytes=once(one.forward_bytes, many.forward_bytes),
+        husk_bytes=once(one.end_bytes, many.end_bytes),
         engine_bytes=one.engine_bytes,
     )
 
@@ -176,9 +194,9 @@ def _block_row(
     delta_bytes = sum(tensor.nbytes for tensor in y if tensor.requires_grad)
     above_bytes = gradients_bytes(shared.above)
     step = partial(measure_own_step, [run], [facts], x, model, meter, **shared._asdict())
-    taped = step(taped=True)
+    taped = step(kept=(0, 1))
     gradient_bytes = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
-    freed = step(taped=True, freed=True)
+    freed = step(kept=(0, 1), freed=True)
     untaped = step()
     taped_graph = taped.forward_bytes - tape.nbytes - sum(made_bytes[place] for place in tape.outputs)
     graph = untaped.forward_bytes

@@ -21,6 +21,15 @@ def make():
     return nn.Sequential(*layers), torch.ones(8192, 64), lambda y: (y * y).mean()
 """
 
+DEEP = """
+import torch
+from torch import nn
+
+def make():
+    blocks = [nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32)) for _ in range(60)]
+    return nn.Sequential(*blocks), torch.ones(128, 32), lambda y: (y * y).mean(), blocks
+"""
+
 
 @pytest.fixture(scope="module")
 def profile():
@@ -43,6 +52,19 @@ def test_a_u_shaped_nets_peaks_are_as_predicted(profile, gradients, shares):
         expected[plan.best.schedule] = plan.predicted_peak_bytes, {"plan": plan.to_json()}
     for name, (predicted, variant) in expected.items():
         assert UNET.peak_bytes(variant, gradients=gradients) == pytest.approx(predicted, rel=0.005), name
+
+
+def test_no_budget_is_passed_where_many_small_blocks_have_small_tapes(tmp_path):
+    """What autograd and the executor note of each block is then a large part of the peak."""
+    (tmp_path / "deep.py").write_text(DEEP)
+    model = OwnModel.in_file(f"{tmp_path / 'deep.py'}:make")
+    profile = model.profile()
+    least, most = profile.budgets()
+    for share in (0, 0.5, 0.97):
+        budget_bytes = int(least + share * (most - least))
+        plan = profile.plan(budget_bytes=budget_bytes)
+        assert plan.work > 1
+        assert model.peak_bytes({"plan": plan.to_json()}, gradients="kept") <= budget_bytes, share
 
 
 def test_torchs_own_checkpoint_takes_what_is_predicted_where_the_last_segment_fills_the_peak(tmp_path):

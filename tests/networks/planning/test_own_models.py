@@ -144,7 +144,7 @@ def test_each_is_shown_in_a_line():
     assert repr(TWELVE) == "<BlockProfile 12 blocks, inputs float32 (8, 3), torch 2.13.0>"
     plan = TWELVE.plan(budget_bytes=10**12)
     assert repr(plan) == (
-        f"<BlockPlan plain(): peak {plain_bytes(TWELVE):,} bytes, allowance 16,384 bytes, work 1.000>"
+        f"<BlockPlan plain(): peak {plain_bytes(TWELVE):,} bytes, allowance 28,672 bytes, work 1.000>"
     )
 
 
