@@ -117,8 +117,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("networks.planning", "networks.rounding", "networks.schedules", "networks.wording"),
     },
     "harness.worker.models": {
-        *("harness.experiment", "harness.worker", "networks.planning", "networks.schedules", "networks.torch_models"),
-        "networks.wording",
+        *("harness.experiment", "harness.worker", "networks.planning", "networks.rounding", "networks.schedules"),
+        *("networks.torch_models", "networks.wording"),
     },
     "harness.results": {
         *("harness.errors", "harness.files", "harness.experiment", "networks.schedules", "networks.wording"),
