@@ -128,6 +128,20 @@ def features(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(7))
 
 
+def trained(model, forward, *inputs, steps=3):
+    """Losses, gradients, buffers and generator state of some steps, from one seed."""
+    torch.manual_seed(3)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    seen = []
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = forward(*inputs).square().mean()
+        loss.backward()
+        seen += [loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+        optimiser.step()
+    return [*seen, *(buffer.clone() for buffer in model.buffers()), torch.get_rng_state()]
+
+
 TOKENS = torch.arange(24).reshape(4, 6) % 11
 
 MODELS = {

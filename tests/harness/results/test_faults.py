@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from harness.results import schemas
 from harness.results.store import Store
 from tests.slow.chaos import TEXT, chaos
 from tests.support.cells import answer
+from tests.support.limits import no_file_larger_than
 
 
 class KilledError(BaseException):
@@ -138,13 +138,8 @@ def test_three_kills_change_nothing(tmp_path):
 def test_a_full_disk_leaves_nothing_half_written(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, b"old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
-        with pytest.raises(OSError, match=f"File too large: '{path}'"):
-            write_atomically(path, bytes(1_000_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with no_file_larger_than(100_000), pytest.raises(OSError, match=f"File too large: '{path}'"):
+        write_atomically(path, bytes(1_000_000))
     assert files(tmp_path) == {"file": b"old"}
 
 

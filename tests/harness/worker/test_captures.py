@@ -3,11 +3,9 @@
 import csv
 import json
 import re
-import resource
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 
 import pytest
 from typer.testing import CliRunner
@@ -18,6 +16,7 @@ from harness.experiment.job import Job
 from harness.experiment.measures import MEASURES
 from harness.provenance import ROOT
 from tests.support.cells import store_all_cell
+from tests.support.limits import no_file_larger_than
 
 CELL = store_all_cell("64,128x6,10", batch=512)
 ROOM = 64 * 1024  # a capture of the cell's step takes about half of it
@@ -72,20 +71,6 @@ for limit in range(4096, int(sys.argv[2]) + 1, 4096):
             answers.append(str(error))
     print(json.dumps(answers))
 """
-
-
-@contextmanager
-def no_file_larger_than(nbytes):
-    """For this process and those it starts. They write no bytecode, because CPython would leave it cut short."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-        patch.setattr(sys, "dont_write_bytecode", True)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture

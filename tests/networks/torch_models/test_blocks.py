@@ -14,24 +14,8 @@ from torch.nn import functional
 
 from networks.torch_models.blocks import blocks_of
 from networks.torch_models.chains import in_order
-
-
-def features(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(7))
-
-
-def trained(model, forward, *inputs, steps=3):
-    """Losses, gradients, buffers and generator state of some steps, from one seed."""
-    torch.manual_seed(3)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-    seen = []
-    for _ in range(steps):
-        optimiser.zero_grad()
-        loss = forward(*inputs).square().mean()
-        loss.backward()
-        seen += [loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
-        optimiser.step()
-    return [*seen, *(buffer.clone() for buffer in model.buffers()), torch.get_rng_state()]
+from tests.support.masked_encoder import Encoder
+from tests.support.torch_models import TOKENS, features, trained
 
 
 def assert_blocks_train_as_the_model(model, inputs, blocks=None, chain=in_order):
@@ -48,35 +32,6 @@ def assert_blocks_train_as_the_model(model, inputs, blocks=None, chain=in_order)
 
 def residual_block(width):
     return nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.Dropout(0.3))
-
-
-class Layer(nn.Module):
-    def __init__(self, width, **settings):
-        super().__init__()
-        self.norm, self.linear, self.dropout = nn.LayerNorm(width), nn.Linear(width, width), nn.Dropout(0.2)
-        vars(self).update(settings)
-
-    def forward(self, x, mask=None, scale=1.0):
-        return x + self.dropout(self.linear(self.norm(x))).masked_fill(mask, 0) * scale
-
-
-class Encoder(nn.Module):
-    """Runs something of its own before and after its layers, and hands a mask to each."""
-
-    def __init__(self, depth=3, width=8):
-        super().__init__()
-        self.embedding = nn.Embedding(11, width)
-        self.layers = nn.ModuleList(Layer(width) for _ in range(depth))
-        self.head = nn.Linear(width, 4)
-
-    def forward(self, tokens):
-        x, mask = self.embedding(tokens), (tokens == 0)[..., None]
-        for layer in self.layers:
-            x = layer(x, mask=mask, scale=0.5)
-        return self.head(x.mean(dim=1))
-
-
-TOKENS = torch.arange(24).reshape(4, 6) % 11
 
 
 def test_a_sequentials_children_are_its_blocks_and_nested_ones_are_opened():
@@ -269,56 +224,6 @@ def test_no_run_takes_more_memory_before_its_blocks_than_the_run_before_it():
     finally:
         tracemalloc.stop()
     assert max(later - earlier for earlier, later in pairwise(taken)) < 1000
-
-
-def test_a_model_that_was_cut_has_its_former_fingerprint():
-    model = Encoder()
-    first, second = (blocks_of(model, TOKENS, "layers").fingerprints for _ in range(2))
-    assert first == second
-
-
-def test_equal_blocks_have_equal_fingerprints():
-    model = nn.Sequential(nn.Linear(6, 6), *(nn.Linear(6, 6) for _ in range(3)), nn.Linear(6, 6, bias=False))
-    model[2].requires_grad_(False)
-    first, second, frozen, fourth, unbiased = blocks_of(model, features(3, 6)).fingerprints
-    assert second == fourth
-    assert len({first, second, frozen, unbiased}) == 4
-    assert blocks_of(copy.deepcopy(model), features(3, 6)).fingerprints[1] == second
-    assert blocks_of(model, features(4, 6)).fingerprints[1] != second
-
-
-@pytest.mark.parametrize("setting", [{"window": 3}, {"act": torch.tanh}, {"act": lambda x: x}])
-def test_a_setting_of_a_block_is_part_of_its_fingerprint(setting):
-    plain, other = Encoder(), Encoder()
-    vars(other.layers[1]).update(setting)
-    vars(plain.layers[1]).update(dict.fromkeys(setting))
-    one, two = (blocks_of(model, TOKENS, "layers").fingerprints for model in (plain, other))
-    assert one[2] == two[2]
-    assert one[1] != two[1]
-
-
-LAYER = """
-import torch
-
-
-class Layer(torch.nn.Linear):
-    def forward(self, x):
-        return torch.relu(super().forward(x)) + 1
-"""
-
-
-def layers_of(text):
-    space = {"__name__": f"some_{len(text)}"}
-    exec(text, space)
-    return blocks_of(nn.Sequential(space["Layer"](6, 6), space["Layer"](6, 6)), features(3, 6)).fingerprints
-
-
-def test_a_fingerprint_is_of_the_code_whatever_its_module_is_called():
-    plain = layers_of(LAYER)
-    assert layers_of(f"{LAYER}\n# imported under another name") == plain
-    for code, other in (("relu", "tanh"), ("+ 1", "+ 2"), ("+ 1", "- 1"), ("Layer", "Other")):
-        renamed = LAYER.replace(code, other) + "\nLayer = Other\n" * (other == "Other")
-        assert set(layers_of(renamed)).isdisjoint(plain)
 
 
 class Remembering(nn.Module):
