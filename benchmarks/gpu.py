@@ -6,7 +6,7 @@ allocator beside what stands before the step, and allocated and reserved with al
 paired in turns in one process: the median, and its interval of 95 %. `!` marks a peak over its budget.
 
 The default models are those of `examples/models`, which are small: name your own. On a machine without a GPU,
-`--device cpu` tries the script; it then has no allocated and reserved peaks. It needs PyTorch and our `cli` extra.
+`--device cpu` tries the script; it then has no allocated and reserved peaks. It needs PyTorch and our `harness` extra.
 """
 
 import argparse

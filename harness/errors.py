@@ -85,8 +85,9 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         *("threadpoolctl", "typer", "vl_convert"),
     ),
     "dask": ("dask", "distributed"),
+    "peers": ("cloudpickle", "jax", "sklearn", "torch"),
 }
-"""The extras that the parent process needs, each with the names of its imports."""
+"""The extras that commands need, each with the names of its imports."""
 
 
 class MissingExtraError(ImportError):
@@ -103,12 +104,19 @@ def naming_extras() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        for extra, packages in EXTRAS.items():
-            if package in packages:
-                raise MissingExtraError(
-                    f"{package} is not installed; the extra {extra!r} has it: "
-                    f"pip install '.[{extra}]', in the folder of checkpointing-lab",
-                    name=error.name,
-                ) from error
+        if missing := missing_extra(error.name or ""):
+            raise missing from error
         raise
+
+
+def missing_extra(module: str) -> MissingExtraError | None:
+    """The error that names the extra of a module that is not installed. None if it is of no extra."""
+    package = module.partition(".")[0]
+    for extra, packages in EXTRAS.items():
+        if package in packages:
+            return MissingExtraError(
+                f"{package} is not installed; the extra {extra!r} has it: "
+                f"pip install '.[{extra}]', in the folder of checkpointing-lab",
+                name=module,
+            )
+    return None

@@ -6,6 +6,8 @@ from fractions import Fraction
 from networks.chain import LARGEST
 from networks.rounding import ceil_div
 
+KIB, MIB = 2**10, 2**20
+
 UNITS = {
     "": 1,
     "B": 1,

@@ -132,7 +132,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("networks.planning", "networks.schedules", "networks.tracker"),
     },
     "harness.plots": {
-        *("harness.analysis", "harness.experiment", "networks.planning", "networks.rounding", "networks.wording"),
+        *("harness.analysis", "harness.experiment", "harness.sizes", "networks.planning", "networks.rounding"),
+        "networks.wording",
     },
     "harness.report": {
         *("harness.analysis", "harness.experiment", "harness.results", "harness.sizes"),

@@ -132,10 +132,10 @@ def test_its_table_is_the_committed_results():
             assert cell == f"{peak / 2**20:.1f} MiB ({saved:.0%})"
 
 
-FRAMEWORKS = {
+ROWS_OF_FRAMEWORKS = {
     "ours, store-all": "ours store-all",
-    "ours, keeps every n-th": "ours checkpoint, n = {n}",
-    "the same by `train_step`": "ours train step, n = {n}",
+    "ours, keeps every n-th activation": "ours checkpoint, n = {n}",
+    "ours, the same n, with `train_step`": "ours train step, n = {n}",
     "PyTorch, plain": "torch store-all",
     "PyTorch, `checkpoint`": "torch checkpoint, n = {n}",
     "JAX, plain": "jax store-all",
@@ -152,9 +152,9 @@ def test_its_table_of_frameworks_is_the_committed_results():
     header, _, *rows = (line.strip("| ").split(" | ") for line in table.split("\n") if line)
     networks = re.findall(r"`([^`]+)`, batch (\d+)", " ".join(header))
     assert len(networks) == 3
-    assert len(rows) == len(FRAMEWORKS)
-    for (variant, *cells), name in zip(rows, FRAMEWORKS.values(), strict=True):
-        assert FRAMEWORKS[variant.removesuffix(" (n = 2, 4, 16)")] == name
+    assert len(rows) == len(ROWS_OF_FRAMEWORKS)
+    for (variant, *cells), name in zip(rows, ROWS_OF_FRAMEWORKS.values(), strict=True):
+        assert ROWS_OF_FRAMEWORKS[variant.removesuffix(" (n = 2 in A, 4 in B, 16 in D)")] == name
         for (layers, batch), n, cell in zip(networks, (2, 4, 16), cells, strict=True):
             peak = peaks.get((layers, int(batch), name.format(n=n)))
             assert cell == ("-" if peak is None else f"{peak / 2**20:.1f} MiB")

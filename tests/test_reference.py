@@ -38,6 +38,12 @@ def test_a_public_name_without_a_docstring_is_found(project):
     assert names.exports("shop")["settle"] == ("shop.till", "pay")
 
 
+def test_a_name_that_is_imported_when_it_is_needed_is_found(project):
+    lazy = "def __getattr__(name):\n    from shop.till import Till, Drawer\n"
+    project(__init__=f'"""A shop."""\n__all__ = ["Till"]\n{lazy}', till="class Till: ...\nclass Drawer: ...\n")
+    assert names.exports("shop") == {"Till": ("shop.till", "Till")}
+
+
 def test_a_name_is_followed_through_packages_to_where_it_is_defined(project, tmp_path):
     (tmp_path / "shop/desk").mkdir(parents=True)
     (tmp_path / "shop/desk/__init__.py").write_text('"""A desk."""\nfrom shop.desk.till import Till\n')

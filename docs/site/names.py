@@ -25,11 +25,25 @@ def packages() -> dict[str, list[str]]:
 
 
 def exports(package: str) -> dict[str, tuple[str, str]]:
-    """The public names that a package takes from its modules, each with its module and its name there."""
-    imports = [node for node in _tree(package).body if isinstance(node, ast.ImportFrom) and node.module]
-    named = [(alias.asname or alias.name, (node.module, alias.name)) for node in imports for alias in node.names]
+    """The public names that a package takes from its modules, each with its module and its name there.
+
+    A name that is imported only when it is needed counts if `__all__` has it.
+    """
+    tree = _tree(package)
+    listed = {name.value for node in tree.body if _is_all(node) for name in node.value.elts}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    named = [
+        (alias.asname or alias.name, (node.module, alias.name))
+        for node in imports
+        for alias in node.names
+        if node in tree.body or alias.name in listed
+    ]
     ours = {name: home for name, home in named if home[0].split(".")[0] in PACKAGES and not name.startswith("_")}
     return {name: _home(*home) for name, home in ours.items() if not _path(".".join(home)).exists()}
+
+
+def _is_all(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "__all__"
 
 
 def own(package: str) -> list[str]:

@@ -9,10 +9,11 @@ import pandas as pd
 from harness.analysis.baseline import COMPARED
 from harness.analysis.time import median_interval
 
-CASE = ["layers", "batch"]
+WORKLOAD = ["layers", "batch"]
+"""The columns that frameworks share in one case."""
 SAME = [*COMPARED, "framework"]
 """The columns in which a variant and the plain step of its framework agree."""
-PLAIN = ("store-all", "backprop")
+WITHOUT_CHECKPOINTS = ("store-all", "backprop")
 """The plain variants, which use no checkpointing. Other variants of a framework are compared with them."""
 
 
@@ -41,7 +42,7 @@ def peers_savings(memory: pd.DataFrame) -> pd.DataFrame:
     segment, and one gradient. Both columns are missing if a variant has no n, or its framework no plain step.
     """
     table = with_names(memory)
-    plain = table.loc[table["kind"].isin(PLAIN), [*SAME, "memray_peak_bytes"]]
+    plain = table.loc[table["kind"].isin(WITHOUT_CHECKPOINTS), [*SAME, "memray_peak_bytes"]]
     plain = plain.rename(columns={"memray_peak_bytes": "plain_bytes"})
     table = table.merge(plain, on=SAME, how="left", validate="many_to_one")
     hidden = table["depth"] - 1
@@ -55,7 +56,7 @@ def peers_savings(memory: pd.DataFrame) -> pd.DataFrame:
 
 def has_plain(memory: pd.DataFrame) -> pd.Series:
     """For each row, whether the table has the plain step of its framework."""
-    plain = memory.loc[with_names(memory)["kind"].isin(PLAIN), SAME]
+    plain = memory.loc[with_names(memory)["kind"].isin(WITHOUT_CHECKPOINTS), SAME]
     return pd.Series(pd.MultiIndex.from_frame(memory[SAME]).isin(pd.MultiIndex.from_frame(plain)), index=memory.index)
 
 
@@ -71,7 +72,7 @@ def resident_peaks(memory: pd.DataFrame, resident: pd.DataFrame) -> pd.DataFrame
         columns={"median": "resident_bytes", "min": "resident_low_bytes", "max": "resident_high_bytes"}
     )
     cells = with_names(resident).drop_duplicates("cell_id")[
-        ["cell_id", *CASE, "chain", "depth", "framework", "kind", "name"]
+        ["cell_id", *WORKLOAD, "chain", "depth", "framework", "kind", "name"]
     ]
     requested = memory[["cell_id", "memray_peak_bytes"]].rename(columns={"memray_peak_bytes": "requested_bytes"})
     table = cells.merge(requested, on="cell_id").merge(peaks, on="cell_id")

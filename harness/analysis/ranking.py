@@ -3,13 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from harness.analysis.baseline import COMPARED
 from harness.analysis.chains import name_chains
-from harness.analysis.schedules import OPTIMAL, within_budgets
+from harness.analysis.schedules import OPTIMAL, WITHIN_BUDGET, within_budgets
 from harness.analysis.variants import name_variants
-
-CASE = [*COMPARED, "budget_bytes"]
-"""The columns of a case of the ranking: a chain and a budget."""
 
 
 def ranking(memory: pd.DataFrame) -> pd.DataFrame:
@@ -24,24 +20,25 @@ def ranking(memory: pd.DataFrame) -> pd.DataFrame:
     """
     fitting = within_budgets(memory)
     fitting = fitting[fitting["kind"] != "store-all"]
-    least = fitting[fitting["kind"] == OPTIMAL].set_index(CASE)["forward_flops"].rename("least")
-    fitting = fitting.join(least, on=CASE)
+    least = fitting[fitting["kind"] == OPTIMAL].set_index(WITHIN_BUDGET)["forward_flops"].rename("least")
+    fitting = fitting.join(least, on=WITHIN_BUDGET)
     fitting = fitting.assign(
-        over_optimum=fitting["forward_flops"] / fitting["least"], place=fitting.groupby(CASE).cumcount() + 1
+        over_optimum=fitting["forward_flops"] / fitting["least"], place=fitting.groupby(WITHIN_BUDGET).cumcount() + 1
     )
     kinds = name_variants(memory[memory["step"] == "backward"])["kind"].cat.remove_unused_categories().cat.categories
     kinds = kinds.drop("store-all", errors="ignore")
-    cases = fitting[[*CASE, "budget_ratio"]].drop_duplicates().merge(pd.DataFrame({"kind": list(kinds)}), how="cross")
+    cases = fitting[[*WITHIN_BUDGET, "budget_ratio"]].drop_duplicates()
+    cases = cases.merge(pd.DataFrame({"kind": list(kinds)}), how="cross")
     fitting = fitting.assign(kind=fitting["kind"].astype(str))
     told = ["variant", "predicted_peak_bytes", "forward_work_ratio", "over_optimum", "place"]
-    table = cases.merge(fitting[[*CASE, "kind", *told]], on=[*CASE, "kind"], how="left")
+    table = cases.merge(fitting[[*WITHIN_BUDGET, "kind", *told]], on=[*WITHIN_BUDGET, "kind"], how="left")
     table = table.assign(
         chain=table["layers"].map(name_chains(table)),
         kind=pd.Categorical(table["kind"], categories=list(kinds), ordered=True),
         fits=np.where(table["place"].isna(), "no", "yes"),
         place=table["place"].astype("Int64"),
     )
-    return table.sort_values([*CASE, "place", "kind"], na_position="last").reset_index(drop=True)
+    return table.sort_values([*WITHIN_BUDGET, "place", "kind"], na_position="last").reset_index(drop=True)
 
 
 def means(table: pd.DataFrame) -> tuple[pd.Series, int]:
@@ -49,6 +46,6 @@ def means(table: pd.DataFrame) -> tuple[pd.Series, int]:
 
     A kind that fits in no case is left out. The means are missing if there is no such case.
     """
-    cases = table.pivot(index=CASE, columns="kind", values="over_optimum")
+    cases = table.pivot(index=WITHIN_BUDGET, columns="kind", values="over_optimum")
     common = cases.dropna(axis="columns", how="all").dropna()
     return np.exp(np.log(common).mean()).sort_values(kind="stable"), len(common)

@@ -25,6 +25,8 @@ from networks.schedules.spec import is_strange, parse_schedule
 
 OPTIMAL = "optimal"
 """The kind with the least work."""
+WITHIN_BUDGET = [*COMPARED, "budget_bytes"]
+"""The columns of a configuration and a budget within which schedules are compared."""
 GROWTH_DEPTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
@@ -71,7 +73,7 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     memory = name_variants(memory[memory["step"] == "backward"])
     own = map(budget_bytes_of, memory["schedule"], chains(memory))
     memory = memory.assign(budget_bytes=pd.Series(list(own), index=memory.index, dtype="Int64"))
-    budgets = memory.loc[memory["kind"] == OPTIMAL, [*COMPARED, "budget_bytes"]].dropna().drop_duplicates()
+    budgets = memory.loc[memory["kind"] == OPTIMAL, WITHIN_BUDGET].dropna().drop_duplicates()
     if budgets.empty:
         raise ValueError(
             "no budget to compare within: add a schedule such as optimal(budget_bytes=8000000) to the grid"
@@ -81,10 +83,9 @@ def within_budgets(memory: pd.DataFrame) -> pd.DataFrame:
     cells = work_ratios(name_variants(pd.concat([memory, _at_budgets(memory, budgets)]))).drop(columns="budget_bytes")
     fitting = cells.merge(budgets, on=COMPARED).query("predicted_peak_bytes <= budget_bytes")
     fitting = fitting.assign(replayed=fitting["memray_peak_bytes"].isna())
-    by = [*COMPARED, "budget_bytes"]
     fitting = fitting.assign(rival=fitting["kind"] != OPTIMAL)
-    ranked = fitting.sort_values([*by, "forward_flops", "rival", "replayed", "predicted_peak_bytes", "kind"])
-    best = ranked.drop_duplicates([*by, "kind"]).drop(columns=["rival", "replayed"]).reset_index(drop=True)
+    ranked = fitting.sort_values([*WITHIN_BUDGET, "forward_flops", "rival", "replayed", "predicted_peak_bytes", "kind"])
+    best = ranked.drop_duplicates([*WITHIN_BUDGET, "kind"]).drop(columns=["rival", "replayed"]).reset_index(drop=True)
     return best.assign(kind=best["kind"].cat.remove_unused_categories())
 
 
@@ -116,11 +117,11 @@ def winners(memory: pd.DataFrame, time: pd.DataFrame | None = None) -> pd.DataFr
     `runner_up_work_ratio`. Both are missing if no other kind fits. If `time` has the winner, there are its
     `time_ratios`.
     """
-    by = [*COMPARED, "budget_bytes"]
     ranked = within_budgets(memory)
-    places = ranked.groupby(by).cumcount()
+    places = ranked.groupby(WITHIN_BUDGET).cumcount()
     second = {"variant": "runner_up", "forward_work_ratio": "runner_up_work_ratio"}
-    table = ranked[places == 0].merge(ranked.loc[places == 1, [*by, *second]].rename(columns=second), how="left", on=by)
+    runners_up = ranked.loc[places == 1, [*WITHIN_BUDGET, *second]].rename(columns=second)
+    table = ranked[places == 0].merge(runners_up, how="left", on=WITHIN_BUDGET)
     if time is None:
         return table
     ratios = time_ratios(time, seconds="step_seconds", pair_on=["repeat"])

@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "Measure an experiment and write its CSVs.",
     "plot": "Draw an experiment's figures from its CSVs.",
     "report": "Write results as one HTML page that needs no network.",
-    "show": "Show an experiment's cells: the predicted cost of each, and how those ended that were run.",
+    "show": "Show an experiment's cells: the predicted cost of each, and the status of those that were run.",
     "list": "List the experiments of a folder, or all schedules.",
     "rank": "Rank an experiment's schedules by their work within each budget.",
     "compare": "Compare two results folders of one experiment, cell by cell.",

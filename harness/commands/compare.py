@@ -46,7 +46,7 @@ def command(
         bool,
         typer.Option(
             "--fail-if-cells-missing",
-            help="Fail if a cell is finished in A and not in B. Every other gate checks this for its own tables.",
+            help="Fail if a cell is finished in A and not in B. Each --fail-if option does so for its tables.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -58,9 +58,9 @@ def command(
     number of cells. Times of different machines, or of a busy machine, tell nothing about the code. Resident peaks are
     not compared, because they differ from run to run.
 
-    A gate also fails if a cell is finished in A, and has failed in B or is missing there.
+    Each --fail-if option also fails if a cell is finished in A, but failed or missing in B.
 
-    Exit code: 0, or 1 if a gate failed, 2 for bad input.
+    Exit code: 0, 1 if a --fail-if option fails, or 2 for bad input.
     """
     if fail_if_slower is not None and not 0 < fail_if_slower < float("inf"):
         raise ValueError(f"--fail-if-slower must be a ratio above 0, such as 1.05, got {fail_if_slower}")

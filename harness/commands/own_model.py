@@ -27,14 +27,14 @@ DeviceOption = Annotated[
     str | None,
     typer.Option(
         "--device",
-        help="For a model: cpu, the default, cuda, which was not measured here, or meta, which allocates nothing.",
+        help="For a model: cpu (default), cuda (not measured here) or meta (allocates nothing).",
     ),
 ]
 GradientsOption = Annotated[
     str | None,
     typer.Option(
         "--gradients",
-        help="For a model: kept until the step ends, the default, or freed, each as soon as it is complete.",
+        help="For a model: kept (default, until the step ends) or freed (each as soon as it is complete).",
     ),
 ]
 

@@ -11,8 +11,7 @@ from harness.commands.names import find_results, path_given
 from harness.commands.tables import aligned
 from harness.experiment.tables import ALLOCATORS
 from harness.results.folder import read_results
-
-MIB = 2**20
+from harness.sizes import MIB
 
 
 def command(
@@ -23,10 +22,10 @@ def command(
     """Print the memory and time of every framework's step, one row for each variant.
 
     Peaks are in MiB. A resident peak is the median of repeats. The first resident column is glibc's malloc as it is.
-    `kept` is what is resident there beyond the request. `blocks` counts the blocks that are live at the peak and as
+    `kept` is that minus the requested peak. `blocks` counts the blocks that are live at the peak and as
     large as a layer's output.
     """
-    from harness.analysis.frameworks import CASE, peers_savings, resident_peaks, step_times
+    from harness.analysis.frameworks import WORKLOAD, peers_savings, resident_peaks, step_times
 
     results = find_results(results)
     tables = read_results(results).tables(("peers_memory", "resident", "peers_time"))
@@ -45,7 +44,7 @@ def command(
         time = tables["peers_time"]
         columns.append(step_times(time[time["status"] == "ok"]).set_index("cell_id"))
     console = new_console()
-    for (layers, batch), rows in memory.groupby(CASE, sort=False):
+    for (layers, batch), rows in memory.groupby(WORKLOAD, sort=False):
         measured = rows[rows["status"] == "ok"]
         for more in columns:
             measured = measured.join(more, on="cell_id")

@@ -32,10 +32,10 @@ Save = Annotated[
 ]
 OfAStep = Annotated[str | None, typer.Option(metavar="SIZE", help="Budget of a step's peak: 24MiB, 1.5GB, or bytes.")]
 OfAll = Annotated[str | None, typer.Option(metavar="SIZE", help="Budget of the whole bill, instead of --budget.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, the default, or float64.")]
+Dtype = Annotated[str | None, typer.Option(help="float32 (default) or float64.")]
 Step = Annotated[
     str | None,
-    typer.Option(help="backward, the default, or train_step, which frees each layer's weight gradient at once."),
+    typer.Option(help="backward (default), or train_step, which frees each layer's weight gradient at once."),
 ]
 Optimizer = Annotated[str, typer.Option(help=f"For the bill: {', '.join(OPTIMIZERS)}.")]
 Samples = Annotated[int | None, typer.Option(help="For the bill: rows of data. The default is one batch.")]
@@ -44,7 +44,8 @@ MaxDepth = Annotated[
     typer.Option("--max-depth", help="Plan the deepest network of one hidden width that fits: --layers 64,512,10."),
 ]
 Measured = Annotated[
-    bool, typer.Option("--measure", help="Measure the peak and the time of the best and of store-all.")
+    bool,
+    typer.Option("--measure", help="Measure the peak and the time of the best schedule and of the step without one."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; sizes are integer bytes.")]
 
@@ -72,15 +73,15 @@ def command(
     """Find the schedule that trains a network with the least work within a budget of bytes.
 
     The budget bounds the peak that memray measures over one training step: the predicted peak, and an allowance for
-    the interpreter's own objects. One line for each kind of schedule says whether it fits, its peak and what fills
-    most of that, its forward steps, its work and its time. The rival of the best recomputes nothing: it runs the batch
-    in parts, as few as fit. The bill adds the parameters, the optimiser's state and the data. With --max-depth the
-    network is the deepest that fits, whatever number of hidden layers is given.
+    the interpreter's own objects. One line for each kind of schedule says whether it fits, its peak, what fills most
+    of the peak, its forward steps, its work and its time. One more line has a step without recomputation: it runs the
+    batch in the fewest parts that fit. The bill adds the parameters, the optimiser's state and the data. With
+    --max-depth the network is the deepest that fits; the number of hidden layers that you give is ignored.
 
     If no schedule fits, the exit code is 2, and the message names the smallest budget that can be met.
 
-    With --model the plan is for your own PyTorch model. Its file is run, because it is your code, and its blocks are
-    profiled first. A profile that `profile --save` wrote is planned without that.
+    With --model the plan is for your own PyTorch model. The command runs the model's file, and profiles its
+    blocks. With a profile that `profile --save` wrote, it does neither.
     """
     of_layers: dict[str, Any] = {"--layers": layers, "--batch": batch, "--dtype": dtype, "--step": step}
     of_layers |= {"--samples": samples, "--max-depth": max_depth or None, "--schedule": schedule or None}

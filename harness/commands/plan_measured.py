@@ -8,6 +8,7 @@ from harness.execute.process import run_in_subprocess
 from harness.experiment.cell import Cell, own_cell
 from harness.experiment.job import Job, Outcome, Row
 from harness.experiment.measures import MEASURES
+from harness.experiment.settings import TimeSettings
 from networks.chain import Chain
 from networks.dry_run import Trace
 from networks.planning.planner import Plan
@@ -15,7 +16,6 @@ from networks.planning.rows import PlanRow
 from networks.schedules.foreign import Source
 
 STORE_ALL = "store_all"
-TIME_SETTINGS = {"repeats": 15, "order_seed": 0}
 
 
 def rows_by_name(found: Plan) -> dict[str, Row]:
@@ -110,7 +110,7 @@ def measure_best(found: Plan, to: dict[str, Row], *, dtype: str, sources: Sequen
             notes.append(f"the peak of {name} could not be measured: {outcome.error}")
         else:
             to[name]["memray_peak_bytes"] = outcome.rows[0][0]["memray_peak_bytes"]
-    outcome = _measured(Job(measure="time", cells=tuple(cells.values()), settings=TIME_SETTINGS))
+    outcome = _measured(Job(measure="time", cells=tuple(cells.values()), settings=TimeSettings().model_dump()))
     if outcome.rows is None:
         return [*notes, f"time could not be measured: {outcome.error}"]
     seconds = {name: [row["step_seconds"] for row in rows] for name, rows in zip(cells, outcome.rows, strict=True)}

@@ -167,7 +167,8 @@ def text(answer: Mapping[str, Any], width: int) -> Iterator[str]:
     )
     yield table(COLUMNS, answer["rows"], width=width)
     yield (
-        "work: forward operations over plain autograd's; time: over plain autograd's, predicted from "
+        "work and time: forward operations and time of a step, divided by those of plain autograd; "
+        "time is predicted from "
         f"{answer['times_predicted_from']}"
     )
     yield (

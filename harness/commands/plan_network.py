@@ -58,9 +58,9 @@ def text(answer: Mapping[str, Any], width: int) -> Iterator[str]:
         f"a training step ({answer['step']}) within {in_full(answer['budget_bytes'])}"
     )
     yield table(COLUMNS, answer["rows"], width=width)
-    yield "work: forward operations over store-all's"
+    yield "work: forward operations, divided by those of store-all"
     if any("predicted_time_ratio" in row for row in answer["rows"]):
-        yield "time: over store-all's, predicted from how long the layers' matrix products take on this machine"
+        yield "time: step time, divided by that of store-all; predicted from matrix products that are timed here"
     yield from (f"{row['name']}: {row['reason']}" for row in answer["rows"] if "reason" in row)
     named = answer["schedule"]
     yield f"best: {named if is_strange(named) else f'NetworkWithCheckpointing(layers, schedule={named})'}"

@@ -35,7 +35,7 @@ def text(profile: BlockProfile, width: int) -> Iterator[str]:
     """What is printed for people on a page of so many characters: a row for each block."""
     yield f"{len(profile.blocks)} blocks, inputs {profile.inputs}, PyTorch {profile.torch}, {profile.threads} thread"
     yield f"\n{aligned(told_by(COLUMNS, profile.blocks), left=['block'], width=width)}\n"
-    yield "output: what the block gives to the blocks above. tape: what autograd holds beside inputs and outputs."
+    yield "output: what the block gives to the blocks above. tape: what else autograd holds, but no parameters."
     ms = " ms: a run without tape, median of five." if profile.is_timed else ""
     yield f"run, run with tape, backward: peaks, without the block's input.{ms}"
     yield from profile.notes
@@ -54,7 +54,7 @@ def command(
 ) -> None:
     """Measure the memory and time of each block of your own PyTorch model, in a fresh process.
 
-    The file is run, because it is your code. FUNCTION takes no arguments. It returns the model in training mode, a
+    The command runs the file. FUNCTION takes no arguments. It returns the model in training mode, a
     sample (a tensor, or a tuple of the model's arguments), a loss function of the model's output, and optionally a list
     of blocks.
 

@@ -11,17 +11,17 @@ import typer
 from harness.analysis.rows import each_row
 from harness.commands.console import new_console
 from harness.commands.names import find_results, path_given
-from harness.commands.tables import Key, Row, aligned, folded
+from harness.commands.tables import Key, TextRow, aligned, folded
 from harness.experiment.tables import RANKING
 from harness.files import format_json, write_atomically
 from harness.results.datapackage import sha256_of, table_schema
 from harness.results.folder import Results, read_results
+from harness.sizes import MIB
 from networks.wording import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MIB = 2**20
 MOST_COLUMNS = 80
 """Characters of a line at most, on a wider page, too."""
 BUDGETS_IN_A_ROW = 8
@@ -40,10 +40,10 @@ def command(
 ) -> None:
     """Rank the schedules of an experiment by their work within each budget, over the optimum's work.
 
-    The budgets are those of the experiment's `optimal` schedules. The best schedule of a kind that fits stands for its
-    kind. Candidates are the measured cells and, by dry run, their schedules that take a budget, at each budget.
-    Geometric means are over the chains and budgets where all kinds fit. The ranking is also written to
-    RESULTS/ranking.csv, with its schema in ranking.schema.json.
+    The budgets are those of the experiment's `optimal` schedules. Each kind is ranked by its best schedule that
+    fits. The candidates are the schedules of the measured cells. A schedule that takes a budget is also tried at every
+    budget, by a dry run. Geometric means are over the chains and budgets where all kinds fit. The ranking is also
+    written to RESULTS/ranking.csv, with its schema in ranking.schema.json.
     """
     from harness.analysis.ranking import ranking  # imports pandas
 
@@ -81,7 +81,7 @@ def _write(published: Results, content: str) -> None:
     write_atomically(published.folder / "ranking.schema.json", format_json(schema))
 
 
-def _blocks(table: "pd.DataFrame") -> Iterator[tuple[str, list[Row]]]:
+def _blocks(table: "pd.DataFrame") -> Iterator[tuple[str, list[TextRow]]]:
     """A heading and the lines of each chain, as many budgets side by side as fit 80 columns. The means come last."""
     from harness.analysis.baseline import COMPARED
     from harness.analysis.ranking import means
@@ -102,7 +102,7 @@ def _blocks(table: "pd.DataFrame") -> Iterator[tuple[str, list[Row]]]:
             )
     over, cases = means(table)
     if cases:
-        heading = f"geometric means over the {cases} budgets of a chain where all fit"
+        heading = f"geometric means over the {cases} pairs of chain and budget where all fit"
         yield heading, [{"schedule": str(kind), "mean": f"{mean:.3f} "} for kind, mean in over.items()]
 
 

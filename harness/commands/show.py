@@ -23,7 +23,7 @@ def command(
     experiment: ExperimentFile,
     results: ResultsFolder = Path("results"),
 ) -> None:
-    """Show an experiment's cells: the predicted cost of each, and how those ended that were run.
+    """Show an experiment's cells: the predicted cost of each, and the status of those that were run.
 
     A dry run predicts the cost of a training step. Nothing is measured. For a failed cell the command names the file
     with its worker's output and traceback, and memray's capture if there is one.

@@ -11,7 +11,7 @@ LEAST_NAME = 11
 GAP = 2
 """Spaces between two columns."""
 
-Row = Mapping[str, str]
+TextRow = Mapping[str, str]
 
 Columns = Mapping[str, Callable[[Any], str]]
 """For each column of a table, its title and its text of a thing. A column without any text is left out."""
@@ -53,7 +53,7 @@ def folded(text: str, width: int) -> str:
     return text if len(text) <= width else fill(re.sub(r",(?=\S)", ", ", text), width, break_on_hyphens=False)
 
 
-def aligned(rows: Sequence[Row], *, left: Collection[str], width: int, key: Key | None = None) -> str:
+def aligned(rows: Sequence[TextRow], *, left: Collection[str], width: int, key: Key | None = None) -> str:
     """The rows under the names of their columns, in at most `width` characters; the columns of `left` are flush left.
 
     There must be a row and a column.
@@ -79,20 +79,20 @@ def aligned(rows: Sequence[Row], *, left: Collection[str], width: int, key: Key 
     return "\n\n".join(tables)
 
 
-def told_by(columns: Columns, things: Sequence[Any]) -> list[Row]:
+def told_by(columns: Columns, things: Sequence[Any]) -> list[TextRow]:
     """A row of `columns` for each of the things."""
     filled = {name: cell for name, cell in columns.items() if any(map(cell, things))}
     return [{name: cell(thing) for name, cell in filled.items()} for thing in things]
 
 
-def _widths(rows: Sequence[Row], headings: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def _widths(rows: Sequence[TextRow], headings: Mapping[str, Sequence[str]]) -> dict[str, int]:
     return {
         column: max(*map(len, heading), *(len(row[column]) for row in rows)) for column, heading in headings.items()
     }
 
 
 def _most_characters(
-    rows: Sequence[Row], headings: Mapping[str, Sequence[str]], left: Collection[str], width: int
+    rows: Sequence[TextRow], headings: Mapping[str, Sequence[str]], left: Collection[str], width: int
 ) -> int:
     """The most characters of a name with which tables are as few as with the shortest names."""
     whole = _widths(rows, headings)
@@ -126,9 +126,9 @@ def _lacking(widths: Mapping[str, int], width: int) -> tuple[int, int]:
 
 
 def _lines(
-    rows: Sequence[Row], headings: Mapping[str, Sequence[str]], widths: Mapping[str, int], left: Collection[str]
+    rows: Sequence[TextRow], headings: Mapping[str, Sequence[str]], widths: Mapping[str, int], left: Collection[str]
 ) -> Iterator[str]:
-    def line(row: Row) -> str:
+    def line(row: TextRow) -> str:
         cells = (row[column].ljust(w) if column in left else row[column].rjust(w) for column, w in widths.items())
         return (GAP * " ").join(cells).rstrip()
 

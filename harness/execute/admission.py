@@ -57,13 +57,13 @@ def _too_large(job: Job, limits: Limits) -> str:
     needed, available = needed_bytes(job), available_bytes()
     if limits.memory_limit is not None and needed > limits.memory_limit:
         needs, most = format_apart(needed, limits.memory_limit)
-        bound = f"the memory limit of {most}"
+        bound = f"the memory limit is {most}"
     elif needed > available:
         needs, most = format_apart(needed, available)
-        bound = f"the {most} available on this machine"
+        bound = f"this machine has {most} available"
     else:
         return ""
-    return f"needs {needs}, by its predicted peak and what its process holds besides: more than {bound}"
+    return f"needs {needs} (its predicted peak and the rest of its process), but {bound}"
 
 
 def _step_bytes(cell: Cell) -> int:

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RunAbortedError
+from harness.errors import RunAbortedError, missing_extra, naming_extras
 from harness.execute.machine_lock import at_work
 from harness.execute.process import run_in_subprocess
 from harness.execute.scratch import scratch
 from harness.experiment.job import Job, Row
 from harness.experiment.measures import MEASURES
 from harness.experiment.model_cell import names_model
+from harness.experiment.settings import ModelsTimeSettings
 from networks.planning.own_models import BlockProfile
-
-TIME_SETTINGS = {"repeats": 15, "order_seed": 0, "seconds": 60.0}
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ class OwnModel:
 
     def seconds(self, variants: Sequence[Any], *, gradients: str) -> list[list[float]]:
         """Seconds of the steps of each variant. Variants take turns, so seconds at the same place are of one round."""
-        (rows,) = self._measured("model_seconds", {"variants": list(variants), "gradients": gradients, **TIME_SETTINGS})
+        settings = ModelsTimeSettings().model_dump()
+        (rows,) = self._measured("model_seconds", {"variants": list(variants), "gradients": gradients, **settings})
         seconds: list[list[float]] = [[] for _ in variants]
         for row in rows:
             seconds[row["variant"]].append(row["step_seconds"])
@@ -87,15 +87,18 @@ class OwnModel:
 
 
 def _complaint(error: str) -> Exception:
-    """The error of a worker: a ValueError of the user's model, or a failed measurement."""
+    """The error of a worker: a missing package, a ValueError of the user's model, or a failed measurement."""
     kind, _, message = error.partition(": ")
+    if kind == "ModuleNotFoundError" and (missing := missing_extra(message.split("'")[1])):
+        return missing
     return ValueError(message) if kind == "ValueError" else RunAbortedError(f"the model cannot be measured: {error}")
 
 
 @contextmanager
 def _in_memory(model: Any, sample: Any, loss: Callable[..., Any], blocks: Any) -> Iterator[OwnModel]:
     """A model of this process, given to workers in a file."""
-    import cloudpickle
+    with naming_extras():
+        import cloudpickle
 
     inputs = sample if isinstance(sample, tuple) else (sample,)
     with scratch() as folder:

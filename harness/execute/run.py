@@ -23,7 +23,7 @@ from harness.results.store import DamagedError, Record, Row, Store, unfit
 Execute = Callable[[Mapping[str, Job]], Generator[tuple[str, Outcome], None, None]]
 """Executes named jobs, and yields the name and the outcome of each as it finishes, in any order."""
 
-UNRECORDED = "the table has them, but cells/ has no raw results of them with these settings and variants"
+UNRECORDED = "the table has these cells, but cells/ has no record of them with these settings and variants"
 
 
 @dataclass(frozen=True)

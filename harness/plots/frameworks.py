@@ -9,14 +9,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from harness.analysis.frameworks import CASE, has_plain, peers_savings, resident_peaks, step_times, with_names
+from harness.analysis.frameworks import (
+    WORKLOAD,
+    has_plain,
+    peers_savings,
+    resident_peaks,
+    step_times,
+    with_names,
+)
 from harness.analysis.rows import each_row
 from harness.experiment.frameworks import FRAMEWORKS
 from harness.experiment.tables import ALLOCATORS
 from harness.plots.labels import Label, place_labels
 from harness.plots.looks import BLUE, GREEN, GREY, INK, ORANGE, RED, SPARE_COLOURS, SPARE_MARKERS, with_defaults
 from harness.plots.recipes import drawn
-from harness.plots.style import MIB, constants, facets, key_above, key_beside, log2, panels
+from harness.plots.style import constants, facets, key_above, key_beside, log2, panels
+from harness.sizes import MIB
 
 COLOURS: dict[str, Any] = with_defaults(
     {"networks": INK, "torch": ORANGE, "jax": BLUE, "sklearn": GREEN}, FRAMEWORKS, SPARE_COLOURS
@@ -47,7 +55,7 @@ ALLOCATOR_LOOKS: Mapping[str, Mapping[str, Any]] = {
 def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """Peak memory against step time: a panel for each case, a colour for each framework."""
     table = with_names(memory).merge(step_times(time), on="cell_id")
-    parts = facets(table, CASE, marks=["name"])
+    parts = facets(table, WORKLOAD, marks=["name"])
     figure, axes = panels(len(parts), title="Memory against time, by framework", columns=2, height=3.0)
     labels: dict[Axes, list[Label]] = {}
     for ax, (title, rows) in zip(axes, parts, strict=True):
@@ -60,7 +68,7 @@ def peers_tradeoff(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, st
     return figure, (
         f"Peak: requested bytes, measured by memray. Time: median of {time['repeats'].min()} to "
         f"{time['repeats'].max()} repeats. Each point has its own process, with one thread. The time axis does not "
-        f"begin at 0. Numbers: n, where the step keeps every n-th layer output. {constants(table, CASE)}"
+        f"begin at 0. Numbers: n, where the step keeps every n-th layer output. {constants(table, WORKLOAD)}"
     )
 
 
@@ -96,7 +104,7 @@ def _kind_keys(table: pd.DataFrame) -> list[Line2D]:
 def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
     """For each variant with a frequency: the share of the plain step's peak that it saves, and the promised share."""
     table = peers_savings(memory).dropna(subset="checkpoint_frequency")
-    parts = facets(table, CASE, marks=["name"])
+    parts = facets(table, WORKLOAD, marks=["name"])
     figure, axes = _rows_of_points(parts, title="Saving promised and saving measured", sharex=True)
     promised: dict[str, Any] = {"marker": "o", "color": GREY, "markersize": 7, "markerfacecolor": "white"}
     measured: dict[str, Any] = {"marker": "s", "markersize": 4.5}
@@ -115,7 +123,7 @@ def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
     key_above(figure, keys)
     return figure, (
         "Promised: a plain step holds H + 1 outputs of H hidden layers at once, and segments of n hold "
-        f"ceil(H / n) + n + 1. Measured: memray's peak of one step, exact to the byte. {constants(table, CASE)}"
+        f"ceil(H / n) + n + 1. Measured: memray's peak of one step, exact to the byte. {constants(table, WORKLOAD)}"
     )
 
 
@@ -123,7 +131,7 @@ def peers_saving(memory: pd.DataFrame) -> tuple[Figure, str]:
 def resident_peak(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]:
     """Resident over requested peak against the requested peak, for every variant and each allocator."""
     table = resident_peaks(memory, resident)
-    parts = facets(table, CASE, marks=["name", "allocator"])
+    parts = facets(table, WORKLOAD, marks=["name", "allocator"])
     figure, axes = panels(len(parts), title=RESIDENT_TITLE, columns=2, height=2.3, sharey=True)
     for ax, (title, rows) in zip(axes, parts, strict=True):
         ax.axhline(1, color=INK, linewidth=0.8)
@@ -139,14 +147,14 @@ def resident_peak(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure,
         log2(ax, "x")
         ax.set(title=title, xlabel="requested peak of one step (MiB)", ylabel="resident / requested")
     key_above(figure, [Line2D([], [], linestyle="", **look, label=name) for name, look in _allocator_keys()])
-    return figure, f"One point for each variant. {_resident_told(resident)} {constants(table, CASE)}"
+    return figure, f"One point for each variant. {_resident_told(resident)} {constants(table, WORKLOAD)}"
 
 
 @drawn()
 def peers_resident(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure, str]:
     """Requested and resident peaks of every framework's variants, with each allocator."""
     table = resident_peaks(memory, resident)
-    parts = facets(table, CASE, marks=["name", "allocator"])
+    parts = facets(table, WORKLOAD, marks=["name", "allocator"])
     figure, axes = _rows_of_points(parts, title=RESIDENT_TITLE)
     requested: dict[str, Any] = {"marker": "o", "color": INK, "markersize": 7, "markerfacecolor": "white"}
     for ax, (_, rows) in zip(axes, parts, strict=True):
@@ -161,7 +169,7 @@ def peers_resident(memory: pd.DataFrame, resident: pd.DataFrame) -> tuple[Figure
     keys = [Line2D([], [], **requested, linestyle="", label="requested")]
     keys += [Line2D([], [], linestyle="", **look, label=name) for name, look in _allocator_keys()]
     key_above(figure, keys)
-    return figure, f"{_resident_told(resident)} {constants(table, CASE)}"
+    return figure, f"{_resident_told(resident)} {constants(table, WORKLOAD)}"
 
 
 def _allocator_keys() -> list[tuple[str, Mapping[str, Any]]]:

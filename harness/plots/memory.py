@@ -16,7 +16,8 @@ from harness.analysis.baseline import has_store_all
 from harness.analysis.memory import RESIDUAL_BOUND_BYTES, dominant_kind, residual_bound, residuals, savings
 from harness.plots.looks import BLUE, GREEN, GREY, INK, PALE, RED, is_narrow, points, sizes
 from harness.plots.recipes import drawn
-from harness.plots.style import KIB, MIB, SETTING, constants, facets, log2, panels, variant_legend
+from harness.plots.style import SETTING, constants, facets, log2, panels, variant_legend
+from harness.sizes import KIB, MIB
 from networks.planning.rows import REMEDIES
 
 EXACT = "Each cell is one measured step. Its peak is the same to the byte in every repeat."
@@ -92,9 +93,9 @@ def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
             _share_colorbar(figure, list(block[:, 0]))
     letters = ", ".join(f"{kind[0].upper()} {kind.replace('_', ' ')}" for kind in PEAK_KINDS)
     return figure, (
-        "Above: shares of store-all's measured peak. A schedule can save at most everything except the weight "
-        "gradients (parameter deltas) and the buffers of one backward step. Below: the kind of buffer that fills most "
-        f"of the peak ({letters}), and its share in percent. "
+        "Above: shares of store-all's measured peak. No schedule can save the weight gradients (parameter deltas) or "
+        "the buffers of one backward step. All the rest is the most that a schedule can save. Below: the kind of "
+        f"buffer that fills most of the peak ({letters}), and its share in percent. "
         f"{EXACT} {constants(memory, setting)}"
     )
 

@@ -12,7 +12,8 @@ from harness.analysis.models import PROMISED, planned, predicted, with_times
 from harness.analysis.rows import each_row
 from harness.plots.looks import GREY, INK, ORANGE, PALE, PURPLE, SHADE
 from harness.plots.recipes import drawn
-from harness.plots.style import MIB, key_above, log2, panels
+from harness.plots.style import key_above, log2, panels
+from harness.sizes import MIB
 
 LOOKS: dict[str, dict[str, Any]] = {
     "plain": {"marker": "o", "color": SHADE, "label": "plain autograd"},

@@ -17,14 +17,15 @@ from harness.analysis.baseline import COMPARED, has_store_all, pareto_front
 from harness.analysis.chains import name_chains
 from harness.analysis.memory import savings, work_ratios
 from harness.analysis.rows import each_row
-from harness.analysis.schedules import GROWTH_DEPTHS, optimal_curve, within_budgets
+from harness.analysis.schedules import GROWTH_DEPTHS, WITHIN_BUDGET, optimal_curve, within_budgets
 from harness.analysis.schedules import growth as grow
 from harness.analysis.schedules import winners as find_winners
 from harness.analysis.time import with_time_ratios
 from harness.plots.looks import GREY, INK, is_narrow, points, sizes
 from harness.plots.ratios import ratio_point, ratios_explained
 from harness.plots.recipes import drawn
-from harness.plots.style import MIB, constants, facets, log2, panels, variant_legend
+from harness.plots.style import constants, facets, log2, panels, variant_legend
+from harness.sizes import MIB
 
 SETTING = ["batch", "dtype", "activation", "seed"]
 OPTIMAL_LINE: dict[str, Any] = {"color": INK, "linewidth": 0.9, "zorder": 1}
@@ -77,9 +78,9 @@ def pareto_work(memory: pd.DataFrame, time: pd.DataFrame | None) -> tuple[Figure
     curve = Line2D([], [], **OPTIMAL_LINE, label="optimal by dry run")
     variant_legend(figure, table["kind"], extra=[curve])
     return figure, (
-        "Points: peaks measured by memray. A small point is beaten by another point of the same step. Work: "
-        "multiply-adds of all layers run forward, recomputed ones included. Line: the least work, by the optimal "
-        "schedule with the bytes of each point. "
+        "Points: peaks measured by memray. Small: another point of the same step is better in both. Work: "
+        "multiply-adds of all layers run forward, recomputed ones included. Line: the work of optimal "
+        "with the bytes of each point. "
         f"{_parts_told(memory, in_parts)}{constants(table, ['layers', *SETTING])}"
     )
 
@@ -138,7 +139,7 @@ def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     ]
     variant_legend(figure, table["kind"], extra=lines)
     return figure, (
-        "Peak: measured by memray. A small point is beaten by another point of the same step. The time of train_step "
+        "Peak: measured by memray. Small: another point of the same step is better in both. The time of train_step "
         "includes the update, the time of backward does not. Dashed: the time of the optimal schedule if a step were "
         "only its matrix products. "
         f"{ratios_explained(table, 'steps timed in the same round')} {constants(table, ['layers', *SETTING])}"
@@ -148,9 +149,8 @@ def pareto_time(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
 @drawn()
 def winners(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     """The forward work of the best schedule of each kind within each budget, a table for each network."""
-    by = [*COMPARED, "budget_bytes"]
-    won = find_winners(memory, time)[[*by, "time_ratio", "ratio_low", "ratio_high"]]
-    table = within_budgets(memory).merge(won, on=by)
+    won = find_winners(memory, time)[[*WITHIN_BUDGET, "time_ratio", "ratio_low", "ratio_high"]]
+    table = within_budgets(memory).merge(won, on=WITHIN_BUDGET)
     parts = facets(table, ["layers", *SETTING], marks=["budget_bytes", "kind"])
     lines = [rows["budget_bytes"].nunique() for _, rows in parts]
     figure, axes = panels(len(parts), title="Who wins within a budget", columns=1, height=1, height_ratios=lines)
@@ -162,9 +162,9 @@ def winners(memory: pd.DataFrame, time: pd.DataFrame) -> tuple[Figure, str]:
     interval = "median" if is_narrow() else "median and 95 % interval"
     return figure, (
         "Forward work over store-all's, of the best schedule of each kind whose predicted peak is within the budget. "
-        "Candidates are the measured cells and, by dry run, those of them that take a budget. Budgets are in "
-        "MiB, and in percent of store-all's peak. Dark: the least work. Paler: more work, up to twice as much. Right: "
-        f"the winner's step time over store-all's if it was measured, {interval}. "
+        "Candidates are the measured cells. Those that take a budget are also tried at each budget, by a dry run. "
+        "Budgets are in MiB, and in percent of store-all's peak. Dark: the least work. Paler: up to twice as much. "
+        f"Right: the winner's step time over store-all's if it was measured, {interval}. "
         f"{constants(table, ['layers', *SETTING])}"
     )
 

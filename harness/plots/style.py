@@ -26,9 +26,6 @@ from harness.plots.looks import (
 )
 from networks.rounding import ceil_div
 
-KIB = 2**10
-MIB = 2**20
-
 CAPTION_CHARACTERS, CAPTION_POINTS = 136, 8
 KEYS_IN_A_LINE = 6
 TITLE_LETTER = 7.2

@@ -9,7 +9,8 @@ from matplotlib.patches import Patch
 
 from harness.plots.looks import INK, ORANGE, PALE
 from harness.plots.recipes import drawn
-from harness.plots.style import KIB, MIB, constants, facets, key_above, panels
+from harness.plots.style import constants, facets, key_above, panels
+from harness.sizes import KIB, MIB
 
 SETTING = ["layers", "batch", "dtype", "activation", "seed"]
 

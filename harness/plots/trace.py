@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.analysis.trace import StepTold, Sweep
 from harness.plots.looks import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, WIDTH_INCHES, our_look
-from harness.plots.style import LEFT, MIB, POINTS_PER_INCH, key_above, write_caption
+from harness.plots.style import LEFT, POINTS_PER_INCH, key_above, write_caption
+from harness.sizes import MIB
 
 HEIGHTS = 4.2, 1.7
 """Heights of the layers' panel and of the bytes' panel in inches."""

@@ -80,7 +80,7 @@ def _with_losses_to_show(training: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 def _agreement(apart: float) -> str:
     if apart == np.inf:
-        return "The lines do not coincide, because a training diverged that does not diverge without checkpointing."
+        return "The lines do not coincide. A training diverged with checkpointing, and did not diverge without it."
     agreement = f"stays within {apart:.2g} of store-all's" if apart else "equals store-all's exactly"
     return f"The lines coincide: with checkpointing every loss and accuracy of every epoch and seed {agreement}."
 

@@ -64,7 +64,7 @@ def _training(tables: Tables) -> Answer:
 
 def _frameworks(tables: Tables) -> Answer:
     memory = frameworks.peers_savings(tables["peers_memory"])
-    cases = memory.groupby(frameworks.CASE, sort=False)
+    cases = memory.groupby(frameworks.WORKLOAD, sort=False)
     best = memory.loc[[rows["memray_peak_bytes"].astype("float64").idxmin() for _, rows in cases]]
     ours = int((best["framework"] == "networks").sum())
     each = "; ".join(

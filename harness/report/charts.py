@@ -12,8 +12,9 @@ from harness.analysis.schedules import GROWING, growth
 from harness.analysis.variants import name_variants
 from harness.report import frameworks
 from harness.report.drawn import Drawn, Tables, gathered, network_of
-from harness.report.looks import HEIGHT, MIB, choose, colour, distinct, shape, specification
+from harness.report.looks import HEIGHT, choose, colour, distinct, shape, specification
 from harness.report.packing import json_rows
+from harness.sizes import MIB
 from networks.tracker import KINDS
 
 

@@ -12,8 +12,9 @@ from harness.analysis.memory import work_ratios
 from harness.analysis.schedules import optimal_curve
 from harness.analysis.time import time_ratios
 from harness.analysis.variants import VARIANT, name_variants
-from harness.report.looks import HEIGHT, MIB, colour, distinct, shape, specification
+from harness.report.looks import HEIGHT, colour, distinct, shape, specification
 from harness.report.packing import json_rows
+from harness.sizes import MIB
 
 COSTS = {
     "work_ratio": "work of the step / store-all's",

@@ -9,8 +9,9 @@ from harness.analysis import frameworks as analysed
 from harness.analysis import models as of_models
 from harness.analysis.rows import each_row
 from harness.report.drawn import Drawn, Tables, gathered, network_of
-from harness.report.looks import HEIGHT, MIB, choose, colour, distinct, shape, specification
+from harness.report.looks import HEIGHT, choose, colour, distinct, shape, specification
 from harness.report.packing import json_rows
+from harness.sizes import MIB
 
 ZOOMED = alt.Scale(zero=False, padding=12)
 

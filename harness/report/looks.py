@@ -5,7 +5,6 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-MIB = 2**20
 HEIGHT = 320
 SHAPES = [
     *("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left"),

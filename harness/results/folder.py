@@ -235,5 +235,5 @@ def cell_of(row: Mapping[str, Any]) -> AnyCell:
         parameters["peer"] = f"{row['framework']}.{row['variant'].partition(' ')[0]}"
     cell = cell_with(parameters)
     if cell.cell_id != row["cell_id"] or cell.peer not in (None, *PEERS):
-        raise ValueError(f"cell {row['cell_id']}: its parameters make {cell.cell_id}; run the experiment again")
+        raise ValueError(f"cell {row['cell_id']}: its parameters are those of {cell.cell_id}; run the experiment again")
     return cell

@@ -85,7 +85,7 @@ def _row(chain: BlockChain, seconds: Sequence[float], name: str, text: str, room
 
 
 def _cheapest(chain: BlockChain, form: str, room: int) -> str:
-    """Of a schedule's texts with each number, the one of least work within `room`, or else of least peak."""
+    """The text with the number that does the least work within `room`. If no peak fits, the one with the least peak."""
 
     def rank(text: str) -> tuple[int, int, int]:
         cost = cost_of(chain, text)

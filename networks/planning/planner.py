@@ -199,7 +199,7 @@ def _filling(row: PlanRow) -> str:
     kind, share = fills_most(trace.peak_bytes_by_kind)
     remedy = REMEDIES[kind]
     if kind == "parameter_deltas" and trace.chain.deltas_pile_up:
-        remedy += ", and train_step frees each layer's as it goes"
+        remedy += ", or train_step, which frees each layer's at once"
     return f"{share:.0%} of its peak are {kind.replace('_', ' ')}; {remedy}"
 
 

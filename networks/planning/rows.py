@@ -19,12 +19,12 @@ ROOMS, LEAST_ROOM_STEP = 8, 1024
 eighth), and these bytes at least."""
 
 REMEDIES = {
-    "afters": "a smaller batch or narrower layers lower them",
-    "deltas": "a smaller batch or narrower layers lower them",
-    "parameter_deltas": "no schedule changes them: fewer or narrower layers lower them",
-    "workspace": "a smaller batch or narrower layers lower it",
+    "afters": "use a smaller batch or narrower layers",
+    "deltas": "use a smaller batch or narrower layers",
+    "parameter_deltas": "no schedule lowers them: use fewer or narrower layers",
+    "workspace": "use a smaller batch or narrower layers",
 }
-"""What may fill a peak, and what lowers it. Checkpoints and working afters are one: it is one remedy for both."""
+"""What may fill a peak, and what lowers it. Checkpoints and working afters count as one, as they have one remedy."""
 
 
 def fills_most(bytes_by_kind: Mapping[str, int]) -> tuple[str, float]:
@@ -38,7 +38,7 @@ def fills_most(bytes_by_kind: Mapping[str, int]) -> tuple[str, float]:
 class PlanRow(HasSchedule):
     """What one schedule costs.
 
-    Where the schedule cannot serve the budget, `trace` and the figures are None, and `refusal` is its error.
+    If the schedule cannot serve the budget, `trace` and the figures are None, and `refusal` is its error.
     """
 
     name: str
@@ -50,7 +50,7 @@ class PlanRow(HasSchedule):
 
     @property
     def reason(self) -> str:
-        """Why the schedule cannot serve the budget; empty where it can."""
+        """Why the schedule cannot serve the budget. Empty if it can."""
         return "" if self.refusal is None else str(self.refusal)
 
     @property
@@ -77,7 +77,7 @@ class PlanRow(HasSchedule):
 
 
 def rows_within(chain: Chain, budget_bytes: int, also: Mapping[str, Search]) -> Iterator[PlanRow]:
-    """The row of each search of `SEARCHES`, and of those `also`, within the budget."""
+    """The row of each search of `SEARCHES` and of `also`, within the budget."""
     return (_row(chain, name, search, budget_bytes) for name, search in {**SEARCHES, **also}.items())
 
 
@@ -88,13 +88,13 @@ def traced(row: PlanRow) -> Trace:
 
 
 def work_and_peak(row: PlanRow) -> tuple[int, int]:
-    """By which rows that fit are compared: the least work is the best, and of the same work the lowest peak."""
+    """The order of rows that fit. The best has the least work. Of the same work the best has the lowest peak."""
     trace = traced(row)
     return trace.forward_flops, trace.peak_bytes
 
 
 def _row(chain: Chain, name: str, search: Search, budget_bytes: int) -> PlanRow:
-    """The row of the schedule that `search` finds for the budget; where none fits, of the last one it finds."""
+    """The row of the schedule that `search` finds for the budget. If none fits, it is the last one that it finds."""
     found = search_within(chain, search, budget_bytes)
     if found.schedule is None:
         return PlanRow(name, None, None, 0, fits=False, refusal=found.refusal)
@@ -102,7 +102,7 @@ def _row(chain: Chain, name: str, search: Search, budget_bytes: int) -> PlanRow:
 
 
 class Found(NamedTuple):
-    """What a search finds within a budget: a schedule that fits or does not, or why there is none."""
+    """What a search finds within a budget: a schedule and whether it fits, or the reason why there is none."""
 
     schedule: Schedule | None
     fits: bool = False
@@ -110,11 +110,11 @@ class Found(NamedTuple):
 
 
 def search_within(chain: Chain, search: Search, budget_bytes: int) -> Found:
-    """Find the schedule of the largest room within the budget that fits with its allowance.
+    """Find the schedule with the largest room whose peak and allowance fit in the budget.
 
-    The allowance depends on the schedule, and the schedule on the room that the allowance leaves. Rooms are tried
-    from above, those that the same schedule would fill left out. They are multiples of a step that is the chain's,
-    whatever the budget: of a larger one the room is no smaller, so that work never rises with the budget.
+    The allowance depends on the schedule. The schedule depends on the room that the allowance leaves. So rooms are
+    tried from the largest down. A room that would give the same schedule again is left out. Rooms are multiples of a
+    step that depends on the chain alone. So a larger budget has no smaller room, and work never rises with the budget.
     """
     step = max(LEAST_ROOM_STEP, _figures(chain, made(store_all))[1] // ROOMS)
     room, found = max(0, budget_bytes - STEP_ALLOWANCE) // step * step, None

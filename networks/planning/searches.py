@@ -1,7 +1,8 @@
-"""How each kind of schedule of the registry is searched: what a budget leaves for the peak in, the best schedule out.
+"""The search for the best schedule of each kind of the registry.
 
-How follows from what the factory takes. A budget is tried at the room that is left. Of a single integer the numbers
-are replayed. What needs no argument is taken as it is.
+A search gets a chain and a room: the bytes that a budget leaves for the peak. It returns a schedule. The arguments of
+the factory decide how it searches. If the factory takes `budget_bytes`, it gets the room. If it takes one integer, many
+numbers are replayed. If it needs no argument, its schedule is taken as it is.
 """
 
 import inspect
@@ -22,10 +23,10 @@ from networks.schedules.signature import Keep, Schedule
 from networks.schedules.spec import calls_in, factory_of, parse_schedule
 
 PARTS = 16
-"""Into so many parts the room is divided, to find a stranger's budget whose peak fits it."""
+"""If a foreign schedule's peak is above its budget, smaller budgets are tried: 1 to 15 of so many parts of the room."""
 
 Search = Callable[[Chain, int], Schedule]
-"""Returns the best schedule of a kind for a chain and a room in bytes. Raises ValueError where there is none."""
+"""Returns the best schedule of a kind for a chain and a room in bytes. Raises ValueError if there is none."""
 
 
 @lru_cache(maxsize=64)  # the same schedule is the same object, and remembers what it has solved
@@ -44,10 +45,10 @@ def search_of(entry: Registered, fixed: Mapping[str, str]) -> Search:
 
 
 def search_named(text: str, sources: Iterable[Source] = ()) -> Search:
-    """The search among the schedules that `text` leaves open, whose files are among `sources`.
+    """The search among the schedules of the factory that `text` calls. Its files are among `sources`.
 
-    Where its factory takes `budget_bytes` that is the room, whatever budget the text gives. To look at a stranger's
-    factory runs its code. Raises ValueError for what is no call of a factory.
+    Arguments in `text` are fixed, except a budget: if the factory takes `budget_bytes`, it gets the room. A foreign
+    factory's code is run, to see which arguments it takes. Raises ValueError if `text` is no call of a factory.
     """
     call, sources = calls_in(text)[0], tuple(sources)
     parameters = inspect.signature(factory_of(call, sources)).parameters
@@ -77,7 +78,7 @@ def search_named(text: str, sources: Iterable[Source] = ()) -> Search:
 
 
 def _search(name: str, takes: Mapping[str, Parameter], make: Callable[..., Schedule], within: Search) -> Search:
-    """The search among what `make` makes of the arguments that it `takes`; `within` is that of its budgets."""
+    """The search among the schedules that `make` makes. It takes the arguments `takes`. `within` searches a budget."""
     variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
     required = [one for one, told in takes.items() if told.default is Parameter.empty and told.kind not in variadic]
     integers = [one for one, told in takes.items() if told.annotation in (int, "int")]
@@ -91,12 +92,12 @@ def _search(name: str, takes: Mapping[str, Parameter], make: Callable[..., Sched
 
 
 def _bounding(make: Callable[..., Schedule], least_budget: Callable[[Chain], int], chain: Chain, room: int) -> Schedule:
-    """The schedule that has the room as its budget, which bounds its peak."""
+    """The schedule whose budget is the room. The budget bounds its peak."""
     return make(budget_bytes=max(room, least_budget(chain)))
 
 
 def _trying(make: Callable[..., Schedule], chain: Chain, room: int) -> Schedule:
-    """As `_bounding`, of a budget that may mean anything: where the peak is above it, the best of parts of the room."""
+    """As `_bounding`, but the budget may not bound the peak. If it does not, smaller budgets are tried."""
     schedule = make(budget_bytes=max(1, room))
     if replay(chain, schedule(chain)).peak_bytes <= room:
         return schedule
@@ -125,4 +126,4 @@ SEARCHES: Mapping[str, Search] = {
     if entry.planned
     for name, fixed in entry.by_name.items()
 }
-"""By the name of each kind, which is also that of its row of a plan."""
+"""The search of each kind, by the kind's name. A plan's row has the same name."""

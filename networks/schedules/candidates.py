@@ -1,4 +1,4 @@
-"""Schedules that know no budget: what a search within a budget chooses from."""
+"""Candidates: schedules that take no budget. A search within a budget chooses the best of them."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -13,11 +13,11 @@ from networks.schedules.revolve import revolve
 from networks.schedules.signature import Keep, Schedule
 
 SEARCHED = 64
-"""Numbers, such as frequencies and slots, are searched one by one up to here, and above at as many steps as that."""
+"""Numbers, such as frequencies and slots, are all tried up to this one. Above it, so many more numbers are tried."""
 
 
 class Candidates:
-    """Schedules bound to a chain, and what each costs: as much of it as the choices so far have asked for."""
+    """Schedules of a chain, and the cost of each. A cost is computed only as far as the choices so far needed it."""
 
     def __init__(self, chain: Chain, bound: Mapping[Schedule, Keep]):
         self._chain = chain
@@ -28,9 +28,9 @@ class Candidates:
         self._lock = Lock()
 
     def cheapest(self, room: int) -> Schedule:
-        """Return the one of least work whose peak is within `room` bytes; where none is, the one of least peak.
+        """Return the one with the least work whose peak is within `room` bytes. If none is, the one of least peak.
 
-        A cost so far is at most the cost. So a step that has passed the best of the others need not be run to its end.
+        The cost of a step only grows as it runs. So a step that costs more than the best is not run to its end.
         """
 
         def rank(number: int) -> tuple[int, int, int, int]:
@@ -63,7 +63,7 @@ class Candidates:
 
 @lru_cache(maxsize=4)  # what they cost is the same for every budget
 def periodics(chain: Chain) -> Candidates:
-    """Periodic schedules of `chain`, both ways to recompute."""
+    """The periodic schedules of `chain`, with both ways to recompute."""
     # Each by itself, steps grow by the square of the frequency: beyond this, revolve takes fewer for no more memory.
     each = [periodic(frequency, recompute="each") for frequency in range(2, min(chain.depth, SEARCHED) + 1)]
     return Candidates(chain, {one: one(chain) for one in (*map(periodic, searched(chain.depth)), *each)})
@@ -76,9 +76,9 @@ def revolves(chain: Chain) -> Candidates:
 
 @lru_cache(maxsize=16)
 def numbered(chain: Chain, factory: Callable[..., Schedule], argument: str) -> Candidates:
-    """What `factory` makes of numbers for this argument; numbers that it refuses are left out.
+    """The schedules that `factory` makes with numbers for this argument. Numbers that it refuses are left out.
 
-    Raises ValueError, of the last number, where it refuses all.
+    If it refuses all, its ValueError for the last number is raised.
     """
     bound: dict[Schedule, Keep] = {}
     refusals = []
@@ -94,6 +94,6 @@ def numbered(chain: Chain, factory: Callable[..., Schedule], argument: str) -> C
 
 
 def searched(depth: int) -> list[int]:
-    """The numbers that are searched where `depth` is the largest that makes a difference."""
+    """The numbers that are tried for a chain of `depth`. A number above `depth` makes no difference."""
     above = {ceil_div(depth, parts) for parts in range(1, SEARCHED + 1)}
     return sorted(above | set(range(1, min(depth, SEARCHED) + 1)))

@@ -1,8 +1,8 @@
-"""Functions that are not this project's: in a file of anybody's, or in an installed module.
+"""Functions that are not this project's: in a user's file, or in an installed module.
 
-They are factories of schedules, and what makes a PyTorch model. To find a function runs the code of its file or module.
-An installed package announces factories of schedules by entry points of the group `GROUP`, such as
-`fibonacci = "my_package.rules:fibonacci"`; those are called by their names alone.
+They are factories of schedules, and functions that make a PyTorch model. Finding a function runs the code of its file
+or module. An installed package announces factories of schedules by entry points of the group `GROUP`, such as
+`fibonacci = "my_package.rules:fibonacci"`. Their names alone are enough to call them.
 """
 
 import hashlib
@@ -98,7 +98,7 @@ def _run(source: Source) -> ModuleType:
         exec(code, vars(module))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise ValueError(f"{told(error, source.path)}, as the file is run") from None
+        raise ValueError(f"{told(error, source.path)}, while the file ran") from None
     return module
 
 
@@ -110,9 +110,9 @@ def _imported(name: str) -> ModuleType:
             raise ValueError(
                 f"{name}: no module {error.name} is installed here; a file is named by its path: rules.py:factory()"
             ) from None
-        raise ValueError(f"{name}: {type(error).__name__}: {error}, as it is imported") from None
+        raise ValueError(f"{name}: {type(error).__name__}: {error}, while it was imported") from None
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{told(error, name)}, as it is imported") from None
+        raise ValueError(f"{told(error, name)}, while it was imported") from None
 
 
 def told(error: BaseException, place: str) -> str:

@@ -26,8 +26,8 @@ class _Portable:
             pickle.dumps(self.schedule)
         except (pickle.PicklingError, AttributeError, TypeError):
             raise pickle.PicklingError(
-                f"schedule {name} cannot be pickled: neither is it one of {', '.join(FACTORIES)}, nor a function that "
-                "its module has by its name; define it there, or pickle the parameters alone by save(path)"
+                f"schedule {name} cannot be pickled: it is not one of {', '.join(FACTORIES)}, and its module has no "
+                "function of that name. Define it at the top of its module, or save the parameters alone by save(path)"
             ) from None
         return _Portable, (self.schedule,)
 

@@ -1,7 +1,7 @@
-"""The registry of schedules: what has a name in experiments and on the command line.
+"""The registry of schedules. They have names in experiments and on the command line.
 
-An entry says only what does not follow from the signature of its factory. The planner, the tables, the figures and the
-trace take the rest from there.
+An entry says only what the signature of its factory does not say. The planner, the tables, the figures and the trace
+read the signature.
 """
 
 import inspect
@@ -25,12 +25,12 @@ class Registered:
     """A factory that has a name.
 
     Attributes:
-        name: also that of the factory, and of its module in `networks/schedules/`.
-        paper: where it is from; empty where it is nobody's in particular.
-        package: the distribution that it needs, whose version its measurements depend on; empty where it needs none.
-        kinds: the arguments that each kind of it fixes, where there are several; a plan has a row for each kind.
-        planned: whether every plan has its rows, and not only one that asks for it.
-        candidates: what the planner chooses from, where numbers for its one integer argument are not all.
+        name: the name of the factory, and of its module in `networks/schedules/`.
+        paper: the source. Empty if there is none.
+        package: the distribution that it needs. Its measurements depend on the version. Empty if it needs none.
+        kinds: if there are several kinds, the arguments that each of them fixes. A plan has a row for each kind.
+        planned: whether every plan has rows of it. If not, only a plan that asks for it has one.
+        candidates: the schedules that the planner tries. By default it tries numbers for a single integer argument.
         least_budget: the least `budget_bytes` that the planner tries.
     """
 
@@ -44,7 +44,7 @@ class Registered:
 
     @cached_property
     def factory(self) -> Callable[..., Schedule]:
-        """Makes the schedule; as pure text its call is the schedule's `__name__`."""
+        """Makes the schedule. The schedule's `__name__` is the text of the call."""
         factory: Callable[..., Schedule] = getattr(import_module(f"networks.schedules.{self.name}"), self.name)
         return factory
 
@@ -55,11 +55,11 @@ class Registered:
 
     @property
     def by_name(self) -> dict[str, Mapping[str, str]]:
-        """What each kind fixes, by its name: that of the factory and the values that it fixes."""
+        """The arguments that each kind fixes, by the kind's name: the name of the factory, and those values."""
         return {" ".join([self.name, *fixed.values()]): fixed for fixed in self.kinds}
 
     def kind(self, arguments: Mapping[str, Any]) -> str:
-        """The name of the kind that a call with these arguments is of."""
+        """The name of the kind to which a call with these arguments belongs."""
         return next(name for name, fixed in self.by_name.items() if fixed.items() <= arguments.items())
 
 

@@ -172,7 +172,7 @@ def _strange(call: Call, factory: Callable[..., Any]) -> Schedule:
     try:
         made = factory(*call.arguments, **call.options)
     except Exception as error:
-        raise ValueError(f"{told(error, call.code)}, as {call} is made") from None
+        raise ValueError(f"{told(error, call.code)}, while {call} made a schedule") from None
     if not callable(made):
         line = line_of(factory)
         place = call.code if line is None else f"{call.code}:{line}"
@@ -184,7 +184,7 @@ def _strange(call: Call, factory: Callable[..., Any]) -> Schedule:
         except ValueError:
             raise
         except Exception as error:
-            raise ValueError(f"{told(error, call.code)}, as {call} is bound to a chain") from None
+            raise ValueError(f"{told(error, call.code)}, while {call} took a chain") from None
         return keep
 
     schedule.__name__ = str(call)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from networks.torch_models.chains import Source, in_order
+from networks.torch_models.chains import Cutting, in_order
 from networks.torch_models.state import Generators, ModelState, are_close, copied, left_as_it_was, same_bits, tensors_of
 
 SEEDS = (0, 1)
@@ -26,7 +26,7 @@ class Step:
     generators: Generators
 
 
-def difference(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> str:
+def difference(model: torch.nn.Module, cutting: Cutting, inputs: tuple[Any, ...]) -> str:
     """What a training step of the blocks, or one of the model, does otherwise; empty where nothing was found.
 
     The steps compare outputs, gradients, buffers and the generators of random numbers. Parameters are updated between
@@ -39,7 +39,7 @@ def difference(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) 
             model.forward(*copied(inputs))  # so that what the model makes once, such as a table, is made
         for seed in SEEDS:
             torch.manual_seed(seed)
-            found = _compared_step(model, partial(source, in_order), inputs)
+            found = _compared_step(model, partial(cutting, in_order), inputs)
             if found:
                 return found
     return ""

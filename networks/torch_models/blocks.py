@@ -10,7 +10,7 @@ import torch
 
 from networks.torch_models.agreement import difference
 from networks.torch_models.callables import Callables
-from networks.torch_models.chains import Block, Border, BoundStep, Chain, Place, Source, Step, in_order
+from networks.torch_models.chains import Block, Border, BoundStep, Chain, Cutting, Place, Step, in_order
 from networks.torch_models.fingerprints import described_module, fingerprint, settings_of
 from networks.torch_models.inputs import described_inputs
 from networks.torch_models.member_calls import MemberCalls
@@ -34,9 +34,9 @@ class Blocks:
     """
 
     model: torch.nn.Module
-    source: Source
+    cutting: Cutting
     groups: tuple[tuple[int, ...], ...]
-    """The steps of the source that each block has."""
+    """The steps of the model that each block has."""
     overwritten: tuple[int, ...]
     """Positions in the first border that the first block writes over. It works on copies of them."""
     names: tuple[str, ...]
@@ -54,7 +54,7 @@ class Blocks:
     @property
     def reads(self) -> tuple[tuple[Place, ...], ...]:
         """The parameters and buffers that each block may read, as far as is known."""
-        return tuple(tuple(place for number in group for place in self.source.reads[number]) for group in self.groups)
+        return tuple(tuple(place for number in group for place in self.cutting.reads[number]) for group in self.groups)
 
     def __call__(self, chain: Chain, *inputs: Any) -> Any:
         """Run the model with `chain` in place of the list of its blocks, and return the model's output.
@@ -68,7 +68,7 @@ class Blocks:
 
     def forward(self, chain: Chain, *inputs: Any) -> Any:
         """Run the model's forward, without the hooks of the model itself, with `chain` in place of its blocks."""
-        return self.source(lambda steps, border: chain(self._bound(steps), border), inputs)
+        return self.cutting(lambda steps, border: chain(self._bound(steps), border), inputs)
 
     def before(self, *inputs: Any) -> tuple[tuple[Block, ...], Border]:
         """Run what comes before the first block. Return the blocks of this call, and the first border."""
@@ -144,7 +144,7 @@ def blocks_of_forward(
     with torch.no_grad():
         if isinstance(blocks, str) and blocks == AUTOMATIC:
             return _found(model, inputs)
-        return _checked(model, _source(model, inputs, blocks), inputs)
+        return _checked(model, _cutting(model, inputs, blocks), inputs)
 
 
 def _after_hooks(model: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -165,7 +165,7 @@ def _check_model(model: object) -> None:
             raise ValueError(f"{name} has no shape yet: call the model once on a sample first")
 
 
-def _source(model: torch.nn.Module, inputs: tuple[Any, ...], blocks: Any) -> Source:
+def _cutting(model: torch.nn.Module, inputs: tuple[Any, ...], blocks: Any) -> Cutting:
     if blocks is not None and not isinstance(blocks, str):
         return Callables(_functions(blocks))
     members = members_of(model, blocks)
@@ -202,7 +202,7 @@ def _of_a_list(model: torch.nn.Module, inputs: tuple[Any, ...], *, more_than: in
     for path in (*paths, *sorted(lists_in(model), key=lambda path: -len(members_of(model, path)))):
         if len(members_of(model, path)) > more_than:
             with suppress(ValueError):
-                found = _checked(model, _source(model, inputs, path), inputs)
+                found = _checked(model, _cutting(model, inputs, path), inputs)
                 if len(found) > more_than:
                     return replace(found, notes=(f"the blocks are those of {path or 'the Sequential'}", *found.notes))
     return None
@@ -236,9 +236,9 @@ def _functions(blocks: Any) -> list[Callable[..., Any]]:
     return functions
 
 
-def _checked(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> Blocks:
+def _checked(model: torch.nn.Module, cutting: Cutting, inputs: tuple[Any, ...]) -> Blocks:
     """The blocks, if run in order they give what the model gives."""
-    found = _merged(model, source, inputs)
+    found = _merged(model, cutting, inputs)
     expected = _tried(model, model.forward, inputs)
     if are_close(_tried(model, partial(found.forward, in_order), inputs), expected):
         return found
@@ -255,21 +255,21 @@ def _tried(model: torch.nn.Module, run: Callable[..., Any], inputs: tuple[Any, .
         return tensors_of(run(*copied(inputs)))
 
 
-def _merged(model: torch.nn.Module, source: Source, inputs: tuple[Any, ...]) -> Blocks:
-    """The steps of the source, those that belong together as one block."""
-    merging = Merging(source.names)
+def _merged(model: torch.nn.Module, cutting: Cutting, inputs: tuple[Any, ...]) -> Blocks:
+    """The steps of the model, those that belong together as one block."""
+    merging = Merging(cutting.names)
     with left_as_it_was(model):
-        source(merging, copied(inputs))
+        cutting(merging, copied(inputs))
     groups = tuple(map(tuple, merging.groups))
     notes = [*merging.notes]
     if merging.overwritten:
-        notes.append(f"{source.names[0]} writes over the tensors that the first block gets: it works on a copy")
+        notes.append(f"{cutting.names[0]} writes over the tensors that the first block gets: it works on a copy")
     names = tuple(
-        source.names[g[0]] if len(g) == 1 else f"{source.names[g[0]]} to {source.names[g[-1]]}" for g in groups
+        cutting.names[g[0]] if len(g) == 1 else f"{cutting.names[g[0]]} to {cutting.names[g[-1]]}" for g in groups
     )
-    fingerprints = _fingerprints(source, merging)
+    fingerprints = _fingerprints(cutting, merging)
     described = _described(model, inputs), described_inputs(inputs)
-    return Blocks(model, source, groups, merging.overwritten, names, fingerprints, tuple(notes), *described)
+    return Blocks(model, cutting, groups, merging.overwritten, names, fingerprints, tuple(notes), *described)
 
 
 def _described(model: torch.nn.Module, inputs: tuple[Any, ...]) -> str:
@@ -279,12 +279,12 @@ def _described(model: torch.nn.Module, inputs: tuple[Any, ...]) -> str:
         return described_module(model, before)
 
 
-def _fingerprints(source: Source, merging: Merging) -> tuple[str, ...]:
+def _fingerprints(cutting: Cutting, merging: Merging) -> tuple[str, ...]:
     """Of code, parameters and borders, and of whether the block comes first: its input may need no gradient."""
     fingerprints, leads = [], True
     for group in merging.groups:
-        lines = [source.descriptions[number] for number in group]
+        lines = [cutting.descriptions[number] for number in group]
         first = f"first, copies {merging.overwritten}" if leads else ""
         fingerprints.append(fingerprint(*lines, merging.borders[group[0]], first))
-        leads = leads and not any(source.trains[number] for number in group)
+        leads = leads and not any(cutting.trains[number] for number in group)
     return tuple(fingerprints)

@@ -14,7 +14,7 @@ WANTED = "a tensor or a tuple of tensors"
 
 
 class Callables:
-    """A `Source`: callables which run one after another, each on the tensors that the one before returned."""
+    """A `Cutting`: callables which run one after another, each on the tensors that the one before returned."""
 
     def __init__(self, functions: Sequence[Callable[..., Any]]):
         self._functions = list(functions)

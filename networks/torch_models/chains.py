@@ -80,7 +80,7 @@ def in_order(blocks: Sequence[Step], border: Border) -> Border:
     return border
 
 
-class Source(Protocol):
+class Cutting(Protocol):
     """A way to cut a model. The steps are not merged yet."""
 
     names: tuple[str, ...]

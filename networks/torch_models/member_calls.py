@@ -87,7 +87,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 class MemberCalls:
-    """A `Source`: the calls of a model's members. They are found by running its `forward` once, without gradients."""
+    """A `Cutting`: the calls of a model's members. They are found by running its `forward` once, without gradients."""
 
     def __init__(self, forward: Function, members: Mapping[str, torch.nn.Module], inputs: tuple[Any, ...]):
         self._forward = forward

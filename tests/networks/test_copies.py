@@ -169,8 +169,8 @@ def test_a_schedule_that_no_pickle_can_hold_is_named(name: str):
     with pytest.raises(pickle.PicklingError) as caught:
         pickle.dumps(network)
     assert str(caught.value) == (
-        f"schedule {name} cannot be pickled: neither is it one of {', '.join(FACTORIES)}, nor a function that its "
-        "module has by its name; define it there, or pickle the parameters alone by save(path)"
+        f"schedule {name} cannot be pickled: it is not one of {', '.join(FACTORIES)}, and its module has no "
+        "function of that name. Define it at the top of its module, or save the parameters alone by save(path)"
     )
     for copied in (copy.copy, copy.deepcopy):
         assert step(copied(network)) == step(network)

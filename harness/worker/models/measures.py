@@ -16,6 +16,7 @@ from harness.worker.models.meters import Meter, meter_of
 from harness.worker.models.own_step import freeing
 from harness.worker.models.profile import profile_model
 from harness.worker.models.user_model import Model, model_of
+from harness.worker.steps.base import WARM_UP_STEPS
 from harness.worker.time import LEAST_REPEATS, interleaved
 from networks.planning.own_models import BlockPlan
 from networks.torch_models.blocks import Blocks, blocks_of
@@ -26,7 +27,6 @@ from networks.wording import shown
 Step = Callable[[], torch.Tensor]
 """A training step of a model. It returns the loss."""
 
-WARM_UP_STEPS = 2
 
 GPU_NOTE = (
     "not measured here: no predicted peak of a GPU was compared with a measured one, so compare the first step's with "

@@ -51,7 +51,7 @@ def made_by(place: str, name: str, sources: Iterable[Source], blocks: str | None
     try:
         made = function()
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{told(error, place)}, as {name}() makes the model") from None
+        raise ValueError(f"{told(error, place)}, while {name}() made the model") from None
     match made:
         case (torch.nn.Module() as module, sample, loss, *given) if callable(loss) and len(given) < 2:
             inputs = sample if isinstance(sample, tuple) else (sample,)
@@ -87,8 +87,8 @@ def placed(model: Model, device: str) -> Model:
     for name, tensor in tensors_by_name(model.module, model.sample):
         if tensor.device != asked:
             raise ValueError(
-                f"{name} is on {tensor.device}, but the device asked for is {device}: name no device where you make "
-                "the model, and it is made there"
+                f"{name} is on {tensor.device}, but the device asked for is {device}: leave the device out where "
+                f"you make the model; it is then made on {device}"
             )
     return model
 

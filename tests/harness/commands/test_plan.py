@@ -57,7 +57,7 @@ def test_a_plan_is_a_row_a_schedule_with_the_best_marked():
         assert any(name in line for line in lines), name
     (best,) = (line.split("  ")[0].strip() for line in lines if " best " in line)
     assert f"best: NetworkWithCheckpointing(layers, schedule={best})" in lines
-    assert "time: over store-all's, predicted from how long the layers' matrix products take on this machine" in lines
+    assert "time: step time, divided by that of store-all; predicted from matrix products that are timed here" in lines
     assert any(line.startswith("the smallest budget that can be met: ") for line in lines)
     assert "measured" not in result.stdout
 

@@ -142,7 +142,7 @@ def test_a_budget_that_nothing_meets_names_the_one_that_is_met(model):
     [
         ("made", r"my_model.py: has no function made; did you mean make\?"),
         ("number", r"my_model.py: has no function number"),
-        ("raising", r"my_model.py:27: KeyError: 'no such thing', as raising\(\) makes the model"),
+        ("raising", r"my_model.py:27: KeyError: 'no such thing', while raising\(\) made the model"),
         ("nothing", r"nothing\(\) must return a model, a sample and a loss.*it returned NoneType"),
         ("evaluating", r"the model is in eval mode.*call model.train\(\) first"),
     ],

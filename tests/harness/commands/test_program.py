@@ -1,6 +1,7 @@
 """The program around the commands: its name, its version, its completion, and what it says of a missing extra."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,8 @@ import pytest
 
 import networks
 from harness.errors import EXTRAS, MissingExtraError, naming_extras
+from harness.execute import models
+from harness.experiment.job import Outcome
 from harness.provenance import ROOT
 
 BEGIN = "import sys; sys.argv[0] = {program!r}; from harness.__main__ import main"
@@ -95,6 +98,13 @@ def test_results_cannot_be_read_without_the_extra():
     )
 
 
+def test_a_model_without_pytorch_names_the_extra(monkeypatch):
+    outcome = Outcome(None, "ModuleNotFoundError: No module named 'torch'")
+    monkeypatch.setattr(models, "run_in_subprocess", lambda job: outcome)
+    with pytest.raises(MissingExtraError, match=r"^torch is not installed; the extra 'peers' has it: pip install "):
+        models.OwnModel.in_file(f"{ROOT / 'examples/models/mlp.py'}:make").profile()
+
+
 def test_what_no_extra_has_is_not_blamed_on_one():
     with pytest.raises(ModuleNotFoundError) as caught, naming_extras():
         raise ModuleNotFoundError("No module named 'harness.nothing'", name="harness.nothing")
@@ -105,7 +115,7 @@ def test_extras_are_those_of_the_project():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     imported = {"scikit-learn": "sklearn", "vl-convert-python": "vl_convert"}
     for extra, packages in EXTRAS.items():
-        names = [requirement.partition(">=")[0].partition("[")[0] for requirement in extras[extra]]
+        names = [re.match(r"[\w-]+", requirement)[0] for requirement in extras[extra]]
         assert sorted(packages) == sorted(imported.get(name, name) for name in names)
 
 

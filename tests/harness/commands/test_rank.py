@@ -56,7 +56,9 @@ def test_the_table_is_at_most_80_columns_wide(results):
     assert max(map(len, printed.splitlines())) <= 80
     assert re.search(r"^evicting dtr +1\.17 +1\.13 ", printed, re.MULTILINE)
     assert "a tie goes to optimal" in printed
-    assert re.search(r"^geometric means over the [1-9]\d* budgets of a chain where all fit$", printed, re.MULTILINE)
+    assert re.search(
+        r"^geometric means over the [1-9]\d* pairs of chain and budget where all fit$", printed, re.MULTILINE
+    )
 
 
 def test_a_long_heading_is_broken_between_widths(results, tmp_path):

@@ -123,7 +123,7 @@ def test_parameters_that_do_not_make_the_id_are_one_line(results):
     publish_as_they_are(results)
     result = invoke("verify", results)
     assert result.exit_code == 2
-    assert "its parameters make" in result.stderr
+    assert "its parameters are those of" in result.stderr
 
 
 def test_other_frameworks_cells_are_verified_where_those_are_installed(tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def test_what_was_read_is_run_whatever_the_file_says_since(folder):
     sources = read_sources("rules.py:every(3)", folder)
     (folder / "rules.py").write_text("raise RuntimeError")
     assert parse_schedule("rules.py:every(3)", sources)(CHAIN)({0: 0}, 0, 4) == {0, 3}
-    with pytest.raises(ValueError, match=r"^rules.py:1: RuntimeError: , as the file is run$"):
+    with pytest.raises(ValueError, match=r"^rules.py:1: RuntimeError: , while the file ran$"):
         parse_schedule("rules.py:every(3)")
 
 
@@ -131,7 +131,10 @@ def test_to_read_a_text_runs_no_code(folder):
         ("rules.py:ever()", r"^rules\.py: has no function ever; did you mean every\?$"),
         ("rules.py:constant()", r"^rules\.py: has no function constant$"),
         ("rules.py:five()", r"^rules\.py:17: rules\.py:five\(\) must return a schedule, a function of a chain, got 5$"),
-        ("rules.py:fails()", r"^rules\.py:22: ZeroDivisionError: division by zero, as rules\.py:fails\(\) is made$"),
+        (
+            "rules.py:fails()",
+            r"^rules\.py:22: ZeroDivisionError: division by zero, while rules\.py:fails\(\) made a schedule$",
+        ),
         (
             "rules.py:every(many=1)",
             r"^schedule 'rules\.py:every\(many=1\)': got an unexpected keyword argument 'many'; "
@@ -155,9 +158,9 @@ def test_a_mistake_is_a_line_with_the_place_and_what_came_back(folder, text, sai
         (b"def x(:\n", "rules.py:1: is not Python: invalid syntax"),
         (
             b"x = 1\nimport no_such_module\n",
-            "rules.py:2: ModuleNotFoundError: No module named 'no_such_module', as the",
+            "rules.py:2: ModuleNotFoundError: No module named 'no_such_module', while the",
         ),
-        (b"def x():\n    pass\nraise SystemExit(3)\n", "rules.py:3: SystemExit: 3, as the file is run"),
+        (b"def x():\n    pass\nraise SystemExit(3)\n", "rules.py:3: SystemExit: 3, while the file ran"),
         (b"x = 1\n\xff\n", "rules.py:2: is not Python: byte 0xff is not UTF-8"),
         (b"x = '\0'\n", "rules.py:1: is not Python: source code string cannot contain null bytes"),
         (b"#" * (foreign.MOST_BYTES + 1), "rules.py: is too large to be run: it has more than 1,048,576 bytes"),
@@ -170,9 +173,7 @@ def test_a_file_that_cannot_be_run_is_told_with_its_line(folder, content, said):
 
 
 def test_an_error_when_it_is_bound_is_told_with_its_line(folder):
-    with pytest.raises(
-        ValueError, match=r"^rules\.py:27: KeyError: 'a', as rules\.py:unbound\(\) is bound to a chain$"
-    ):
+    with pytest.raises(ValueError, match=r"^rules\.py:27: KeyError: 'a', while rules\.py:unbound\(\) took a chain$"):
         parse_schedule("rules.py:unbound()")(CHAIN)
 
 
