@@ -11,14 +11,14 @@ import torch
 from networks.torch_models.agreement import difference
 from networks.torch_models.callables import Callables
 from networks.torch_models.chains import Block, Border, BoundStep, Chain, Cutting, Place, Step, in_order
-from networks.torch_models.fingerprints import described_module, fingerprint, settings_of
+from networks.torch_models.fingerprints import described_module, described_settings, fingerprint
 from networks.torch_models.inputs import described_inputs
 from networks.torch_models.member_calls import MemberCalls
 from networks.torch_models.member_lists import is_sequential, lists_in, members_of, ways_to_give
 from networks.torch_models.merging import Merging
 from networks.torch_models.slices import Slices
 from networks.torch_models.state import are_close, copied, left_as_it_was, tensors_of
-from networks.torch_models.twins import twin
+from networks.torch_models.twins import original, twin
 from networks.wording import in_a_line, shown
 
 AUTOMATIC = "auto"
@@ -131,6 +131,7 @@ def blocks_of(model: torch.nn.Module, sample: Any, blocks: str | Sequence[Callab
 
     ValueError tells in one line why the model cannot be cut so, and what to give.
     """
+    model = original(model)
     _check_model(model)
     inputs = sample if isinstance(sample, tuple) else (sample,)
     return blocks_of_forward(model, _after_hooks(model, inputs), blocks)
@@ -273,7 +274,7 @@ def _merged(model: torch.nn.Module, cutting: Cutting, inputs: tuple[Any, ...]) -
 
 
 def _described(model: torch.nn.Module, inputs: tuple[Any, ...]) -> str:
-    before = {part: settings_of(part) for part in model.modules()}
+    before = {part: described_settings(part) for part in model.modules()}
     with left_as_it_was(model):
         model.forward(*copied(inputs))
         return described_module(model, before)

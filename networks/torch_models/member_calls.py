@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from networks.torch_models.chains import Border, BoundStep, Crossing, StepChain, places_in
-from networks.torch_models.fingerprints import described_module, described_values, settings_of
+from networks.torch_models.fingerprints import described_module, described_settings, described_values
 from networks.torch_models.trees import arguments_of, flat_arguments, flat_result, result_of
 
 Function = Callable[..., Any]
@@ -83,7 +84,12 @@ def _value(leaf: Any, first: Sequence[Any], border: Border) -> Any:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    return one is other or (not isinstance(one, torch.Tensor) and not isinstance(other, torch.Tensor) and one == other)
+    if one is other or isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
+        return one is other
+    try:
+        return bool(one == other)
+    except ValueError:  # of arrays
+        return np.array_equal(one, other)
 
 
 class MemberCalls:
@@ -92,7 +98,7 @@ class MemberCalls:
     def __init__(self, forward: Function, members: Mapping[str, torch.nn.Module], inputs: tuple[Any, ...]):
         self._forward = forward
         recorder = _Recorder(members)
-        before = {part: settings_of(part) for member in members.values() for part in member.modules()}
+        before = {part: described_settings(part) for member in members.values() for part in member.modules()}
         with _intercepted(members.values(), recorder):
             forward(*inputs)
         self._calls = recorder.finished()

@@ -11,12 +11,18 @@ def members_of(model: torch.nn.Module, path: str | None) -> dict[str, torch.nn.M
     if path is None:
         if not is_sequential(model):
             raise ValueError(f"a {type(model).__name__} is no Sequential: give blocks as {ways_to_give(model)}")
-        return opened(model)
+        return _some(opened(model), f"a {type(model).__name__}")
     listed = lists_in(model)
     if path not in listed:
         near = did_you_mean(path, listed)
         raise ValueError(f"{shown(path)} is no ModuleList or Sequential of the model{near}: give {ways_to_give(model)}")
-    return opened(listed[path], f"{path}.")
+    return _some(opened(listed[path], f"{path}."), shown(path))
+
+
+def _some(members: dict[str, torch.nn.Module], what: str) -> dict[str, torch.nn.Module]:
+    if not members:
+        raise ValueError(f"{what} has no modules, so it has no blocks")
+    return members
 
 
 def is_sequential(module: torch.nn.Module) -> bool:

@@ -22,7 +22,7 @@ from networks.wording import in_a_line, shown
 
 
 class Slices:
-    """A `Source`: the parts of a model's graph. NotSlicedError says why a model has none.
+    """A `Cutting`: the parts of a model's graph. NotSlicedError says why a model has none.
 
     A graph would not see that the inputs are of another shape, that a part of the model is in another mode, has another
     attribute, or has got a hook. So each of these is an error. Hooks of the model itself are not part of its forward.

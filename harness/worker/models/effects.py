@@ -1,4 +1,4 @@
-"""What a run does beside what it returns, told by its operations, for tensors that have no values to compare."""
+"""What a run does, told by its operations: which these are, and what they do beside what they return."""
 
 from typing import Any
 
@@ -7,6 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harness.worker.models.own_step import storages
+from networks.torch_models.chains import Border, Step
+from networks.torch_models.fingerprints import described_tensor, fingerprint
 
 _STATISTICS = {"running_mean", "running_var"}
 """What batch-norm writes when it trains, though its operations do not say so."""
@@ -34,3 +36,33 @@ class Effects(TorchDispatchMode):
     def wrote(self, tensor: torch.Tensor) -> bool:
         """Whether an operation has written the storage of a tensor."""
         return not self._written.isdisjoint(storages([tensor]))
+
+
+class Operations(TorchDispatchMode):
+    """Notes each operation within this context, and the tensors that it takes and gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        tensors = (each for each in tree_leaves((args, kwargs, result)) if isinstance(each, torch.Tensor))
+        self.noted.append(f"{function}: {', '.join(map(described_tensor, tensors))}")
+        return result
+
+
+def operations_of(run: Step, x: Border) -> str:
+    """A short name for the operations of a run of a block, and for the tensors that autograd holds of it.
+
+    Blocks with equal code may run other operations, because of an object that no fingerprint sees.
+    """
+    held: list[str] = []
+
+    def hold(tensor: torch.Tensor) -> torch.Tensor:
+        held.append(described_tensor(tensor))
+        return tensor
+
+    with Operations() as operations, torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        run(x)
+    return fingerprint(*operations.noted, "held", *held)

@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.worker import probes
-from harness.worker.models.effects import Effects
+from harness.worker.models.effects import Effects, operations_of
 from harness.worker.models.meters import Mark, Meter
 from harness.worker.models.own_step import (
     DeltaSource,
@@ -38,7 +38,7 @@ from networks.torch_models.chains import Block, Border, Step
 from networks.torch_models.conditions import Autocast
 from networks.torch_models.executor import Facts
 from networks.torch_models.planned_model import facts_of, fingerprint_of
-from networks.torch_models.state import tensors_of
+from networks.torch_models.state import same_bits, tensors_of
 
 TIMED_RUNS = 5
 ENGINE_NODE_BYTES = 75
@@ -78,7 +78,7 @@ def profile_model(
             y, random, buffers = _tried(block, x, model)
             order = tuple(below.index(place_of(tensor)) for tensor in x)
             shared = sharing.of(number)
-            key = block.fingerprint, tuple(map(str, described(x))), order, random, shared.key
+            key = block.fingerprint, tuple(map(str, described(x))), order, random, shared.key, operations_of(block, x)
             if key not in measured:
                 facts = facts_of(model, block.name, 1, random=random, buffers=buffers, reads=reads)
                 facts = replace(facts, given=block.given)
@@ -125,7 +125,7 @@ def _tried(run: Step, x: Border, model: torch.nn.Module) -> tuple[Border, bool, 
     before = _generators(x)
     y = fresh(run(x))  # its graph would hold the accumulators of gradients, which are to be measured
     random = any(not torch.equal(one, other) for one, other in zip(before, _generators(x), strict=True))
-    return y, random, [name for name, buffer in model.named_buffers() if not torch.equal(buffer, buffers[name])]
+    return y, random, [name for name, buffer in model.named_buffers() if not same_bits(buffer, buffers[name])]
 
 
 def _generators(x: Border) -> list[torch.Tensor]:

@@ -5,6 +5,7 @@ import random
 import tracemalloc
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -285,6 +286,7 @@ class Unused(Encoder):
     [
         (Encoder(), None, r"a Encoder is no Sequential: give blocks as a path, here 'layers' \(3\), or a list"),
         (nn.Linear(4, 6), None, "a Linear is no Sequential: give blocks as a list of callables"),
+        (nn.Sequential(), None, "a Sequential has no modules, so it has no blocks"),
         (
             Encoder(),
             "layer",
@@ -307,6 +309,34 @@ def test_what_is_no_chain_is_refused_in_a_line(model, blocks, message):
     with pytest.raises(ValueError, match=message) as raised:
         blocks_of(model, TOKENS, blocks)
     assert "\n" not in str(raised.value)
+
+
+class Scaled(nn.Linear):
+    def forward(self, x, by):
+        return super().forward(x) * float(by.sum())
+
+
+class Arrays(nn.Module):
+    """Gives each layer an array, which it makes at each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(Scaled(6, 6) for _ in range(3))
+        self.by = 1
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x, np.ones(3) * self.by)
+        return x
+
+
+def test_arrays_beside_the_tensors_are_compared_by_their_values():
+    model, x = Arrays(), features(3, 6)
+    found = blocks_of(model, x, "layers")
+    assert torch.equal(found(in_order, x), model(x))
+    model.by = 2
+    with pytest.raises(RuntimeError, match="or gets other arguments"):
+        found(in_order, x)
 
 
 def test_a_model_that_calls_its_blocks_otherwise_later_is_an_error():
