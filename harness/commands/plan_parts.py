@@ -16,6 +16,7 @@ class BudgetOption:
 
     typed: str
     total: bool
+    nbytes: int
 
     @classmethod
     def given(cls, budget: str | None, budget_total: str | None) -> "BudgetOption":
@@ -23,20 +24,11 @@ class BudgetOption:
         if (budget is None) == (budget_total is None):
             one = "one" if budget is None else "only one"
             raise ValueError(f"{one} of --budget and --budget-total must be given")
-        found = cls(budget or budget_total or "", total=budget is None)
-        assert found.nbytes
-        return found
+        typed, total = budget or budget_total or "", budget is None
+        return cls(typed, total, parse_bytes(typed, name=_option(total)))
 
     def __str__(self) -> str:
-        return f"{self._option} {self.typed}"
-
-    @property
-    def _option(self) -> str:
-        return "--budget-total" if self.total else "--budget"
-
-    @property
-    def nbytes(self) -> int:
-        return parse_bytes(self.typed, name=self._option)
+        return f"{_option(self.total)} {self.typed}"
 
     def of_a_step(self, bill: Bill) -> int:
         """The bytes that are left for a step. Raises ValueError if none are left."""
@@ -49,6 +41,10 @@ class BudgetOption:
                 f"state {bill.optimizer_state_bytes} bytes and the data {bill.data_bytes} bytes"
             )
         return left
+
+
+def _option(total: bool) -> str:
+    return "--budget-total" if total else "--budget"
 
 
 def table(columns: Columns, rows: Sequence[Row], *, width: int) -> str:

@@ -1,5 +1,8 @@
 """Measures a user's own PyTorch model in fresh processes."""
 
+import os
+import pickle
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -89,35 +92,49 @@ class OwnModel:
 def _complaint(error: str) -> Exception:
     """The error of a worker: a missing package, a ValueError of the user's model, or a failed measurement."""
     kind, _, message = error.partition(": ")
-    if kind == "ModuleNotFoundError" and (missing := missing_extra(message.split("'")[1])):
+    module = re.fullmatch(r"No module named '(\S+)'", message)
+    if kind == "ModuleNotFoundError" and module and (missing := missing_extra(module[1])):
         return missing
     return ValueError(message) if kind == "ValueError" else RunAbortedError(f"the model cannot be measured: {error}")
 
 
 @contextmanager
 def _in_memory(model: Any, sample: Any, loss: Callable[..., Any], blocks: Any) -> Iterator[OwnModel]:
-    """A model of this process, given to workers in a file."""
+    """A model of this process, given to workers in a file. Its tensors tell its device.
+
+    Raises ValueError if it cannot be copied.
+    """
     with naming_extras():
         import cloudpickle
 
     inputs = sample if isinstance(sample, tuple) else (sample,)
+    try:
+        content = cloudpickle.dumps((model, inputs, loss, blocks))
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        raise ValueError(f"model, sample and loss must be picklable, for another process: {error}") from None
     with scratch() as folder:
         path = folder / "model.pickle"
-        path.write_bytes(cloudpickle.dumps((model, inputs, loss, blocks)))
-        yield OwnModel({"pickle": str(path), "autocast": _autocast()})  # its tensors tell its device
+        path.write_bytes(content)
+        yield OwnModel({"pickle": str(path), "modules": [os.path.abspath(each) for each in sys.path], **_defaults()})
 
 
-def _autocast() -> dict[str, str]:
-    """The type of the autocast that is on here, by device. Whoever has a model of PyTorch has imported PyTorch."""
+def _defaults() -> dict[str, Any]:
+    """What is set for all operations of this process: dtype, and autocast by device.
+
+    Whoever has a model of PyTorch has imported PyTorch.
+    """
     torch: Any = sys.modules.get("torch")
-    on = (device for device in ("cpu", "cuda") if torch and torch.is_autocast_enabled(device))
-    return {device: str(torch.get_autocast_dtype(device)) for device in on}
+    on = [device for device in ("cpu", "cuda") if torch and torch.is_autocast_enabled(device)]
+    dtype = torch.get_default_dtype() if torch else "torch.float32"
+    return {"dtype": str(dtype), "autocast": {device: str(torch.get_autocast_dtype(device)) for device in on}}
 
 
 def profile_blocks(
     model: Any, sample: Any, *, loss: Callable[[Any], Any], blocks: str | Sequence[Callable[..., Any]] | None = None
 ) -> BlockProfile:
-    """Profile a PyTorch model, block by block, in a fresh process of one thread, under the autocast that is on here.
+    """Profile a PyTorch model, block by block, in a fresh process of one thread.
+
+    It has the autocast and the default dtype that are set here.
 
     Args:
         model: a `torch.nn.Module` in training mode. The other process gets a copy, and the model does not change.

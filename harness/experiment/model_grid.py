@@ -65,5 +65,5 @@ class ModelGrid(StrictTable):
     def _variants(self) -> Iterator[dict[str, Any]]:
         yield {"variant": PLAIN, "budget": None}
         yield from ({"variant": f"torch_checkpoint({every})", "budget": None} for every in self.torch_checkpoint)
-        yield from ({"variant": f"torch_compile({share:g})", "budget": None} for share in self.torch_compile)
+        yield from ({"variant": f"torch_compile({float(share)})", "budget": None} for share in self.torch_compile)
         yield from ({"variant": PLANNED, "budget": budget} for budget in self.budget)

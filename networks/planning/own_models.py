@@ -51,6 +51,11 @@ class ProfiledBlock(Block):
     random: bool = False
     buffers: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seconds is not None and not 0 <= self.seconds < float("inf"):
+            raise ValueError(f"block {self.name!r}: seconds must be a number of at least 0, got {self.seconds}")
+
     def block(self, gradients: str) -> Block:
         """The block of a chain."""
         numbers = {field.name: getattr(self, field.name) for field in fields(Block)}

@@ -1,6 +1,7 @@
 """Dataclasses as JSON, and back: a mistake in the text is one line that names the place and the value."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from types import NoneType, UnionType
@@ -43,7 +44,7 @@ def _made(kind: Any, data: Any, place: str) -> Any:
     if is_dataclass(kind):
         return _dataclass(kind, data, place)
     right = isinstance(data, int | float if kind is float else kind) and (kind is bool or not isinstance(data, bool))
-    _require(right, place, _WORDS[kind], data)
+    _require(right and (kind is not float or abs(data) <= sys.float_info.max), place, _WORDS[kind], data)
     return float(data) if kind is float else data
 
 

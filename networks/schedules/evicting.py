@@ -26,7 +26,7 @@ from networks.wording import one_of
 Heuristic = Callable[[int, int, int], float]
 
 HEURISTICS: dict[str, Heuristic] = {
-    "dtr": lambda cost, nbytes, staleness: cost / (nbytes * staleness) if staleness else float("inf"),
+    "dtr": lambda cost, nbytes, staleness: cost / (nbytes * staleness) if nbytes * staleness else float("inf"),
     "lru": lambda cost, nbytes, staleness: -staleness,
     "largest": lambda cost, nbytes, staleness: -nbytes,
 }

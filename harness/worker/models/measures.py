@@ -15,7 +15,7 @@ from harness.worker.models.meta import profile_on_meta
 from harness.worker.models.meters import Meter, meter_of
 from harness.worker.models.own_step import freeing
 from harness.worker.models.profile import profile_model
-from harness.worker.models.user_model import Model, model_of
+from harness.worker.models.user_model import Model, dtype_named, model_of
 from harness.worker.steps.base import WARM_UP_STEPS
 from harness.worker.time import LEAST_REPEATS, interleaved
 from networks.planning.own_models import BlockPlan
@@ -49,7 +49,7 @@ def _autocast(types: Mapping[str, str]) -> ExitStack:
     """The autocast of each of these devices."""
     stack = ExitStack()
     for device, dtype in types.items():
-        stack.enter_context(torch.autocast(device, dtype=getattr(torch, dtype.removeprefix("torch."))))
+        stack.enter_context(torch.autocast(device, dtype=dtype_named(dtype)))
     return stack
 
 

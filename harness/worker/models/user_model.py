@@ -10,6 +10,7 @@ import torch
 
 from networks.schedules.foreign import Source, function_in, told
 from networks.torch_models.inputs import device_of, tensors_by_name
+from networks.torch_models.twins import original
 
 MODEL_SEED = 0
 
@@ -32,7 +33,10 @@ class Model(NamedTuple):
 def model_of(settings: Mapping[str, Any]) -> Model:
     """The model that a job names: a `FILE.py:FUNCTION`, or a file that holds one that the caller has in memory."""
     if "pickle" in settings:
-        model = Model(*cloudpickle.loads(Path(settings["pickle"]).read_bytes()))
+        sys.path += (path for path in settings["modules"] if path not in sys.path)  # what the caller imports
+        torch.set_default_dtype(dtype_named(settings["dtype"]))
+        module, *given = cloudpickle.loads(Path(settings["pickle"]).read_bytes())
+        model = Model(original(module), *given)  # a planned model is measured as the model that it plans
         _use(model.device)
         return model
     _use(settings["device"])
@@ -40,6 +44,12 @@ def model_of(settings: Mapping[str, Any]) -> Model:
     sys.path.insert(0, str(Path(place).parent))  # what stands beside it can be imported
     model = made_by(place, name, [Source.read(place, Path())], settings["blocks"])
     return placed(model, settings["device"])
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The dtype of this name, such as torch.float32."""
+    dtype: torch.dtype = getattr(torch, name.removeprefix("torch."))
+    return dtype
 
 
 def made_by(place: str, name: str, sources: Iterable[Source], blocks: str | None) -> Model:

@@ -176,6 +176,12 @@ def changed(of: BlockProfile, *path, value) -> str:
             changed(TWELVE, "blocks", 0, "buffers", value="mean"),
             r"profile.blocks\[0\].buffers must be a list, got 'mean'",
         ),
+        (changed(TWELVE, "blocks", 0, "seconds", value=10**400), r"profile.blocks\[0\].seconds must be a number"),
+        (changed(TWELVE, "blocks", 0, "seconds", value=float("nan")), r"profile.blocks\[0\].seconds must be a number"),
+        (
+            changed(TWELVE, "blocks", 0, "seconds", value=-1.0),
+            "block 'layers.0': seconds must be a number of at least 0",
+        ),
         (changed(TWELVE, "cut", value=3), "profile.cut must be text, got 3"),
         (changed(TWELVE, "thread", value=3), "profile has no 'thread'; did you mean threads?"),
     ],
