@@ -143,7 +143,7 @@ def answer(
     sources: tuple[Source, ...] = ()
     if schedules:
         also, sources = searches_for(schedules, step_cell(asked.layers, **asked.options), budget.nbytes)
-    with as_typed((*STEP_OPTIONS, "optimizer"), size=budget.typed):
+    with as_typed((*STEP_OPTIONS, "optimizer", "samples"), size=budget.typed):
         widths, dtype = parse_layers(asked.layers), check_dtype(asked.dtype).name
         deepest = _max_depths(widths, budget, also=also, **asked.options) if max_depth else {}
         if deepest:

@@ -27,6 +27,8 @@ PEER_FACTOR = 2.5
 MODEL_BYTES = 2 * 2**30
 """Memory of a user's model, a guess: only a profile can tell it."""
 
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+
 STEP_FACTOR = 1.05
 """A step's resident bytes under memray over its predicted peak. Measured: at most 1.01 from 1 MiB to 130 MiB."""
 
@@ -87,13 +89,15 @@ def _machine_bytes() -> int:
 
 
 def _container_bytes() -> list[int]:
-    folder = Path("/sys/fs/cgroup")
-    for limit, used in (
-        (folder / "memory.max", folder / "memory.current"),
-        (folder / "memory/memory.limit_in_bytes", folder / "memory/memory.usage_in_bytes"),
+    """What the container's limit leaves. Files that nobody has read lately count as free: the kernel drops them."""
+    for limit, used, files in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            return [int(limit.read_text()) - int(used.read_text())]
-        except (OSError, ValueError):  # no such version of control groups, or "max"
+            most, taken = (int((CONTROL_GROUPS / name).read_text()) for name in (limit, used))
+            stat = (CONTROL_GROUPS / limit).with_name("memory.stat").read_text().splitlines()
+            return [most - taken + int(dict(line.split() for line in stat)[files])]
+        except (OSError, ValueError, KeyError):  # no such version of control groups, or "max"
             pass
     return []

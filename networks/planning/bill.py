@@ -48,9 +48,9 @@ def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
     More than a batch are visited in mini-batches: the order of a pass and a copy of one batch count as data, too.
     """
     check_optimizer(optimizer)
-    samples = chain.batch if samples is None else check_count("--samples", samples)
+    samples = chain.batch if samples is None else check_count("samples", samples)
     if samples < chain.batch:
-        raise ValueError(f"--samples must be at least the batch of {chain.batch} rows, got {samples}")
+        raise ValueError(f"samples must be at least the batch of {chain.batch} rows, got {samples}")
     parameters_bytes = sum(chain.parameter_delta_bytes)
     largest_bytes = max(inputs * outputs for inputs, outputs in pairwise(chain.layers)) * chain.itemsize
     row_bytes = chain.layers[0] * chain.itemsize + LABEL_BYTES
@@ -64,5 +64,5 @@ def bill(chain: Chain, *, samples: int | None, optimizer: str) -> Bill:
         update_bytes=updating_bytes if chain.deltas_pile_up else 0,
     )
     if held.held_bytes > LARGEST:
-        raise ValueError(f"--samples must leave a whole bill of at most {LARGEST} bytes, got {samples}")
+        raise ValueError(f"samples must leave a whole bill of at most {LARGEST} bytes, got {samples}")
     return held

@@ -74,7 +74,8 @@ BLOCK_FACTORIES: dict[str, Callable[..., BlockSchedule]] = {}
 def block_schedule(text: str) -> BlockSchedule:
     """Return the schedule that `text` names: one of `BLOCK_FACTORIES`, or any other schedule, lifted."""
     call = calls_in(text)[0]
-    return lifted(parse_schedule(text)) if call.place or call.name in announced() else _registered(text)
+    announces = call.is_strange and call.head not in BLOCK_FACTORIES and call.name in announced()
+    return lifted(parse_schedule(text)) if call.place or announces else _registered(text)
 
 
 @lru_cache(maxsize=256)
