@@ -91,6 +91,10 @@ _Tape = list[tuple[torch.Tensor, int] | None]
 """The tensors of a rerun that autograd needs, each with how often it had been written. None: autograd has taken it."""
 
 
+_COMPILED = "CompiledFunctionBackward"
+"""The operation of compiled code in autograd's graph. It asks once for what was saved, and frees it as it goes."""
+
+
 class _FirstRun(NamedTuple):
     """What each rerun of a block must find again."""
 
@@ -119,6 +123,7 @@ class _TrainingStep:
         self._keep = keep
         self._borders: dict[int, Versions] = {0: _detached(inputs)}
         self._tapes: dict[int, _Tape] = {}
+        self._taken: dict[tuple[int, int, int], torch.Tensor] = {}
         self._taped_at_first: set[int] = set()
         self._first_runs: dict[int, _FirstRun] = {}
         self._autocast = Autocast(inputs)
@@ -174,12 +179,28 @@ class _TrainingStep:
 
     def _drop_above(self, number: int) -> None:
         """The backward pass has come down to block `number`: what serves the blocks above is done with."""
+        self._taken = {key: tensor for key, tensor in self._taken.items() if key[1] <= number}
         for held in [held for held in self._borders if held >= max(1, number)]:
             del self._borders[held]
         for taped in [taped for taped in self._tapes if taped > number]:
             del self._tapes[taped]
 
     def _unpack(self, number: int, place: int) -> torch.Tensor:
+        """The tensor that an operation's backward asks for. It is let go of, because each asks once.
+
+        Only a Function of the user's may ask again, so what it has got stays until the next operation asks.
+        """
+        node = torch._C._current_autograd_node()
+        asked = id(node), number, place
+        if asked in self._taken:
+            return self._taken[asked]
+        self._taken = {key: tensor for key, tensor in self._taken.items() if key[0] == id(node)}
+        tensor = self._taken_from_tape(number, place)
+        if isinstance(node, torch._C._FunctionBase) and type(node).__name__ != _COMPILED:
+            self._taken[asked] = tensor
+        return tensor
+
+    def _taken_from_tape(self, number: int, place: int) -> torch.Tensor:
         tape = self._tapes.get(number)
         if tape is None or tape[place] is None:
             self._rerun(number)

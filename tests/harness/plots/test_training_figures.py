@@ -65,7 +65,7 @@ def test_training_curves_say_where_one_diverged_and_the_other_did_not(tables: Ta
     training = tables["training"].copy()
     training.loc[training.index[-1], "test_loss"] = np.nan
     shown = words(recipe("training_curves")({"training": training}))
-    assert "The lines do not coincide, because a training diverged" in shown
+    assert "The lines do not coincide. A training diverged with checkpointing" in shown
     assert "The lines coincide" not in shown
 
 
