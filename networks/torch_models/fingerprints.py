@@ -135,8 +135,9 @@ def _function_text(function: FunctionType, followed: int) -> str:
         named = (function.__globals__.get(name) for name in _globals_in(function.__code__))
         held += (other for other in named if isinstance(other, FunctionType))
         held += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *_closure_of(function)]
-    # A class in a closure is most often that of the method itself.
-    texts = (each.__qualname__ if isinstance(each, type) else _text(each, followed - 1) for each in held)
+    # A class in a closure is most often that of the method itself. A list may be another at each call.
+    fixed = (each for each in held if not isinstance(each, (list, dict)))
+    texts = (each.__qualname__ if isinstance(each, type) else _text(each, followed - 1) for each in fixed)
     return f"{function.__qualname__} {fingerprint(_code_text(function.__code__), *texts)}"
 
 
@@ -153,9 +154,12 @@ def _globals_in(code: CodeType) -> Iterator[str]:
 
 
 def _closure_of(function: FunctionType) -> Iterator[Any]:
-    for cell in function.__closure__ or ():
+    """What a function closes over, but no variable that it writes, such as a count of its calls."""
+    written = {each.argval for each in dis.get_instructions(function.__code__) if each.opname == "STORE_DEREF"}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # it is empty
-            yield cell.cell_contents
+            if name not in written:
+                yield cell.cell_contents
 
 
 def _code_text(code: CodeType) -> str:

@@ -65,6 +65,27 @@ def test_containers_partials_and_closures_are_settings(setting):
     assert one[1] != two[1]
 
 
+def counted():
+    calls = 0
+
+    def act(x):
+        nonlocal calls
+        calls += 1
+        return x * 2
+
+    return act
+
+
+def test_a_count_that_a_function_keeps_is_no_setting():
+    models = Encoder(), Encoder()
+    for number, model in enumerate(models):
+        model.layers[1].act = counted()
+        for _ in range(number):
+            model.layers[1].act(1)
+    one, two = (blocks_of(model, TOKENS, "layers").fingerprints for model in models)
+    assert one == two
+
+
 LAYER = """
 import torch
 
