@@ -174,7 +174,7 @@ def test_a_cell_that_cannot_fit_is_skipped_or_by_force_fails_and_the_others_go_o
     path = tmp_path / "huge.toml"
     path.write_text(TEXT.replace("batch = [5]", "batch = [5, 1_000_000_000_000]"))
     for options, status, said in (
-        ([], "skipped_too_large", "available on this machine"),
+        ([], "skipped_too_large", "but this machine has"),
         (["--force"], "out_of_memory", "Unable to"),
     ):
         result = invoke("run", path, "--results", tmp_path, *options)
