@@ -1,4 +1,7 @@
-"""Multi-layer perceptrons that trade memory for computation, and a tracker that accounts for every byte."""
+"""Multi-layer perceptrons that trade memory for computation, and a tracker that accounts for every byte.
+
+It imports NumPy and the standard library. Only `networks.torch_models` imports more: PyTorch.
+"""
 
 from networks import schedules
 from networks.checkpointing import NetworkWithCheckpointing

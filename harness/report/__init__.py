@@ -1,4 +1,4 @@
 """The report: results folders in, one HTML page out that a browser opens from disk. Nothing here measures.
 
-It imports `harness.experiment`, `harness.results`, `harness.analysis` and `networks`.
+It imports `harness.sizes`, `harness.experiment`, `harness.results`, `harness.analysis` and `networks`.
 """

@@ -1,1 +1,4 @@
-"""Tables on disk: columns, schemas, records and folders. It imports the ground and `harness.experiment`."""
+"""Tables on disk: columns, schemas, records and folders.
+
+It imports the ground, `harness.experiment`, and schedules and wording of `networks`.
+"""

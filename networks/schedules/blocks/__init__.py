@@ -1,4 +1,6 @@
-"""Schedules of the blocks of a PyTorch model, which hold outputs and tapes; it imports no torch.
+"""Schedules of the blocks of a PyTorch model, which hold outputs and tapes.
+
+It imports what `networks.schedules` may import, and no PyTorch.
 
     schedule(block_chain)      -> keep
     keep(cached, start, stop)  -> the positions to hold from now on

@@ -191,7 +191,10 @@ def test_on_the_meta_device_bytes_are_the_cpus_without_scratch(model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("profile", "elsewhere"), "the sample is on cpu, but the device asked for is meta: leave the device out where"),
+        (
+            ("profile", "elsewhere"),
+            "the sample is on cpu, but the device asked for is meta: leave the device out where",
+        ),
         (("profile", "reading"), "my_model.py:41: RuntimeError: .*, on the meta device, whose tensors have no values"),
         (("plan", "make"), "--measure does not go with --device meta"),
     ],
