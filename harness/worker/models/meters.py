@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harness.worker import probes
+from harness.worker.steps.base import WARM_UP_STEPS
 
 Mark = Callable[[str], None]
 
@@ -60,11 +61,9 @@ class CpuMeter:
 class CudaMeter:
     """Counts by the statistics of PyTorch's allocator. Graphs and other objects of the host are not in them."""
 
-    _WARM_UP_STEPS = 2
-
     def phases(self, step: Callable[[Mark], None]) -> list[Phase]:
         """See `Meter`."""
-        for _ in range(self._WARM_UP_STEPS):
+        for _ in range(WARM_UP_STEPS):
             step(lambda name: None)
         found: list[Phase] = []
         start = self._begin()

@@ -10,7 +10,6 @@ import torch
 
 from networks.schedules.foreign import Source, function_in, told
 from networks.torch_models.inputs import device_of, tensors_by_name
-from networks.torch_models.twins import original
 
 MODEL_SEED = 0
 
@@ -35,8 +34,7 @@ def model_of(settings: Mapping[str, Any]) -> Model:
     if "pickle" in settings:
         sys.path += (path for path in settings["modules"] if path not in sys.path)  # what the caller imports
         torch.set_default_dtype(dtype_named(settings["dtype"]))
-        module, *given = cloudpickle.loads(Path(settings["pickle"]).read_bytes())
-        model = Model(original(module), *given)  # a planned model is measured as the model that it plans
+        model = Model(*cloudpickle.loads(Path(settings["pickle"]).read_bytes()))
         _use(model.device)
         return model
     _use(settings["device"])
