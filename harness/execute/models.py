@@ -16,7 +16,7 @@ from harness.execute.process import run_in_subprocess
 from harness.execute.scratch import scratch
 from harness.experiment.job import Job, Row
 from harness.experiment.measures import MEASURES
-from harness.experiment.model_cell import names_model
+from harness.experiment.model_cell import file_and_function, names_model
 from harness.experiment.settings import ModelsTimeSettings
 from networks.planning.own_models import BlockProfile
 
@@ -38,7 +38,7 @@ class OwnModel:
             raise ValueError(
                 f"a model must be written as its file and its function, such as my_model.py:make, got {text!r}"
             )
-        path, _, function = text.rpartition(":")
+        path, function = file_and_function(text)
         if not Path(path).is_file():
             raise ValueError(f"{path}: there is no such file")
         return cls({"model": f"{Path(path).absolute()}:{function}", "blocks": blocks, "device": device})

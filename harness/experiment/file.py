@@ -35,6 +35,7 @@ from harness.experiment.frameworks import OWN
 from harness.experiment.grid import Grid
 from harness.experiment.job import AnyCell, Job
 from harness.experiment.measures import MEASURES, TABLES, Measure
+from harness.experiment.model_cell import file_and_function
 from harness.experiment.model_grid import ModelGrid
 from harness.experiment.settings import SECTIONS, LimitSettings, StrictTable, word
 from harness.experiment.toml import parse, read_bytes
@@ -273,7 +274,7 @@ class Experiment(_Sections):
 
 
 def _model_source(text: str, folder: Path) -> tuple[Source]:
-    return (Source.read(text.rpartition(":")[0], folder),)
+    return (Source.read(file_and_function(text)[0], folder),)
 
 
 def _problems(path: Path, problems: list[Any], describe: Callable[[Any], str]) -> ValueError:

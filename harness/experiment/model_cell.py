@@ -28,10 +28,16 @@ def budget_between(smallest_bytes: int, plain_bytes: int, budget: str) -> int:
     return parse_bytes(budget)
 
 
+def file_and_function(text: str) -> tuple[str, str]:
+    """The two of a model that is written `FILE.py:FUNCTION`."""
+    file, _, function = text.rpartition(":")
+    return file, function
+
+
 def names_model(text: str) -> bool:
     """Whether `text` has the form `FILE.py:FUNCTION`."""
-    path, colon, function = text.rpartition(":")
-    return bool(colon) and path.endswith(".py") and function.isidentifier()
+    file, function = file_and_function(text)
+    return file.endswith(".py") and function.isidentifier()
 
 
 def variant_of(text: str) -> Any:
@@ -84,15 +90,14 @@ class ModelCell:
         return replace(self, blocks=None, variant=PLAIN, budget=None, gradients="kept", sources=())
 
     @property
-    def place(self) -> tuple[str, str]:
-        """The model's file and function."""
-        file, _, function = self.model.rpartition(":")
-        return file, function
+    def file(self) -> str:
+        """The model's file."""
+        return file_and_function(self.model)[0]
 
     @property
     def schedules(self) -> tuple[str, ...]:
         """The places of the cell's own code: the model's file, and the modules that run it."""
-        return (self.place[0], *CODE)
+        return (self.file, *CODE)
 
     def with_parameters(self, parameters: Mapping[str, Any]) -> "ModelCell":
         """The cell with these parameters in place of its own."""
@@ -100,7 +105,7 @@ class ModelCell:
 
     def with_sources(self, sources: Iterable[Source]) -> "ModelCell":
         """The cell with the model's file."""
-        own = tuple(source for source in sources if source.path == self.place[0])
+        own = tuple(source for source in sources if source.path == self.file)
         return replace(self, sources=own) if own else self
 
     @property

@@ -19,7 +19,7 @@ Run = Callable[[tuple[Any, ...]], Any]
 
 
 @dataclass(frozen=True)
-class Step:
+class StepResult:
     """What a step leaves, by name."""
 
     tensors: dict[str, torch.Tensor]
@@ -48,7 +48,7 @@ def difference(model: torch.nn.Module, cutting: Cutting, inputs: tuple[Any, ...]
 def _compared_step(model: torch.nn.Module, blocks: Run, inputs: tuple[Any, ...]) -> str:
     generators, state = Generators.now(), ModelState(model, parameters=False)
 
-    def plain_step() -> Step:
+    def plain_step() -> StepResult:
         return _step(model, lambda given: model.forward(*given), inputs)
 
     def go_back() -> None:
@@ -83,7 +83,7 @@ def _compared_step(model: torch.nn.Module, blocks: Run, inputs: tuple[Any, ...])
     return ""
 
 
-def _step(model: torch.nn.Module, run: Run, inputs: tuple[Any, ...]) -> Step:
+def _step(model: torch.nn.Module, run: Run, inputs: tuple[Any, ...]) -> StepResult:
     """Forward and backward pass, from deltas that are drawn for each output alike.
 
     Gradients are not accumulated, because hooks for accumulated ones may step an optimiser or average over processes.
@@ -99,7 +99,7 @@ def _step(model: torch.nn.Module, run: Run, inputs: tuple[Any, ...]) -> Step:
     tensors = {f"output {number}": output.detach() for number, output in enumerate(outputs)}
     tensors |= {name: gradient for name, gradient in zip(parameters, gradients, strict=False) if gradient is not None}
     tensors |= {f"buffer {name}": buffer.clone() for name, buffer in model.named_buffers()}
-    return Step(tensors, Generators.now())
+    return StepResult(tensors, Generators.now())
 
 
 def _gradient_of(name: str) -> str:

@@ -13,7 +13,7 @@ from torch.fx.node import map_arg
 
 from networks.torch_models.chains import Border, BoundStep, Crossing, Place
 from networks.torch_models.fingerprints import described_tensor
-from networks.torch_models.live_values import LiveValues, is_tensor, storage_of, written_by
+from networks.torch_models.live_values import LiveValues, is_tensor, stored_in, written_by
 
 
 class NotSlicedError(ValueError):
@@ -21,7 +21,7 @@ class NotSlicedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Call:
+class ModelCall:
     """What one call of the model gives to the parts of its graph."""
 
     inputs: Sequence[Any]
@@ -29,7 +29,7 @@ class Call:
     """Values that were computed before the first block."""
 
 
-Fetch = Callable[[Call], Any]
+Fetch = Callable[[ModelCall], Any]
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Part:
     """Those of the fetches that read what a call of the model gives."""
     reads: tuple[Place, ...]
 
-    def run(self, call: Call, border: Border) -> Border:
+    def run(self, call: ModelCall, border: Border) -> Border:
         """Run the part on a border, with what else it reads of this call."""
         return self.forward(*border, *[fetch(call) for fetch in self.fetches])
 
-    def bound(self, call: Call) -> BoundStep:
+    def bound(self, call: ModelCall) -> BoundStep:
         """Make it the step of a call."""
         given = tuple(value for fetch in self.given if isinstance(value := fetch(call), torch.Tensor))
         return BoundStep(partial(self.run, call), given)
@@ -71,7 +71,7 @@ class GraphParts:
         for node in placeholders:
             if node not in self._fetches:
                 self._fetches[node], self._places[node] = _own(model, specs[node.name].target, exported.constants)
-        sample = Call(inputs, {})
+        sample = ModelCall(inputs, {})
         held = {node: fetch(sample) for node, fetch in self._fetches.items()}
         self._trained = {
             node for node, value in held.items() if isinstance(value, torch.Tensor) and value.requires_grad
@@ -86,9 +86,9 @@ class GraphParts:
         self._cut(values, last)
 
     def _check_inputs_are_not_written(self, nodes: Sequence[Node]) -> None:
-        storages = set(map(storage_of, self._tensor_inputs))
+        storages = set(map(stored_in, self._tensor_inputs))
         if any(
-            storage_of(argument) in storages for node in nodes for argument in written_by(node) if is_tensor(argument)
+            stored_in(argument) in storages for node in nodes for argument in written_by(node) if is_tensor(argument)
         ):
             raise NotSlicedError("the model writes over its input")
 
@@ -151,7 +151,7 @@ class GraphParts:
 
 
 def _shares_storage(node: Node, other: Node) -> bool:
-    return is_tensor(other) and storage_of(node) == storage_of(other)
+    return is_tensor(other) and stored_in(node) == stored_in(other)
 
 
 def _check_kinds(signature: Any) -> None:
@@ -190,14 +190,14 @@ def _read_by_several(stretches: Sequence[Sequence[Node]], data: set[Node]) -> li
     writers: dict[int, list[Node]] = {}
     for node in data:
         for argument in written_by(node):
-            writers.setdefault(storage_of(argument), []).append(node)
+            writers.setdefault(stored_in(argument), []).append(node)
     ahead: set[Node] = set()
     while waiting:
         node = waiting.pop()
         if node not in ahead:
             ahead.add(node)
             waiting += [argument for argument in node.all_input_nodes if argument in home]
-            waiting += writers.get(storage_of(node), [])
+            waiting += writers.get(stored_in(node), [])
     return [node for node in home if node in ahead]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from networks.torch_models.storages import storage_bytes, storage_of
+
 MOST_LIVE = 3
 """Values that cross a border at most. Values that share storage count once."""
 
@@ -30,12 +32,12 @@ class Cut:
 
     @property
     def storages(self) -> frozenset[int]:
-        return frozenset(map(storage_of, self.live))
+        return frozenset(map(stored_in, self.live))
 
     @property
     def nbytes(self) -> int:
         """Bytes of the values, those that share storage counted once."""
-        return sum({storage_of(node): node.meta["val"].untyped_storage().nbytes() for node in self.live}.values())
+        return storage_bytes(node.meta["val"] for node in self.live)
 
 
 class LiveValues:
@@ -120,17 +122,17 @@ def is_tensor(node: Node) -> bool:
     return isinstance(node.meta.get("val"), torch.Tensor)
 
 
-def storage_of(node: Node) -> int:
+def stored_in(node: Node) -> int:
     """A number for the storage of a node's value; values that share storage have the same."""
-    return int(node.meta["val"].untyped_storage()._cdata)
+    return storage_of(node.meta["val"])
 
 
 def _bytes_made(node: Node) -> int:
     """Bytes of a node's results, without those that share the storage of an argument."""
-    given = {storage_of(argument) for argument in node.all_input_nodes if is_tensor(argument)}
+    given = {stored_in(argument) for argument in node.all_input_nodes if is_tensor(argument)}
     value = node.meta.get("val")
     results = [v for v in (value if isinstance(value, (tuple, list)) else [value]) if isinstance(v, torch.Tensor)]
-    return sum(v.nbytes for v in results if v.untyped_storage()._cdata not in given)
+    return sum(v.nbytes for v in results if storage_of(v) not in given)
 
 
 def written_by(node: Node) -> list[Node]:
@@ -166,13 +168,13 @@ def _data(nodes: Sequence[Node], needs: set[Node]) -> set[Node]:
             read = [*node.all_input_nodes, node]
             if (
                 (_schema(node) is not None and not _is_random(node) and node not in needs)
-                and all(is_tensor(value) and storage_of(value) not in written for value in read)
+                and all(is_tensor(value) and stored_in(value) not in written for value in read)
                 and all(argument in data or argument not in made for argument in node.all_input_nodes)
                 and all(argument in data for argument in written_by(node))
             ):
                 data.add(node)
         others = [argument for node in nodes if node not in data for argument in written_by(node)]
-        more = set(map(storage_of, filter(is_tensor, others)))
+        more = set(map(stored_in, filter(is_tensor, others)))
         if more <= written:
             return data
         written |= more

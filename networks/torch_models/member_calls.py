@@ -49,7 +49,7 @@ class Returned:
 
 
 @dataclass(frozen=True)
-class Call:
+class MemberCall:
     """One call of a member. Each leaf of its arguments is a `Crossing`, a `Shared`, or a value that is no tensor."""
 
     name: str
@@ -149,7 +149,7 @@ class _Recorder:
         self._names: dict[int, list[str]] = {}
         for name, member in members.items():
             self._names.setdefault(id(member), []).append(name)
-        self._calls: list[Call] = []
+        self._calls: list[MemberCall] = []
         self._first: list[Any] = []
         self._before: list[Any] = []
         self.start: tuple[int, ...] = ()
@@ -165,7 +165,7 @@ class _Recorder:
             sources = self._of_the_first()
         returned = self._own[id(member)](*args, **kwargs)
         self._before, returned_tree = flat_result(returned)
-        self._calls.append(Call(name, member, tree, sources, self._returned(returned_tree)))
+        self._calls.append(MemberCall(name, member, tree, sources, self._returned(returned_tree)))
         return returned
 
     def _next_name(self, member: torch.nn.Module) -> str:
@@ -217,15 +217,15 @@ class _Recorder:
         return Returned(self._calls[-1].returned.tree, tuple(leaves), tuple(taken))
 
     def _replace_last(self, **changes: Any) -> None:
-        self._calls[-1] = Call(**{**vars(self._calls[-1]), **changes})
+        self._calls[-1] = MemberCall(**{**vars(self._calls[-1]), **changes})
 
-    def finished(self) -> tuple[Call, ...]:
+    def finished(self) -> tuple[MemberCall, ...]:
         if not self._calls:
             raise ValueError(f"{next(iter(self._names.values()))[0]} and its neighbours are never called by the model")
         self._before = []
         return tuple(self._calls)
 
-    def given(self, call: Call) -> str:
+    def given(self, call: MemberCall) -> str:
         """What a call gets beside the border."""
         leaves = (self._first[leaf.index] if isinstance(leaf, Shared) else leaf for leaf in call.leaves)
         return described_values(leaves)
@@ -244,7 +244,7 @@ def _nothing_like(tensor: torch.Tensor) -> torch.Tensor:
 class _Run:
     """One run of the model: the chain at the first call, its result at the last."""
 
-    def __init__(self, calls: tuple[Call, ...], start: tuple[int, ...], chain: StepChain):
+    def __init__(self, calls: tuple[MemberCall, ...], start: tuple[int, ...], chain: StepChain):
         self._calls, self._start, self._chain = calls, start, chain
         self._own = _own_functions(call.member for call in calls)
         self._done = 0

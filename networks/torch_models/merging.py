@@ -7,6 +7,7 @@ import torch
 
 from networks.torch_models.chains import Border, Step
 from networks.torch_models.fingerprints import described_values
+from networks.torch_models.storages import storage_of
 
 VIEW = "returns its input or a view of it"
 
@@ -77,4 +78,4 @@ def _is_written(tensor: weakref.ref[torch.Tensor], version: int) -> bool:
 
 def _share_storage(border: Border, other: Sequence[torch.Tensor]) -> bool:
     """Whether the tensors have no storage of their own beside those of `other`."""
-    return {t.untyped_storage()._cdata for t in border} <= {t.untyped_storage()._cdata for t in other}
+    return set(map(storage_of, border)) <= set(map(storage_of, other))

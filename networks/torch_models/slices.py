@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from networks.torch_models.chains import Crossing, StepChain
 from networks.torch_models.fingerprints import settings_of
-from networks.torch_models.graph_parts import Call, GraphParts, NotSlicedError
+from networks.torch_models.graph_parts import GraphParts, ModelCall, NotSlicedError
 from networks.torch_models.state import has_hooks, left_as_it_was, without_hooks
 from networks.wording import in_a_line, shown
 
@@ -46,8 +46,8 @@ class Slices:
     def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:
         leaves, tree = pytree.tree_flatten((inputs, {}))
         self._check(leaves, tree)
-        data = self._ahead.run(Call(leaves, {}), ())
-        call = Call(leaves, dict(zip(self._data, data, strict=True)))
+        data = self._ahead.run(ModelCall(leaves, {}), ())
+        call = ModelCall(leaves, dict(zip(self._data, data, strict=True)))
         first = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
         border = chain([block.bound(call) for block in self._blocks], first)
         outputs = [border[leaf.index] if isinstance(leaf, Crossing) else leaf for leaf in self._outputs]

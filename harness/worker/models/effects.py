@@ -6,9 +6,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from harness.worker.models.own_step import storages
 from networks.torch_models.chains import Border, Step
 from networks.torch_models.fingerprints import described_tensor, fingerprint
+from networks.torch_models.storages import storages_of
 
 _STATISTICS = {"running_mean", "running_var"}
 """What batch-norm writes when it trains, though its operations do not say so."""
@@ -28,14 +28,14 @@ class Effects(TorchDispatchMode):
         given |= {**dict(zip(given, args, strict=False)), **(kwargs or {})}
         names = {argument.name for argument in arguments if argument.alias_info and argument.alias_info.is_write}
         written = tree_leaves([given.get(name) for name in (names | _STATISTICS if given.get("training") else names)])
-        self._written |= storages(each for each in written if isinstance(each, torch.Tensor)).keys()
+        self._written |= storages_of(each for each in written if isinstance(each, torch.Tensor)).keys()
         draws = torch.Tag.nondeterministic_seeded in function.tags and given.get("dropout_p") != 0
         self.random = self.random or draws
         return function(*args, **(kwargs or {}))
 
     def wrote(self, tensor: torch.Tensor) -> bool:
         """Whether an operation has written the storage of a tensor."""
-        return not self._written.isdisjoint(storages([tensor]))
+        return not self._written.isdisjoint(storages_of([tensor]))
 
 
 class Operations(TorchDispatchMode):

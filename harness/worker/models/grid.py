@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from harness.experiment.job import Job, Row
-from harness.experiment.model_cell import PLAIN, ModelCell, budget_between, variant_of
+from harness.experiment.model_cell import PLAIN, ModelCell, budget_between, file_and_function, variant_of
 from harness.worker import probes
 from harness.worker.models.measures import gradients_of, peaks_of, step_of, times_of
 from harness.worker.models.meters import meter_of
@@ -68,7 +68,7 @@ def _subjects(cells: Sequence[ModelCell]) -> dict[str | None, Subject]:
 
 def _subject(cell: ModelCell) -> Subject:
     torch.manual_seed(MODEL_SEED)
-    model = placed(made_by(*cell.place, cell.sources, cell.blocks), DEVICE)
+    model = placed(made_by(*file_and_function(cell.model), cell.sources, cell.blocks), DEVICE)
     profile = profile_model(model.module, model.sample, model.loss, model.blocks, meter_of(DEVICE))
     return Subject(model, BlockProfile.from_row(profile))
 

@@ -10,6 +10,7 @@ from torch._inductor import config as inductor_config
 from torch.utils.checkpoint import checkpoint
 
 from harness.experiment.job import Job, Row
+from harness.experiment.model_cell import file_and_function
 from harness.worker import probes
 from harness.worker.models.meta import profile_on_meta
 from harness.worker.models.meters import Meter, meter_of
@@ -24,7 +25,7 @@ from networks.torch_models.chains import Block, Border, in_order
 from networks.torch_models.planned_model import planned
 from networks.wording import shown
 
-Step = Callable[[], torch.Tensor]
+TrainingStep = Callable[[], torch.Tensor]
 """A training step of a model. It returns the loss."""
 
 
@@ -38,7 +39,8 @@ def profile(job: Job) -> list[list[Row]]:
     """The profile of a model, as plain data."""
     model = model_of(job.settings)
     if model.device == "meta":
-        return [[profile_on_meta(model, job.settings.get("model", "the model:").rpartition(":")[0])]]
+        place = file_and_function(job.settings["model"])[0] if "model" in job.settings else "the model"
+        return [[profile_on_meta(model, place)]]
     with _autocast(job.settings.get("autocast", {})):
         row = profile_model(model.module, model.sample, model.loss, model.blocks, meter_of(model.device))
     notes = [GPU_NOTE] if model.device.startswith("cuda") else []
@@ -63,7 +65,7 @@ def peak(job: Job) -> list[list[Row]]:
     return [[{**peaks, "loss": loss}]]
 
 
-def peaks_of(step: Step, model: Model, meter: Meter) -> dict[str, int]:
+def peaks_of(step: TrainingStep, model: Model, meter: Meter) -> dict[str, int]:
     """The peaks of a step by the meter, after `WARM_UP_STEPS` other steps."""
     for _ in range(WARM_UP_STEPS):
         step()
@@ -81,7 +83,7 @@ def seconds(job: Job) -> list[list[Row]]:
     return [[{"variant": variant, **row} for variant, rows in enumerate(times) for row in rows]]
 
 
-def times_of(steps: Sequence[Step], settings: Mapping[str, Any]) -> list[list[Row]]:
+def times_of(steps: Sequence[TrainingStep], settings: Mapping[str, Any]) -> list[list[Row]]:
     """Rows of seconds for each step, in turns whose order is shuffled anew in each round, after a warm-up.
 
     There are `repeats` rounds. They end earlier, but not before `LEAST_REPEATS`, when the steps have taken `seconds`.
@@ -103,7 +105,7 @@ def times_of(steps: Sequence[Step], settings: Mapping[str, Any]) -> list[list[Ro
     return rows
 
 
-def _forgetting(step: Step) -> Callable[[], None]:
+def _forgetting(step: TrainingStep) -> Callable[[], None]:
     def forgetting() -> None:
         step()
 
@@ -115,7 +117,7 @@ def gradients_of(model: Model, gradients: str) -> AbstractContextManager[None]:
     return freeing(model.module) if gradients == "freed" else nullcontext()
 
 
-def step_of(model: Model, variant: Any) -> Step:
+def step_of(model: Model, variant: Any) -> TrainingStep:
     """A training step: "plain", {"torch_checkpoint": n}, {"torch_compile": budget}, or {"plan": a plan as JSON}."""
     match variant:
         case "plain":

@@ -12,6 +12,7 @@ from harness.worker.models.meters import Mark, Meter, Phase
 from networks.torch_models.chains import Border, Step
 from networks.torch_models.executor import Facts, execute
 from networks.torch_models.state import copied, tensors_of
+from networks.torch_models.storages import storage_bytes, storage_of, storages_of
 
 
 class DeltaSource(torch.autograd.Function):
@@ -193,8 +194,8 @@ def tape_of(run: Step, x: Border, below: Sequence[int], model: torch.nn.Module) 
     """Run a block, and look at what autograd holds of it. `below` are the storages of `x`, in order."""
     with _saving() as saved:
         y = run(fresh(x))
-    places, made = storages(saved), [place for place in storages(y) if place not in below]
-    known = storages((*model.parameters(), *model.buffers()))
+    places, made = storages_of(saved), [place for place in storages_of(y) if place not in below]
+    known = storages_of((*model.parameters(), *model.buffers()))
     beside = places.keys() - {*below, *made} - known.keys()
     return Tape(
         nbytes=sum(places[place] for place in beside),
@@ -231,8 +232,11 @@ def deltas_of(run: Step, x: Border) -> Deltas:
         found = {id(tensor): delta for tensor, delta in zip(trained, left, strict=True)}
     deltas = [found.get(id(tensor)) for tensor in inputs]
     return Deltas(
-        above=[None if delta is None else place_of(delta) for delta in above],
-        below=[None if delta is None else (place_of(delta), max(delta.nbytes, nbytes([delta]))) for delta in deltas],
+        above=[None if delta is None else storage_of(delta) for delta in above],
+        below=[
+            None if delta is None else (storage_of(delta), max(delta.nbytes, storage_bytes([delta])))
+            for delta in deltas
+        ],
     )
 
 
@@ -245,9 +249,9 @@ def top_of(border: Border, after: Callable[[Border], tuple[Any, torch.Tensor]]) 
     made = copied(border)
     with _saving() as saved:
         output, loss = after(made)
-    holds = not storages([*saved, *tensors_of(output)]).keys().isdisjoint(storages(made))
+    holds = not storages_of([*saved, *tensors_of(output)]).keys().isdisjoint(storages_of(made))
     deltas = torch.autograd.grad(loss, [tensor for tensor in made if tensor.requires_grad], allow_unused=True)
-    return holds, sum(storages(delta for delta in deltas if delta is not None).values())
+    return holds, sum(storages_of(delta for delta in deltas if delta is not None).values())
 
 
 @contextmanager
@@ -261,21 +265,6 @@ def _saving() -> Iterator[list[torch.Tensor]]:
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         yield saved
-
-
-def storages(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
-    """Bytes of each storage of these tensors, by its identity."""
-    return {place_of(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
-
-
-def place_of(tensor: torch.Tensor) -> int:
-    """The identity of a tensor's storage while it is alive. On the meta device it has no address."""
-    return int(tensor.untyped_storage()._cdata)
-
-
-def nbytes(tensors: Iterable[torch.Tensor]) -> int:
-    """Bytes of the storages of these tensors, each counted once."""
-    return sum(storages(tensors).values())
 
 
 def _nodes(y: Border) -> int:

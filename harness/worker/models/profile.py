@@ -24,9 +24,6 @@ from harness.worker.models.own_step import (
     freeing,
     fresh,
     measure_own_step,
-    nbytes,
-    place_of,
-    storages,
     tape_of,
     top_of,
     untaped_peak,
@@ -39,6 +36,7 @@ from networks.torch_models.conditions import Autocast
 from networks.torch_models.executor import Facts
 from networks.torch_models.planned_model import facts_of, fingerprint_of
 from networks.torch_models.state import same_bits, tensors_of
+from networks.torch_models.storages import storage_bytes, storage_of, storages_of
 
 TIMED_RUNS = 5
 ENGINE_NODE_BYTES = 75
@@ -73,10 +71,10 @@ def profile_model(
 
     def walk(blocks: Sequence[Block], x: Border) -> Border:
         measured: dict[Any, dict[str, Any]] = {}
-        x, below = fresh(x), list(storages(x))
+        x, below = fresh(x), list(storages_of(x))
         for number, (block, reads) in enumerate(zip(blocks, found.reads, strict=True), 1):
             y, random, buffers = _tried(block, x, model)
-            order = tuple(below.index(place_of(tensor)) for tensor in x)
+            order = tuple(below.index(storage_of(tensor)) for tensor in x)
             shared = sharing.of(number)
             key = block.fingerprint, tuple(map(str, described(x))), order, random, shared.key, operations_of(block, x)
             if key not in measured:
@@ -85,7 +83,7 @@ def profile_model(
                 measured[key] = _block_row(block, facts, x, below, y, model, meter, overhead, shared)
             waiting = {"waiting_gradient_bytes": sharing.waiting_bytes(number)}
             rows.append({"name": block.name, **measured[key], **waiting, "random": random, "buffers": buffers})
-            after = storages(y)
+            after = storages_of(y)
             below = [place for place in after if place not in below] + [place for place in below if place in after]
             x = fresh(y)
         ends.append(x)
@@ -105,9 +103,9 @@ def profile_model(
         "cut": cut if cut is None or isinstance(cut, str) else "callables",
         "inputs": found.inputs,
         "autocast": autocast.described,
-        "parameters_bytes": nbytes(model.parameters()),
-        "trained_bytes": nbytes(parameter for parameter in model.parameters() if parameter.requires_grad),
-        "data_bytes": nbytes(tensors_of(inputs)),
+        "parameters_bytes": storage_bytes(model.parameters()),
+        "trained_bytes": storage_bytes(parameter for parameter in model.parameters() if parameter.requires_grad),
+        "data_bytes": storage_bytes(tensors_of(inputs)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -189,7 +187,7 @@ def _block_row(
     `below` are the storages of `x`, in order.
     """
     tape = tape_of(run, x, below, model)
-    after = storages(y)
+    after = storages_of(y)
     made_bytes = [after[place] for place in after if place not in below]
     delta_bytes = sum(tensor.nbytes for tensor in y if tensor.requires_grad)
     above_bytes = gradients_bytes(shared.above)
@@ -308,7 +306,7 @@ def _outside(
     kept = {phase.name: phase for phase in meter.phases(step)}
     with freeing(model):
         freed = {phase.name: phase for phase in meter.phases(step)}
-    start, last_bytes = kept["start"].live_bytes, nbytes(last)
+    start, last_bytes = kept["start"].live_bytes, storage_bytes(last)
     holds_output, delta_bytes = top_of(
         last, lambda border: (output := found(lambda blocks, x: border, *inputs), loss(output))
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import cloudpickle
 import torch
 
+from harness.experiment.model_cell import file_and_function
 from networks.schedules.foreign import Source, function_in, told
 from networks.torch_models.inputs import device_of, tensors_by_name
 
@@ -38,7 +39,7 @@ def model_of(settings: Mapping[str, Any]) -> Model:
         _use(model.device)
         return model
     _use(settings["device"])
-    place, _, name = settings["model"].rpartition(":")
+    place, name = file_and_function(settings["model"])
     sys.path.insert(0, str(Path(place).parent))  # what stands beside it can be imported
     model = made_by(place, name, [Source.read(place, Path())], settings["blocks"])
     return placed(model, settings["device"])
