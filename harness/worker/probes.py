@@ -235,7 +235,7 @@ def capture(step: Callable[[], object], path: Path) -> None:
     Raises:
         RuntimeError: the capture was not written completely.
     """
-    _run_profiled(step)
+    _warm_up(step, path)
     _track(step, path)
 
 
@@ -244,7 +244,7 @@ def _captured(step: Callable[[], object], marks: Marks, count: int) -> Iterator[
     # The folder belongs to the process that started this one. If the step fails, the capture stays there.
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"capture-{os.getpid()}.bin"
     marks.lay(count)
-    _run_profiled(step)
+    _warm_up(step, path)
     addresses = marks.lay(count)
     _track(step, path)
     with memray.FileReader(path) as reader:
@@ -281,9 +281,12 @@ def _cut_short(path: Path) -> RuntimeError:
     )
 
 
-def _run_profiled(step: Callable[[], object]) -> None:
-    # memray sets a profile function. Then CPython makes a line table for each code object at its first call. These 10
-    # to 17 KB belong to the instrument, but would count for the step.
+def _warm_up(step: Callable[[], object], path: Path) -> None:
+    # What memray itself makes CPython do must not count for the step, or for it and not for the next. Its first capture
+    # imports modules. They leave freed objects, up to 4 KB of which the step would take instead of new ones. They also
+    # register abstract classes, so CPython would fill its caches of isinstance again: 7 KB in scikit-learn's step. Its
+    # profile function has CPython make a line table for each code object at its first call: 10 to 17 KB.
+    _track(lambda: None, path)
     sys.setprofile(lambda *event: None)
     try:
         step()

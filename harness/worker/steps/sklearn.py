@@ -4,11 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-# scikit-learn asks isinstance of an abstract class. CPython keeps such answers until any abstract class gets a new
-# member. memray's first capture imports typing_extensions, which adds some. If that came after the warm-up, the
-# measured step would ask anew: 7 KB, which are not always the same to the byte.
-import typing_extensions  # noqa: F401
 from sklearn.neural_network import MLPClassifier, _multilayer_perceptron
 
 from harness.experiment.cell import Cell

@@ -1,5 +1,9 @@
 """The instruments, held against allocations of known size."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -82,3 +86,26 @@ def test_a_stopwatch_tells_the_seconds_of_each_lap(monkeypatch):
     monkeypatch.setattr(probes.time, "perf_counter_ns", lambda: next(ticks))
     lap = probes.stopwatch()
     assert (lap(), lap()) == (2.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "lambda: [isinstance(kind, Sized) for kind in kinds]",  # asks again after an abstract class was registered
+        "lambda: [[] for _ in kinds]",  # takes lists that were freed and kept
+    ],
+)
+def test_what_memrays_first_capture_does_is_not_the_steps(step, tmp_path):
+    text = (
+        "from collections.abc import Sized\n"
+        "from harness.worker import probes\n"
+        "kinds = [type(f'Kind{n}', (), {})() for n in range(50)]\n"
+        f"step = {step}\n"
+        "step()\n"
+        "print(*(probes.peak_memory(step)['memray_peak_bytes'] for _ in range(2)))\n"
+    )
+    # no bytecode is cached there, so what is imported is compiled, which frees many lists
+    environment = {**os.environ, "PYTHONMALLOC": "malloc", "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    result = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=environment)
+    first, second = result.stdout.split()
+    assert first == second
