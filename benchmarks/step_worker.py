@@ -110,11 +110,11 @@ def run_kernels(network: Network, products: list[Product], workspace: Workspace,
             layer = layers[number - 1]
             match action:
                 case "forward":
-                    layer._compute_after(left, out, workspace)
+                    layer.compute_after(left, out, workspace)
                 case "parameter_deltas":
-                    layer._compute_parameter_deltas(left.T, right, workspace, out, biases_delta[: right.shape[1]])
+                    layer.compute_parameter_deltas(left.T, right, workspace, out, biases_delta[: right.shape[1]])
                 case "overwrite":
-                    layer._compute_delta_before(out, left, layers[number - 2], workspace)
+                    layer.compute_delta_before(out, left, layers[number - 2], workspace)
 
 
 def measure_time(runs: dict[str, Callable], *, repeats: int, threads: int) -> dict[str, list[float]]:

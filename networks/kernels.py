@@ -15,7 +15,7 @@ from networks.workspace import Workspace
 
 
 class ArrayKernels:
-    """Makes, checks and changes the arrays of a network. A dry run replaces these methods, and nothing else."""
+    """Makes, checks and changes the arrays of a network. A dry run replaces all of these methods."""
 
     layers: tuple[int, ...]
     activation: str

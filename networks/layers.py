@@ -44,7 +44,7 @@ class DenseLayer:
         """Return after[l] `(batch, outputs)`: a new buffer, or `before`'s own if `in_place` (equal widths)."""
         after = before if in_place else self._new_after(chain)
         tracker.forward(self.number, 0 if in_place else after.nbytes, chain.forward_flops[self.number])
-        self._compute_after(before, after, workspace)
+        self.compute_after(before, after, workspace)
         return after
 
     def parameter_deltas(
@@ -53,14 +53,14 @@ class DenseLayer:
         """Return the new gradients of the weights and of the biases, from after[l-1] and delta[l]."""
         weights_delta, biases_delta = self._new_parameter_deltas(chain)
         tracker.parameter_deltas(self.number, weights_delta.nbytes + biases_delta.nbytes)
-        self._compute_parameter_deltas(before, delta, workspace, weights_delta, biases_delta)
+        self.compute_parameter_deltas(before, delta, workspace, weights_delta, biases_delta)
         return weights_delta, biases_delta
 
     def delta_before(
         self, before: np.ndarray, delta: np.ndarray, below: "DenseLayer", workspace: Workspace, tracker: CacheTracker
     ) -> np.ndarray:
         """Turn `before`, the after[l-1] that layer `below` computed, into delta[l-1] and return it."""
-        self._compute_delta_before(before, delta, below, workspace)
+        self.compute_delta_before(before, delta, below, workspace)
         tracker.overwrite(below.number, before.nbytes)
         return before
 
@@ -76,7 +76,7 @@ class DenseLayer:
     def _new_parameter_deltas(self, chain: Chain) -> tuple[np.ndarray, np.ndarray]:
         return parameter_delta_buffers(*self.weights.shape, self.weights.dtype, mapped=chain.maps_buffers)
 
-    def _compute_after(self, before: np.ndarray, after: np.ndarray, workspace: Workspace) -> None:
+    def compute_after(self, before: np.ndarray, after: np.ndarray, workspace: Workspace) -> None:
         workspace.hold_biases(self.biases)
         for rows in _row_blocks(after):
             out = after[rows]
@@ -85,7 +85,7 @@ class DenseLayer:
             workspace.add_biases(product)
             self.activation.activate(product, out, workspace)
 
-    def _compute_parameter_deltas(
+    def compute_parameter_deltas(
         self,
         before: np.ndarray,
         delta: np.ndarray,
@@ -96,7 +96,7 @@ class DenseLayer:
         np.matmul(before.T, delta, out=weights_delta)
         np.matmul(workspace.ones, delta, out=biases_delta)
 
-    def _compute_delta_before(
+    def compute_delta_before(
         self, before: np.ndarray, delta: np.ndarray, below: "DenseLayer", workspace: Workspace
     ) -> None:
         for rows in _row_blocks(before):

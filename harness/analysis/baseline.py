@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from harness.analysis.variants import STORE_ALL
+from harness.analysis.variants import STORE_ALL_NETWORK
 
 COMPARED = ["layers", "chain", "depth", "width", "batch", "dtype", "activation", "seed"]
 
@@ -20,7 +20,7 @@ def pareto_front(table: pd.DataFrame, costs: list[str]) -> pd.Series:
 
 def is_comparable(table: pd.DataFrame) -> bool:
     """Whether the table has a store-all row to compare with."""
-    return bool(((table["network"] == STORE_ALL) & table["micro_batch"].isna()).any())
+    return bool(((table["network"] == STORE_ALL_NETWORK) & table["micro_batch"].isna()).any())
 
 
 def has_store_all(table: pd.DataFrame) -> pd.Series:
@@ -33,9 +33,9 @@ def has_store_all(table: pd.DataFrame) -> pd.Series:
 
 
 def _store_all(table: pd.DataFrame) -> pd.DataFrame:
-    whole = table[(table["network"] == STORE_ALL) & table["micro_batch"].isna()]
+    whole = table[(table["network"] == STORE_ALL_NETWORK) & table["micro_batch"].isna()]
     if whole.empty:
-        raise ValueError(f'no finished store-all cell to compare with: add network = "{STORE_ALL}" to the grid')
+        raise ValueError(f'no finished store-all cell to compare with: add network = "{STORE_ALL_NETWORK}" to the grid')
     return whole[whole["step"] == whole["step"].min()]
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.analysis.baseline import COMPARED
 from harness.analysis.time import median_interval
+from harness.analysis.variants import STORE_ALL_NETWORK
 
 WORKLOAD = ["layers", "batch"]
 """The columns that frameworks share in one case."""
@@ -19,7 +20,7 @@ WITHOUT_CHECKPOINTS = ("store-all", "backprop")
 
 def with_names(table: pd.DataFrame) -> pd.DataFrame:
     """Add `kind`, the variant without its numbers, and `name`, framework and variant in words."""
-    own = table["schedule"].fillna("checkpoint").mask(table["network"] == "Network", "store-all")
+    own = table["schedule"].fillna("checkpoint").mask(table["network"] == STORE_ALL_NETWORK, "store-all")
     own = own.mask(table["step"] == "train_step", "train_step")
     kinds = own.mask(table["network"].isna(), table["variant"].str.partition(" ")[0])
     schedules = table["schedule"].where(table["step"] == "train_step")

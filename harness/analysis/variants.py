@@ -22,7 +22,8 @@ from networks.schedules.budget import BUDGETS, budget
 from networks.schedules.registry import REGISTERED
 from networks.schedules.spec import Call, calls_in, is_strange, parse_schedule
 
-STORE_ALL = "Network"
+STORE_ALL_NETWORK = "Network"
+"""The network that keeps all activations."""
 VARIANT = ["network", "checkpoint_frequency", "recompute", "schedule", "step", "micro_batch"]
 
 
@@ -101,7 +102,7 @@ def name_budget(nbytes: int) -> str:
 
 
 def _named(network: str, frequency: int | None, recompute: str | None, schedule: str | None) -> _Variant:
-    if network == STORE_ALL:
+    if network == STORE_ALL_NETWORK:
         return _Variant("store-all", 0, "store-all")
     if schedule is None:
         assert frequency is not None, "a cell has the one or the other"

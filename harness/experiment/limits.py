@@ -26,6 +26,13 @@ class Limits:
         if self.timeout is not None and not are_seconds(self.timeout):
             raise ValueError(f"timeout must be {SECONDS}, got {self.timeout}")
 
+    def overridden(self, *, timeout: float | None, memory_limit: int | None) -> "Limits":
+        """These limits, with the given ones in their place. None leaves a limit as it is."""
+        return Limits(
+            timeout=self.timeout if timeout is None else timeout,
+            memory_limit=self.memory_limit if memory_limit is None else memory_limit,
+        )
+
     def seconds(self, cells: int) -> float | None:
         """The time of a worker of so many cells. None is no limit. A worker without cells has none."""
         return min(self.timeout * cells, LONGEST_SECONDS) if self.timeout and cells else None

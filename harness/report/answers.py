@@ -11,10 +11,10 @@ from harness.analysis.rows import each_row
 from harness.analysis.schedules import winners
 from harness.analysis.time import with_time_ratios
 from harness.analysis.training import accuracy_summary
-from harness.analysis.variants import name_variants
+from harness.analysis.variants import STORE_ALL_NETWORK, name_variants
 from harness.report.drawn import Tables
 from harness.sizes import format_bytes
-from networks.planning.planner import SAVES_LITTLE
+from networks.planning.bill import SAVES_LITTLE
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _growth(tables: Tables) -> Answer:
 
 def _where(tables: Tables) -> Answer:
     table = savings(name_variants(tables["memory"]))
-    plain = table[(table["step"] == "backward") & (table["network"] != "Network")]
+    plain = table[(table["step"] == "backward") & (table["network"] != STORE_ALL_NETWORK)]
     vain = int((plain["saved_share"] < SAVES_LITTLE).sum())
     return Answer(
         f"{vain} of {len(plain)}",

@@ -11,7 +11,7 @@ from harness.analysis.chains import name_chains
 from harness.analysis.memory import work_ratios
 from harness.analysis.schedules import optimal_curve
 from harness.analysis.time import time_ratios
-from harness.analysis.variants import VARIANT, name_variants
+from harness.analysis.variants import STORE_ALL_NETWORK, VARIANT, name_variants
 from harness.report.looks import HEIGHT, colour, distinct, shape, specification
 from harness.report.packing import json_rows
 from harness.sizes import MIB
@@ -56,7 +56,7 @@ def _cells(experiment: str, memory: pd.DataFrame, time: pd.DataFrame | None) -> 
 
 def _curve(memory: pd.DataFrame) -> pd.DataFrame:
     """The least possible work for each peak of each network: points of a line that falls in steps."""
-    whole = memory[memory["network"] == "Network"][["layers", "batch", "dtype", "predicted_peak_bytes"]]
+    whole = memory[memory["network"] == STORE_ALL_NETWORK][["layers", "batch", "dtype", "predicted_peak_bytes"]]
     curve = optimal_curve(memory).merge(whole.drop_duplicates(), on=["layers", "batch", "dtype"])
     peaks = curve["peak_ratio"] * curve["predicted_peak_bytes"].astype("float64") / MIB
     return curve.assign(peak_mib=peaks)[["layers", "batch", "dtype", "work_ratio", "peak_mib"]]

@@ -19,7 +19,7 @@ from harness.experiment.model_cell import PLAIN, PLANNED
 from harness.files import text_of
 from networks.wording import in_a_line, shown
 
-DTYPES = {"string": "str", "integer": "Int64", "number": "float64"}
+COLUMN_DTYPES = {"string": "str", "integer": "Int64", "number": "float64"}
 """`Int64` and not int64, because a failed cell has empty counts."""
 
 _WRITTEN = {
@@ -166,7 +166,7 @@ def _typed(fields: pd.Series, column: Column) -> pd.Series:
         return fields
     convert = int if column.type == "integer" else float
     values = [None if pd.isna(field) else convert(field) for field in fields]
-    return pd.Series(values, index=fields.index, dtype=DTYPES[column.type])
+    return pd.Series(values, index=fields.index, dtype=COLUMN_DTYPES[column.type])
 
 
 def _fields(table: Table, content: bytes, where: str) -> pd.DataFrame:
@@ -206,7 +206,7 @@ def _written_schema(table: Table, *, ok: bool) -> pa.DataFrameSchema:
 def _schema(table: Table) -> pa.DataFrameSchema:
     """The schema of values: their bounds, the unique key, and `RULES`."""
     columns = {
-        column.name: pa.Column(DTYPES[column.type], nullable=True, checks=list(_bounds(column)))
+        column.name: pa.Column(COLUMN_DTYPES[column.type], nullable=True, checks=list(_bounds(column)))
         for column in table.columns
     }
     key = list(table.key)

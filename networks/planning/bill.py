@@ -10,6 +10,9 @@ from networks.wording import one_of
 OPTIMIZERS = {"sgd": 0, "momentum": 1, "adam": 2}
 """For each optimiser, the arrays of state that it holds for every array of parameters."""
 
+SAVES_LITTLE = 0.05
+"""The share of the peak of training without checkpoints under which a saving is called none."""
+
 LABEL_BYTES = INDEX_BYTES = 8
 
 

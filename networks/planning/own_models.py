@@ -13,7 +13,7 @@ from typing import Any
 
 from networks.block_chain import Block, BlockChain
 from networks.checks import check_count
-from networks.planning.bill import OPTIMIZERS, Bill, check_optimizer
+from networks.planning.bill import OPTIMIZERS, SAVES_LITTLE, Bill, check_optimizer
 from networks.planning.block_rows import BlockRow, checkpoint_rows, cost_of, filling, rows_within
 from networks.planning.plain_data import from_json, made_from, to_json
 from networks.schedules.blocks import BLOCK_FACTORIES, BlockSchedule, block_schedule
@@ -28,9 +28,6 @@ them."""
 ALLOWANCE_BYTES, BLOCK_ALLOWANCE_BYTES = 16 * 1024, 1024
 """Bytes that a step may take above its prediction, and so many more for each block. Containers of the interpreter grow
 in steps. Steps of 64 to 201 small blocks took up to 460 bytes for each block above their predictions."""
-
-SAVES_LITTLE = 0.05
-"""The share of plain autograd's peak under which a saving is called none."""
 
 
 @dataclass(frozen=True, kw_only=True)

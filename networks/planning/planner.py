@@ -12,6 +12,7 @@ from functools import lru_cache
 from networks.chain import LARGEST, Chain
 from networks.checks import check_count, check_dtype, check_layers
 from networks.dry_run import STEPS
+from networks.planning.bill import SAVES_LITTLE
 from networks.planning.by_parts import StepByParts, fewest_parts
 from networks.planning.rows import (
     REMEDIES,
@@ -31,9 +32,6 @@ from networks.schedules.replay import replay
 from networks.schedules.signature import Schedule
 
 NONE: Mapping[str, Search] = {}
-
-SAVES_LITTLE = 0.05
-"""The share of store-all's peak under which a saving is called none."""
 
 PREFERRED = ("store_all", "optimal")
 """To which rows a tie in work and peak goes, the first of them first: store-all needs no schedule."""
