@@ -75,9 +75,9 @@ class OpenedResults:
         Raises:
             ValueError: there is no such figure, or a table that it needs is missing or has no finished cell.
         """
-        from harness import plots  # imports for seconds
+        from harness.plots.draw import draw  # imports for seconds
 
-        ((_, figure),) = plots.draw(self.tables, [name])
+        ((_, figure),) = draw(self.tables, [name])
         return figure
 
 
