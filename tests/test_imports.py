@@ -1,6 +1,7 @@
 """Imports run one way, and each process loads what it needs and no more. Read from the source: nothing is run."""
 
 import ast
+import re
 import sys
 from functools import cache
 from graphlib import TopologicalSorter
@@ -223,6 +224,24 @@ def test_each_package_says_what_it_is_and_defines_nothing(package: str):
     tree = ast.parse(MODULES[package].read_text())
     assert ast.get_docstring(tree)
     assert len(tree.body) == 1 or package in GATHERING
+
+
+def named(package: str) -> set[str]:
+    """The modules and rooms that the docstring of a package names in full, and those of the ground."""
+    text = ast.get_docstring(ast.parse(MODULES[package].read_text())) or ""
+    return {*re.findall(r"`((?:networks|harness)\b[\w.]*)`", text), *(GROUND if "the ground" in text else ())}
+
+
+@pytest.mark.parametrize("room", sorted(set(PACKAGES) & MAY_IMPORT.keys() - {"networks"}))
+def test_each_room_names_what_it_may_import(room: str):
+    """`networks` stands for its facade, for the modules beside it, or for both. Its own docstring is for users."""
+    assert named(room) == {other.removesuffix(".__init__") for other in MAY_IMPORT[room]}
+
+
+@pytest.mark.parametrize("package", sorted(set(PACKAGES) - MAY_IMPORT.keys()))
+def test_a_package_within_a_room_names_only_what_the_room_may_import(package: str):
+    room = room_of(package)
+    assert {room_of(name) for name in named(package)} <= {room, *MAY_IMPORT[room]}
 
 
 OPTIONAL = {"networks.schedules.checkpoint_schedules": {"checkpoint_schedules"}}

@@ -1,4 +1,5 @@
 """The figures: tables in, matplotlib Figures out. Nothing here measures, loads or saves.
 
-It imports `harness.sizes`, `harness.experiment`, `harness.analysis`, and planning, rounding and wording of `networks`.
+It imports `harness.sizes`, `harness.experiment`, `harness.analysis`, `networks.planning`, `networks.rounding` and
+`networks.wording`.
 """
