@@ -226,6 +226,11 @@ def test_each_package_says_what_it_is_and_defines_nothing(package: str):
     assert len(tree.body) == 1 or package in GATHERING
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_package_has_tests_in_a_folder_of_the_same_path(package: str):
+    assert list((ROOT / "tests" / MODULES[package].parent.relative_to(ROOT)).glob("test_*.py"))
+
+
 def named(package: str) -> set[str]:
     """The modules and rooms that the docstring of a package names in full, and those of the ground."""
     text = ast.get_docstring(ast.parse(MODULES[package].read_text())) or ""
