@@ -9,8 +9,8 @@ Python reads a results folder like this:
     results.environment["machine"]  # of environment.json
     results.figure("growth")  # a matplotlib Figure
 
-Workers import this package, so it imports nothing before it is needed. Then it imports `harness.results`,
-`harness.plots`, `harness.execute` and the ground.
+Workers import this package, so it imports nothing before it is needed. Then it imports `harness.errors`,
+`harness.results`, `harness.plots`, `harness.execute` and `networks`. Its `__main__` imports `harness.commands`.
 """
 
 from functools import cached_property
@@ -75,9 +75,9 @@ class OpenedResults:
         Raises:
             ValueError: there is no such figure, or a table that it needs is missing or has no finished cell.
         """
-        from harness import plots  # imports for seconds
+        from harness.plots.draw import draw  # imports for seconds
 
-        ((_, figure),) = plots.draw(self.tables, [name])
+        ((_, figure),) = draw(self.tables, [name])
         return figure
 
 

@@ -22,15 +22,21 @@ MEASURED_CODE = (
     "harness/experiment/prediction.py",
     "harness/results/rows.py",
 )
+"""The folders and files that decide the content of every row, except for `NOT_MEASURED`."""
 NOT_MEASURED = (
     *("networks/planning", "networks/schedules", "networks/__init__.py"),
     *("networks/torch_models", "networks/block_chain.py", "harness/worker/models"),
 )
+"""The parts of `MEASURED_CODE` that do not decide every row.
+
+- Planning: a cell names its schedule.
+- The code of users' PyTorch models: no network runs it.
+- The `__init__` of `networks`: it has the version, and a new version changes no result.
+- Schedules: the files of a schedule count only for the cells that run it. See `harness.experiment.schedule_code`.
+"""
 OF_ALL_SCHEDULES = tuple(f"networks/schedules/{name}.py" for name in ("spec", "foreign", "portable"))
-"""The folders and files that decide the content of every row. Planning is not among them, because a cell names its
-schedule. Neither is the code of users' PyTorch models, because no network runs it. Neither is `__init__`, so a new
-version changes no result. Files of a schedule count only for the cells that run it: see
-`harness.experiment.schedule_code`."""
+"""The files of all schedules, which decide every row. They make schedules from text, find those of others, and copy
+them."""
 
 MEASURED_WITH = ("numpy", "memray", "scikit-learn", "threadpoolctl")
 DRAWN_WITH = ("pandas", "scipy", "matplotlib", "seaborn")

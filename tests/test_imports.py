@@ -1,6 +1,7 @@
 """Imports run one way, and each process loads what it needs and no more. Read from the source: nothing is run."""
 
 import ast
+import re
 import sys
 from functools import cache
 from graphlib import TopologicalSorter
@@ -11,7 +12,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = ("networks", "harness")
 
+FACADE = "networks.__init__"
+"""The room of `networks/__init__.py`, which gathers what users import. So it is above the modules beside it."""
+
 GROUND = {"harness.errors", "harness.files", "harness.provenance", "harness.sizes"}
+"""What docstrings call the ground."""
 
 
 def modules() -> dict[str, Path]:
@@ -24,6 +29,7 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
+PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"]
 
 
 @cache
@@ -100,20 +106,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "networks.torch_models": {"networks.planning", "networks.schedules", "networks.wording"},
     "networks": {
         *("networks.activations", "networks.buffers", "networks.cache", "networks.chain", "networks.checks"),
-        *("networks.layer_lists", "networks.layers", "networks.losses", "networks.optimizers", "networks.planning"),
-        *("networks.positions", "networks.rounding", "networks.schedules", "networks.tracker", "networks.wording"),
-        "networks.workspace",
+        *("networks.layer_lists", "networks.layers", "networks.losses", "networks.optimizers", "networks.positions"),
+        *("networks.rounding", "networks.schedules", "networks.tracker", "networks.wording", "networks.workspace"),
+    },
+    FACADE: {
+        *("networks", "networks.layer_lists", "networks.optimizers", "networks.planning", "networks.schedules"),
+        "networks.tracker",
     },
     "harness.errors": set(),
     "harness.sizes": {"networks.chain", "networks.rounding"},
     "harness.files": {"networks.wording"},
     "harness.provenance": set(),
     "harness.experiment": {
-        *("harness.files", "harness.sizes", "networks", "networks.chain", "networks.layer_lists"),
-        *("harness.provenance", "networks.schedules", "networks.wording"),
+        *("harness.files", "harness.provenance", "harness.sizes", FACADE, "networks", "networks.chain"),
+        *("networks.layer_lists", "networks.schedules", "networks.wording"),
     },
     "harness.worker": {
-        *("harness.provenance", "harness.experiment", "networks", "networks.buffers", "networks.optimizers"),
+        *("harness.provenance", "harness.experiment", FACADE, "networks", "networks.buffers", "networks.optimizers"),
         *("networks.planning", "networks.rounding", "networks.schedules", "networks.wording"),
     },
     "harness.worker.models": {
@@ -142,7 +151,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "harness.commands": {
         *(*GROUND, "harness.experiment", "harness.results", "harness.execute", "harness.analysis", "harness.plots"),
         "harness.report",
-        *("networks", "networks.chain", "networks.checks", "networks.layer_lists", "networks.schedules"),
+        *(FACADE, "networks", "networks.chain", "networks.checks", "networks.layer_lists", "networks.schedules"),
         *("networks.planning", "networks.wording"),
     },
     "harness": {
@@ -151,13 +160,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "harness.execute",
         "harness.plots",
         "harness.results",
-        "networks",
+        FACADE,
     },
 }
 """Every room, and the others that it may import from. A module in no room of its own belongs to the one around it."""
 
 
 def room_of(module: str) -> str:
+    if module == "networks":
+        return FACADE
     return max((room for room in MAY_IMPORT if f"{module}.".startswith(f"{room}.")), key=len)
 
 
@@ -169,7 +180,7 @@ def test_the_modules_are_found():
         "harness.worker.__main__"
     )
     assert room_of("harness.worker.steps.torch") == "harness.worker"
-    assert room_of("networks.network") == "networks"
+    assert (room_of("networks.network"), room_of("networks")) == ("networks", FACADE)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -187,21 +198,55 @@ def test_each_room_needs_all_that_it_may_import(room: str):
 
 
 def test_imports_never_run_in_a_circle():
-    """Neither between modules, whose packages' `__init__` gather what lies in them, nor between the harness's rooms."""
-    packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
-    graph = {name: direct(name) - packages for name in MODULES.keys() - packages}
+    """Neither between modules, whose packages' `__init__` gather what lies in them, nor between rooms."""
+    graph = {name: direct(name) - set(PACKAGES) for name in MODULES.keys() - set(PACKAGES)}
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError
-    rooms = {room: {other for other in others if other.startswith("harness")} for room, others in MAY_IMPORT.items()}
-    assert list(TopologicalSorter(rooms).static_order())
+    assert list(TopologicalSorter(MAY_IMPORT).static_order())
+
+
+def test_of_networks_only_the_facade_and_models_of_the_users_know_planning():
+    rooms = {room for room, others in MAY_IMPORT.items() if "networks.planning" in others}
+    assert {room for room in rooms if not room.startswith("harness")} == {FACADE, "networks.torch_models"}
 
 
 def test_the_harness_has_few_files_of_its_own():
     assert len([path for path in MODULES.values() if path.parent == ROOT / "harness"]) <= 6
 
 
-@pytest.mark.parametrize("package", [name for name, path in MODULES.items() if path.name == "__init__.py"])
-def test_each_package_says_what_it_is(package: str):
-    assert ast.get_docstring(ast.parse(MODULES[package].read_text()))
+GATHERING = {
+    *("harness", "networks", "networks.schedules", "networks.schedules.blocks", "networks.torch_models"),
+}
+"""The packages that users import from, and `blocks`. Their `__init__` also gathers names."""
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_package_says_what_it_is_and_defines_nothing(package: str):
+    tree = ast.parse(MODULES[package].read_text())
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1 or package in GATHERING
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_package_has_tests_in_a_folder_of_the_same_path(package: str):
+    assert list((ROOT / "tests" / MODULES[package].parent.relative_to(ROOT)).glob("test_*.py"))
+
+
+def named(package: str) -> set[str]:
+    """The modules and rooms that the docstring of a package names in full, and those of the ground."""
+    text = ast.get_docstring(ast.parse(MODULES[package].read_text())) or ""
+    return {*re.findall(r"`((?:networks|harness)\b[\w.]*)`", text), *(GROUND if "the ground" in text else ())}
+
+
+@pytest.mark.parametrize("room", sorted(set(PACKAGES) & MAY_IMPORT.keys() - {"networks"}))
+def test_each_room_names_what_it_may_import(room: str):
+    """`networks` stands for its facade, for the modules beside it, or for both. Its own docstring is for users."""
+    assert named(room) == {other.removesuffix(".__init__") for other in MAY_IMPORT[room]}
+
+
+@pytest.mark.parametrize("package", sorted(set(PACKAGES) - MAY_IMPORT.keys()))
+def test_a_package_within_a_room_names_only_what_the_room_may_import(package: str):
+    room = room_of(package)
+    assert {room_of(name) for name in named(package)} <= {room, *MAY_IMPORT[room]}
 
 
 OPTIONAL = {"networks.schedules.checkpoint_schedules": {"checkpoint_schedules"}}

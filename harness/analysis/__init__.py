@@ -1,1 +1,5 @@
-"""Analysis of tables. Pure: tables in, tables out. It imports the ground and `networks`."""
+"""Analysis of tables. Pure: tables in, tables out.
+
+It imports `harness.sizes`, `networks`, `networks.block_chain`, `networks.chain`, `networks.layer_lists`,
+`networks.planning`, `networks.schedules` and `networks.tracker`.
+"""

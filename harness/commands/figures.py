@@ -8,8 +8,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from harness import plots
 from harness.files import write_atomically
+from harness.plots.draw import draw
 from harness.plots.looks import our_look
 from harness.plots.recipes import WIDE, Page
 from harness.results.folder import read_results
@@ -38,7 +38,7 @@ def write_figures(
     """
     results = read_results(folder)
     names = only or results.environment.experiment.figures
-    for name, figure in plots.draw(results.tables(), names, page):
+    for name, figure in draw(results.tables(), names, page):
         for file_format in formats:
             path = folder / "figures" / f"{name}.{file_format}"
             save(figure, path)

@@ -1,4 +1,4 @@
 """Tables on disk: columns, schemas, records and folders.
 
-It imports the ground, `harness.experiment`, and schedules and wording of `networks`.
+It imports `harness.errors`, `harness.files`, `harness.experiment`, `networks.schedules` and `networks.wording`.
 """

@@ -1,1 +1,5 @@
-"""Bytes in, schedule out. It imports `networks`. No step of the NumPy networks uses it."""
+"""Bytes in, schedule out. No step of the NumPy networks uses it.
+
+It imports `networks`, `networks.block_chain`, `networks.chain`, `networks.checks`, `networks.rounding`,
+`networks.schedules`, `networks.tracker` and `networks.wording`.
+"""

@@ -1,7 +1,9 @@
 """Schedules: which afters to hold, as pure functions over integers; see `signature` for what one is.
 
-A factory makes a schedule, as in `revolve(slots=4)`. A factory's module imports the types from `signature`. This folder
-imports chains, positions, checks, rounding and wording of `networks`, and no network.
+A factory makes a schedule, as in `revolve(slots=4)`. A factory's module imports the types from `signature`.
+
+This folder imports `networks.block_chain`, `networks.cache`, `networks.chain`, `networks.checks`, `networks.positions`,
+`networks.rounding` and `networks.wording`, and no network.
 """
 
 from networks.schedules.checkpoint_schedules import checkpoint_schedules, from_checkpoint_schedules

@@ -1,7 +1,7 @@
 """A PyTorch model of the user's own, as a chain of blocks.
 
-It imports PyTorch, and planning, schedules and wording of `networks`. Only this folder and two of `harness.worker`
-import PyTorch.
+It imports PyTorch, `networks.planning`, `networks.schedules` and `networks.wording`. No folder beside it
+imports PyTorch.
 
 profile = harness.profile_blocks(model, sample, loss=loss)
 model = planned(model, profile.plan(budget_bytes=2 * 2**30))

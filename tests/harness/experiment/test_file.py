@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import plots
 from harness.execute.admission import needed_bytes
 from harness.experiment.figures import FIGURES
 from harness.experiment.file import Experiment
 from harness.experiment.grid import Grid
 from harness.experiment.job import Job
 from harness.experiment.prediction import trace_of
+from harness.plots.draw import recipe
 from networks.schedules import FACTORIES
 
 PROJECT = Path(__file__).parents[3]
@@ -366,7 +366,7 @@ def test_resident_memory_is_taken_under_each_allocator(tmp_path):
 
 
 def test_the_figures_an_experiment_may_name_are_those_that_can_be_drawn():
-    assert [plots.recipe(name).name for name in FIGURES] == list(FIGURES)
+    assert [recipe(name).name for name in FIGURES] == list(FIGURES)
 
 
 @pytest.mark.parametrize("path", sorted(PROJECT.glob("experiments/*.toml")), ids=lambda path: path.stem)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from harness.plots import recipe
+from harness.plots.draw import recipe
 from tests.support.figures import words
 from tests.support.tables import (
     DEPTHS,

@@ -16,7 +16,8 @@ from matplotlib.text import Text
 from harness.commands.figures import save
 from harness.experiment.figures import FIGURES
 from harness.experiment.frameworks import FRAMEWORKS, OWN, PEERS
-from harness.plots import draw, frameworks, recipe
+from harness.plots import frameworks
+from harness.plots.draw import draw, recipe
 from harness.plots.looks import BLUE, GREEN, GREY, INK, KIND_LOOKS, ORANGE, RED, SHADE, STRANGE_LOOKS, palette
 from harness.plots.recipes import Page
 from harness.plots.style import Octaves

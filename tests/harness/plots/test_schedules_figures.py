@@ -11,7 +11,7 @@ from matplotlib.legend import Legend
 
 from harness.analysis.variants import SCHEDULE_KINDS, VARIANT_KINDS, name_variants
 from harness.experiment.cell import Cell
-from harness.plots import recipe
+from harness.plots.draw import recipe
 from harness.plots.looks import KIND_LOOKS, STRANGE_LOOKS, with_defaults
 from tests.support.tables import CHAINS, grid, memory_table, schedule_cells, time_table
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.plots import recipe
+from harness.plots.draw import recipe
 from tests.support.figures import drawn_texts, overlaps, words
 from tests.support.tables import Tables
 
