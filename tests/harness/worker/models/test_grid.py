@@ -10,7 +10,10 @@ torch = pytest.importorskip("torch")
 from typer.testing import CliRunner
 
 from harness.commands.command_line import app
+from harness.execute.process import run_in_subprocess
+from harness.experiment.job import Job
 from harness.experiment.model_cell import file_and_function
+from harness.experiment.model_grid import ModelGrid
 from harness.results.folder import read_results
 from harness.worker.models.measures import gradients_of, step_of
 from harness.worker.models.meters import TensorMeter
@@ -153,6 +156,17 @@ def test_verify_says_that_no_table_of_own_models_repeats_to_the_byte(results):
     assert refused.exit_code == 2
     (line,) = refused.output.splitlines()
     assert line.endswith("and nothing else repeats to the byte")
+
+
+def test_a_budget_that_cannot_be_met_is_a_line_that_names_the_smallest(own):
+    grid = ModelGrid(model=[f"{own}:linear"], budget=["1kB"])
+    cells = tuple(cell.with_sources([Source.read(str(own), Path())]) for cell in grid.cells())
+    outcome = run_in_subprocess(Job(measure="models_memory", cells=cells))
+    assert outcome.rows is None
+    assert outcome.error.startswith(
+        "ValueError: no plan meets a budget of 1,000 bytes: the smallest that can be met is "
+    )
+    assert "\n" not in outcome.error
 
 
 def made(own: Path, name: str, blocks: str | None = None) -> Model:
