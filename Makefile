@@ -37,7 +37,7 @@ WILL_REPLACE = @for name in $(basename $(notdir $(1))); do if [ -e "$(RESULTS)/$
 # Each run of the tests writes a report, which .ci/run sums up.
 PYTEST := -m pytest -q -n 2 --junitxml=build/tests
 # The files of tests that $(VENV) skips, because they need packages that it does not have.
-NEED_MORE = $(shell grep -rlE 'importorskip|find_spec' --include='test_*.py' tests)
+NEED_MORE = $(shell grep -rl importorskip --include='test_*.py' tests)
 
 # How many memory cells of each experiment are verified. A sample is enough, because they repeat to the byte.
 VERIFIED := 8

@@ -1,6 +1,8 @@
 """What runs of the tests came to, summed up from what pytest itself writes of them."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,12 @@ import pytest
 pytest.importorskip("{package}")
 def test_passes(): pass
 """
+NEEDS_A_BROWSER_TOO = """
+import pytest
+pytest.importorskip("{package}")
+pytestmark = pytest.mark.skipif(True, reason="no browser")
+def test_draws(): pass
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +48,16 @@ def outcomes(tmp_path_factory) -> dict[str, Path]:
     for package in ("nowhere_installed", "json"):
         (folder / "test_each.py").write_text(TESTS.format(package=package))
         (folder / "test_whole.py").write_text(NEEDS_IT_AS_A_WHOLE.format(package=package))
-        files[package] = folder / f"{package}.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={files[package]}"]
-        environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        subprocess.run(command, cwd=folder, env=environment, capture_output=True)
+        files[package] = run_tests(folder, f"{package}.xml")
     return files
+
+
+def run_tests(folder: Path, name: str) -> Path:
+    """What pytest writes of the tests in a folder."""
+    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={folder / name}"]
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True)
+    return folder / name
 
 
 def told(folder: Path, capsys: pytest.CaptureFixture, *files: Path) -> tuple[int, list[str]]:
@@ -80,6 +93,25 @@ def test_a_skip_fails_only_for_want_of_a_package(tmp_path, capsys, reason, code)
         code,
         [f"skipped everywhere: tests.test_it.test_it: {reason}", "0 passed, 0 failed, 1 skipped"],
     )
+
+
+@pytest.mark.parametrize(("packages", "code"), [(["json", "nowhere_installed"], 0), (["nowhere_installed"], 1)])
+def test_a_missing_browser_is_no_error_where_the_package_is_installed(tmp_path, capsys, packages, code):
+    for package in packages:
+        (tmp_path / "test_drawn.py").write_text(NEEDS_A_BROWSER_TOO.format(package=package))
+        run_tests(tmp_path, f"{package}.xml")
+    got, (skipped, _) = told(tmp_path, capsys)
+    assert got == code
+    assert ("could not import" if code else "no browser") in skipped
+
+
+def test_every_test_that_needs_a_package_is_skipped_in_the_words_that_are_an_error():
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
+                assert [*node.args[1:], *node.keywords] == [], f"{path}:{node.lineno} has words of its own"
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.skipif":
+                assert not re.search(r"find_spec\(.*\) is None", ast.unparse(node)), f"{path}:{node.lineno}"
 
 
 def test_where_no_test_ran_there_is_a_line_all_the_same(tmp_path, capsys):

@@ -82,7 +82,7 @@ def shown(outputs: list[Any]) -> list[str]:
 
 
 def test_it_runs_and_shows_what_it_has_shown(monkeypatch):
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: make frameworks has it")
+    nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(NOTEBOOK, as_version=4)

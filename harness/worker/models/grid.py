@@ -42,7 +42,11 @@ class Subject(NamedTuple):
 def measure_memory(job: Job) -> list[list[Row]]:
     """The measured and predicted peak of a step of each variant. Each variant has a process of its own."""
     subjects = _subjects(job.cells)
-    return [[_apart(partial(_memory, cell, subjects[cell.blocks]))] for cell in job.cells]
+    plans = [subjects[cell.blocks].plan(cell) for cell in job.cells]
+    return [
+        [_apart(partial(_memory, cell, subjects[cell.blocks], plan))]
+        for cell, plan in zip(job.cells, plans, strict=True)
+    ]
 
 
 def measure_time(job: Job) -> list[list[Row]]:
@@ -73,8 +77,7 @@ def _subject(cell: ModelCell) -> Subject:
     return Subject(model, BlockProfile.from_row(profile))
 
 
-def _memory(cell: ModelCell, subject: Subject) -> Row:
-    plan = subject.plan(cell)
+def _memory(cell: ModelCell, subject: Subject, plan: BlockPlan | None) -> Row:
     step = step_of(subject.model, _variant(cell, plan))
     with gradients_of(subject.model, cell.gradients):
         peaks = peaks_of(step, subject.model, meter_of(DEVICE))

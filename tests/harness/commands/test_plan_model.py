@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from harness.commands.command_line import app
 from networks.planning.own_models import BlockPlan, BlockProfile
 from tests.support.profiles import MIB, block, profile
 
-needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch")
+needs_torch = pytest.mark.usefixtures("torch")
 
 MODEL = """
 import torch
@@ -61,6 +60,11 @@ def reading():
 
 number = 7
 """
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
 
 
 @pytest.fixture(scope="module")

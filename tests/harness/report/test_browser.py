@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from harness.commands.command_line import app
 from harness.provenance import ROOT
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make frameworks has it")
+playwright = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")

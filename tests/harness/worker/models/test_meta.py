@@ -122,6 +122,7 @@ WIDE, ONE, FEW = (4, 4, ROWS, 8), (1, 4, ROWS, 8), (4, 2, ROWS, 8)
         ((WIDE, ONE, ONE), {}),
         ((WIDE, FEW, FEW), {"enable_gqa": True}),
         ((WIDE, (4, 1, ROWS, 8), (4, 1, ROWS, 8)), {}),
+        ((WIDE[1:], WIDE[1:], WIDE[1:]), {}),
     ],
 )
 def test_attention_has_the_shape_and_the_bytes_of_the_cpus_whatever_it_broadcasts(shapes, options):
