@@ -80,6 +80,7 @@ frameworks: $(PEERS_READY) ## run the tests that need PyTorch, JAX, scikit-learn
 	$(PEERS_VENV)/bin/python $(PYTEST)/frameworks.xml $(NEED_MORE)
 
 lowest: $(LOWEST_READY) ## run the tests with the lowest versions that pyproject.toml allows
+	@# Old versions use what newer ones call deprecated. Without -W their warnings would count as errors.
 	$(LOWEST_VENV)/bin/python $(PYTEST)/lowest.xml -W ignore::DeprecationWarning
 
 coverage: $(PEERS_READY) ## measure which lines and branches the tests run, also in workers; fails below the floor

@@ -107,6 +107,7 @@ def test_version_and_date_are_the_same_wherever_they_are_told():
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "networks.__version__"}
     version = networks.__version__
     assert harness.__version__ == version
+    assert set(harness.__all__) <= set(dir(harness))
     citation = (ROOT / "CITATION.cff").read_text()
     (date,) = re.findall(r"^date-released: (.*)$", citation, flags=re.MULTILINE)
     assert f"\nversion: {version}\n" in citation
