@@ -37,8 +37,8 @@ def told_blocks(chain: BlockChain, schedule: BlockSchedule, of: str) -> StepTold
             "outputs": highest.outputs_bytes,
             "tapes": highest.tapes_bytes,
             f"{highest.phase} itself": highest.own_bytes,
-            "gradients": highest.gradients_bytes,
-            "delta, graph and what stands": highest.beside_bytes,
+            "weight gradients": highest.gradients_bytes,
+            "output gradients, graph and the rest": highest.beside_bytes,
         },
     )
 

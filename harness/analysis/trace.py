@@ -7,6 +7,7 @@ from typing import NamedTuple
 from networks.chain import Chain
 from networks.dry_run import Trace
 from networks.layer_lists import format_layers
+from networks.planning.rows import WORDS
 from networks.tracker import Event
 
 
@@ -81,7 +82,7 @@ def told(trace: Trace, name: str) -> StepTold:
         sweeps=tuple(sweeps(trace)),
         forward_flops=trace.forward_flops,
         peak_bytes=trace.peak_bytes,
-        peak_bytes_by_kind={kind.replace("_", " "): nbytes for kind, nbytes in trace.peak_bytes_by_kind.items()},
+        peak_bytes_by_kind={WORDS[kind]: nbytes for kind, nbytes in trace.peak_bytes_by_kind.items()},
     )
 
 
@@ -123,7 +124,7 @@ def _turns(trace: Trace) -> Iterator[tuple[bool, list[tuple[Event, int]]]]:
     yield backward, events
 
 
-STATES = ("kept", "working", "recomputed", "delta", "parameter deltas", "workspace")
+STATES = ("kept", "working", "recomputed", "output gradient", "weight gradients", "scratch memory")
 """States of a buffer: an output (after) that the schedule keeps, another output, a recomputed output, a gradient at an
 output (delta), a layer's weight gradients (parameter deltas), or scratch memory."""
 
@@ -190,9 +191,9 @@ def spans(trace: Trace) -> list[Span]:
             case "release_delta":
                 end(("delta", layer), now)
             case "parameter_deltas":
-                since["parameter deltas", layer] = PARAMETER_DELTAS, now
+                since["weight gradients", layer] = PARAMETER_DELTAS, now
             case "apply":
-                end(("parameter deltas", layer), now)
+                end(("weight gradients", layer), now)
             case "workspace" if nbytes > 0:
                 since["workspace", 0] = WORKSPACE, now
             case "workspace":

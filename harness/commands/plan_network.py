@@ -23,6 +23,7 @@ from networks.checks import check_count, check_dtype
 from networks.layer_lists import format_layers, parse_layers
 from networks.planning.bill import Bill, bill
 from networks.planning.planner import Plan, max_depths, plan
+from networks.planning.rows import WORDS
 from networks.planning.searches import Search
 from networks.schedules.foreign import Source
 from networks.schedules.spec import is_strange
@@ -40,7 +41,7 @@ COLUMNS: Columns = {
     "fits": lambda row: "best" if row["best"] else "yes" if row["fits"] else "no",
     "predicted peak": _filled("predicted_peak_bytes", format_bytes),
     "allowance": _filled("allowance_bytes", format_bytes),
-    "mostly": _filled("dominant_kind", lambda kind: kind.replace("_", " ")),
+    "mostly": _filled("dominant_kind", WORDS.__getitem__),
     "forward steps": _filled("forward_steps", "{:,}".format),
     "work": _filled("work_ratio", "{:.3f}".format),
     "time": _filled("predicted_time_ratio", "{:.3f}".format),

@@ -18,7 +18,7 @@ from harness.plots.looks import BLUE, GREEN, GREY, INK, PALE, RED, is_narrow, po
 from harness.plots.recipes import drawn
 from harness.plots.style import SETTING, constants, facets, log2, panels, variant_legend
 from harness.sizes import KIB, MIB
-from networks.planning.rows import REMEDIES
+from networks.planning.rows import REMEDIES, WORDS
 
 EXACT = "Each cell is one measured step. Its peak is the same to the byte in every repeat."
 SHARE_COLOURS = sns.color_palette("light:#0b5394", as_cmap=True)
@@ -91,9 +91,9 @@ def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
             kinds.set(title=f"{variant}:\nfills the peak", xlabel="width", ylabel="batch (rows)")
         if not is_narrow():  # the shares are also written as numbers
             _share_colorbar(figure, list(block[:, 0]))
-    letters = ", ".join(f"{kind[0].upper()} {kind.replace('_', ' ')}" for kind in PEAK_KINDS)
+    letters = ", ".join(f"{WORDS[kind][0].upper()} {WORDS[kind]}" for kind in PEAK_KINDS)
     return figure, (
-        "Above: shares of store-all's measured peak. No schedule can save the weight gradients (parameter deltas) or "
+        "Above: shares of store-all's measured peak. No schedule can save the weight gradients or "
         "the buffers of one backward step. All the rest is the most that a schedule can save. Below: the kind of "
         f"buffer that fills most of the peak ({letters}), and its share in percent. "
         f"{EXACT} {constants(memory, setting)}"
@@ -177,7 +177,7 @@ def _kind_heatmap(ax: Axes, cells: pd.DataFrame) -> None:
     """The dominant kind as a colour and a letter, with its share in percent."""
     cells = cells.assign(
         code=cells["dominant_kind"].map(PEAK_KINDS.index),
-        words=cells["dominant_kind"].str[0].str.upper()
+        words=cells["dominant_kind"].map(WORDS).str[0].str.upper()
         + cells["dominant_share"].map(lambda share: f" {100 * share:.0f}"),
     )
     codes, words = (_grid(cells, column, index="batch", columns="width") for column in ("code", "words"))

@@ -15,6 +15,7 @@ from harness.report.drawn import Drawn, Tables, gathered, network_of
 from harness.report.looks import HEIGHT, choose, colour, distinct, shape, specification
 from harness.report.packing import json_rows
 from harness.sizes import MIB
+from networks.planning.rows import WORDS
 from networks.tracker import KINDS
 
 
@@ -69,11 +70,11 @@ def _peaks(sets: Mapping[str, Tables]) -> Drawn | None:
     table = table.assign(network=table["experiment"] + ": " + network_of(table), variant=table["variant"].astype(str))
     long = pd.concat(
         table[["network", "variant"]].assign(
-            kind=kind.replace("_", " "), order=order, mib=table[f"tracker_{kind}_bytes"].astype("float64") / MIB
+            kind=WORDS[kind], order=order, mib=table[f"tracker_{kind}_bytes"].astype("float64") / MIB
         )
         for order, kind in enumerate(KINDS)
     )
-    kinds = [kind.replace("_", " ") for kind in KINDS]
+    kinds = [WORDS[kind] for kind in KINDS]
     picked = choose("filled_network", "network", "network", distinct(table["network"]))
     chart = (
         alt.Chart(alt.InlineData(json_rows(long[long["mib"] > 0])))

@@ -51,7 +51,7 @@ def _add(
 
 
 def _network(cell: Cell, label: str) -> dict[str, Any]:
-    """A network, and the bytes of its buffers: the output and the parameter deltas of each layer."""
+    """A network, and the bytes of its buffers: the output and the weight gradients of each layer."""
     chain = cell.chain
     return {
         "label": label,

@@ -109,7 +109,10 @@ def filling(chain: BlockChain, moment: Moment) -> str:
         "gradients_bytes": ("gradients of parameters", 'gradients="freed" frees them as they come')
         if chain.gradients_pile_up
         else ("gradients of parameters that are used again below", "blocks with parameters of their own lower them"),
-        "beside_bytes": ("the delta, the graph and what stands beside the blocks", "a smaller batch lowers most of it"),
+        "beside_bytes": (
+            "the output gradients, the graph and what stands beside the blocks",
+            "a smaller batch lowers most of it",
+        ),
     }
     part = max(remedies, key=lambda part: getattr(moment, part))
     what, remedy = remedies[part]

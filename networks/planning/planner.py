@@ -16,6 +16,7 @@ from networks.planning.bill import SAVES_LITTLE
 from networks.planning.by_parts import StepByParts, fewest_parts
 from networks.planning.rows import (
     REMEDIES,
+    WORDS,
     PlanRow,
     costed,
     fills_most,
@@ -198,7 +199,7 @@ def _filling(row: PlanRow) -> str:
     remedy = REMEDIES[kind]
     if kind == "parameter_deltas" and trace.chain.deltas_pile_up:
         remedy += ", or train_step, which frees each layer's at once"
-    return f"{share:.0%} of its peak are {kind.replace('_', ' ')}; {remedy}"
+    return f"{share:.0%} of its peak are {WORDS[kind]}; {remedy}"
 
 
 def _too_small(least: PlanRow, budget_bytes: int) -> str:

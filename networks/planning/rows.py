@@ -26,6 +26,16 @@ REMEDIES = {
 }
 """What may fill a peak, and what lowers it. Checkpoints and working afters count as one, as they have one remedy."""
 
+WORDS = {
+    "afters": "activations",
+    "checkpoints": "checkpoints",
+    "working_afters": "other activations",
+    "deltas": "output gradients",
+    "parameter_deltas": "weight gradients",
+    "workspace": "scratch memory",
+}
+"""What people read of the kinds of buffers: those of `REMEDIES`, and a tracker's."""
+
 
 def fills_most(bytes_by_kind: Mapping[str, int]) -> tuple[str, float]:
     """Return which of `REMEDIES` a peak is mostly made of, and its share; `bytes_by_kind` is as a tracker's."""

@@ -123,7 +123,9 @@ def test_the_text_ends_with_the_peak_and_what_it_is_made_of():
     trace = revolved()
     *_, peak, kinds = printed(trace)
     assert peak.startswith(f"peak {trace.peak_bytes:,} bytes")
-    assert [kind in kinds for kind in ("checkpoints", "working afters", "deltas", "workspace")] == [True] * 4
+    assert [kind in kinds for kind in ("checkpoints", "other activations", "output gradients", "scratch memory")] == [
+        True
+    ] * 4
 
 
 def test_a_deep_network_has_several_layers_to_a_character():

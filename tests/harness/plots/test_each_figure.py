@@ -108,7 +108,7 @@ def test_where_it_saves_says_what_could_be_saved_and_what_fills_the_peak(batch_b
     assert titles[:3] == ["any schedule saves at most", "n = 2 saves", "n = 6 saves"]
     assert titles[3:] == [f"{variant}:\nfills the peak" for variant in ("store-all", "n = 2", "n = 6")]
     narrow, wide = (figure.axes[3].texts[i].get_text() for i in (0, -1))  # batch 4096, width 64; batch 64, width 1024
-    assert (narrow[0], wide[0]) == ("A", "P")
+    assert (narrow[0], wide[0]) == ("A", "W")
 
 
 def test_schedules_stand_beside_both_ways_to_recompute():

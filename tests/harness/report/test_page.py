@@ -99,7 +99,7 @@ def test_each_experiment_has_its_question_its_answer_and_how_to_repeat_it(page):
     )
     assert f"<strong>{apart / 1024:.2f} KiB</strong>" in page
     assert "Live bytes over one training step" in page
-    assert "afters pile up in the forward pass" in page
+    assert "Activations pile up in the forward pass" in page
     assert "python -m harness run experiments/cache_timeline.toml" in page
     assert "python -m harness verify" in page
     training = page[page.index('id="experiment-training"') :]
@@ -136,7 +136,7 @@ def test_the_raster_holds_what_the_measured_timeline_says(data):
         changes = [0] * (step["events"] + 1)
         spans = zip(*[iter(step["spans"])] * 4, strict=True)
         for layer, state, start, stop in spans:
-            gradients = data["raster"]["states"][state] == "parameter deltas"
+            gradients = data["raster"]["states"][state] == "weight gradients"
             nbytes = network["parameter_delta_bytes" if gradients else "bytes"][layer]
             changes[start] += nbytes
             changes[stop] -= nbytes

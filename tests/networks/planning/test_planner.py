@@ -185,12 +185,12 @@ def test_a_budget_that_nothing_meets_names_the_smallest_one_what_fills_it_and_wh
         plan(LAYERS, batch=BATCH, budget_bytes=4 * MIB)
     assert f"a budget of {4 * MIB} bytes: the smallest that can be met is {smallest} bytes" in str(caught.value)
     assert re.search(
-        r"% of its peak are afters; use a smaller batch or narrower layers; "
+        r"% of its peak are activations; use a smaller batch or narrower layers; "
         r"train_step\(micro_batch=\d+\) fits, and recomputes nothing$",
         str(caught.value),
     )
     with pytest.raises(
-        ValueError, match="% of its peak are parameter deltas; no schedule lowers them: use fewer or narrower"
+        ValueError, match="% of its peak are weight gradients; no schedule lowers them: use fewer or narrower"
     ) as caught:
         plan(DELTAS_DOMINATE, batch=16, budget_bytes=1000)
     assert str(caught.value).endswith("narrower layers, or train_step, which frees each layer's at once")
@@ -249,7 +249,7 @@ def test_where_checkpointing_saves_next_to_nothing_a_plan_says_so_and_why():
     assert plan(LAYERS, batch=BATCH, budget_bytes=24 * MIB).advice == ""
     advice = plan(DELTAS_DOMINATE, batch=16, budget_bytes=24 * MIB).advice
     assert re.match(r"no schedule saves more than \d\.\d% of store-all's \d+ bytes here: \d+% of its peak are", advice)
-    assert "parameter deltas; no schedule lowers them" in advice
+    assert "weight gradients; no schedule lowers them" in advice
 
 
 def test_depths_are_those_that_planning_each_depth_finds():
