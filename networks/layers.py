@@ -77,6 +77,7 @@ class DenseLayer:
         return parameter_delta_buffers(*self.weights.shape, self.weights.dtype, mapped=chain.maps_buffers)
 
     def compute_after(self, before: np.ndarray, after: np.ndarray, workspace: Workspace) -> None:
+        """Write after[l] `(batch, outputs)` to `after`, which may be `before` itself."""
         workspace.hold_biases(self.biases)
         for rows in _row_blocks(after):
             out = after[rows]
@@ -93,12 +94,14 @@ class DenseLayer:
         weights_delta: np.ndarray,
         biases_delta: np.ndarray,
     ) -> None:
+        """Write the gradients of the weights `(inputs, outputs)` and of the biases `(outputs,)`."""
         np.matmul(before.T, delta, out=weights_delta)
         np.matmul(workspace.ones, delta, out=biases_delta)
 
     def compute_delta_before(
         self, before: np.ndarray, delta: np.ndarray, below: "DenseLayer", workspace: Workspace
     ) -> None:
+        """Write delta[l-1] `(batch, inputs)` over `before`, the after[l-1] that layer `below` computed."""
         for rows in _row_blocks(before):
             out = before[rows]
             product = workspace.block(*out.shape)

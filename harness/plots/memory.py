@@ -178,7 +178,7 @@ def _kind_heatmap(ax: Axes, cells: pd.DataFrame) -> None:
     cells = cells.assign(
         code=cells["dominant_kind"].map(PEAK_KINDS.index),
         words=cells["dominant_kind"].map(WORDS).str[0].str.upper()
-        + cells["dominant_share"].map(lambda share: f" {100 * share:.0f}"),
+        + cells["dominant_share"].map(lambda share: f"{100 * share:3.0f}"),
     )
     codes, words = (_grid(cells, column, index="batch", columns="width") for column in ("code", "words"))
     _heatmap(ax, codes, vmax=len(PEAK_KINDS) - 1, cmap=PEAK_KIND_COLOURS, annot=words, fmt="")
