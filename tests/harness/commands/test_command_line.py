@@ -328,7 +328,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(experime
 @pytest.mark.parametrize("typed", ["smoke", "smoke.toml", "experiments/smoke.toml"])
 def test_an_experiment_may_be_named(monkeypatch, typed):
     monkeypatch.chdir(ROOT)
-    assert invoke("show", typed).stdout.startswith("Smoke: everything once, in little\n")
+    assert invoke("show", typed).stdout.startswith("Smoke: everything once, small\n")
 
 
 def test_a_folder_of_results_may_be_named_and_a_folder_that_is_there_goes_before(monkeypatch, tmp_path):
