@@ -213,9 +213,7 @@ def test_the_harness_has_few_files_of_its_own():
     assert len([path for path in MODULES.values() if path.parent == ROOT / "harness"]) <= 6
 
 
-GATHERING = {
-    *("harness", "networks", "networks.schedules", "networks.schedules.blocks", "networks.torch_models"),
-}
+GATHERING = {"harness", "networks", "networks.schedules", "networks.schedules.blocks", "networks.torch_models"}
 """The packages that users import from, and `blocks`. Their `__init__` also gathers names."""
 
 

@@ -191,9 +191,9 @@ def spans(trace: Trace) -> list[Span]:
             case "release_delta":
                 end(("delta", layer), now)
             case "parameter_deltas":
-                since["weight gradients", layer] = PARAMETER_DELTAS, now
+                since["parameter_deltas", layer] = PARAMETER_DELTAS, now
             case "apply":
-                end(("weight gradients", layer), now)
+                end(("parameter_deltas", layer), now)
             case "workspace" if nbytes > 0:
                 since["workspace", 0] = WORKSPACE, now
             case "workspace":

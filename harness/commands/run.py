@@ -121,8 +121,7 @@ def _held(store: Store, experiment: Experiment, *, replace: bool) -> Iterator[No
 def _limits(experiment: Experiment, *, timeout: float | None, memory_limit: str | None) -> Limits:
     """The limits of the command line. A limit that was not given there comes from the experiment."""
     size = None if memory_limit is None else parse_bytes(memory_limit, name="--memory-limit")
-    asked = {"timeout": timeout, "memory_limit": size}
-    with as_typed(name for name, limit in asked.items() if limit is not None):
+    with as_typed(("timeout", "memory_limit")):  # those of the experiment are checked already
         limits = Limits(**experiment.limits.model_dump()).overridden(timeout=timeout, memory_limit=size)
     if limits.memory_limit is not None and sys.platform != "linux":
         name = "limits.memory_limit" if size is None else "--memory-limit"

@@ -19,7 +19,7 @@ LARGE_PART = 4
 DEAR_BORDER = 2
 """Where a stretch is opened, borders of more than this many times its smallest border's bytes are left out."""
 
-MOST_PARTS = 400
+MOST_TRACED_BLOCKS = 400
 """More blocks would keep a search for a schedule from ending within a minute."""
 
 
@@ -94,7 +94,7 @@ class LiveValues:
 
     def _merged(self, cuts: list[Cut]) -> list[Cut]:
         """Leave out the cut whose two neighbouring stretches make the fewest bytes, until few enough are left."""
-        while len(cuts) >= MOST_PARTS:
+        while len(cuts) >= MOST_TRACED_BLOCKS:
             made = [sum(self._made[start:stop]) for start, stop in self._stretches(cuts)]
             both = list(map(sum, pairwise(made)))
             del cuts[both.index(min(both))]

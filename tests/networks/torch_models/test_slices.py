@@ -87,7 +87,7 @@ def test_what_a_graph_would_not_see_is_an_error():
 
 
 def test_many_blocks_are_merged_where_they_make_least(monkeypatch):
-    monkeypatch.setattr(live_values, "MOST_PARTS", 4)
+    monkeypatch.setattr(live_values, "MOST_TRACED_BLOCKS", 4)
     model = Decoder()
     found = blocks_of(model, TOKENS, "auto")
     assert len(found) == 4
