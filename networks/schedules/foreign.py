@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from networks.wording import did_you_mean, in_a_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "checkpointing_lab.schedules"
 """The group of the entry points by which packages announce their factories."""
@@ -135,8 +137,10 @@ def line_of(function: object) -> int | None:
 
 
 @cache
-def announced() -> Mapping[str, EntryPoint]:
+def announced() -> Mapping[str, "EntryPoint"]:
     """The factories that installed packages announce, by name; of two of one name, the first."""
+    from importlib.metadata import entry_points  # takes a fifth of the time of `import networks`, and few ask
+
     points: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         points.setdefault(point.name, point)
