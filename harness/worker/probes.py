@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -282,16 +283,22 @@ def _cut_short(path: Path) -> RuntimeError:
 
 
 def _warm_up(step: Callable[[], object], path: Path) -> None:
-    # What memray itself makes CPython do must not count for the step, or for it and not for the next. Its first capture
-    # imports modules. They leave freed objects, up to 4 KB of which the step would take instead of new ones. They also
-    # register abstract classes, so CPython would fill its caches of isinstance again: 7 KB in scikit-learn's step. Its
-    # profile function has CPython make a line table for each code object at its first call: 10 to 17 KB.
-    _track(lambda: None, path)
+    # What memray itself makes CPython do must not count for the step, or for it and not for the next. Its profile
+    # function has CPython make a line table for each code object at its first call: 10 to 17 KB.
+    _first_capture(path)
     sys.setprofile(lambda *event: None)
     try:
         step()
     finally:
         sys.setprofile(None)
+
+
+@cache
+def _first_capture(path: Path) -> None:
+    # The first capture of a process imports modules. They leave freed objects, up to 4 KB of which the step would take
+    # instead of new ones. They also register abstract classes, so CPython would fill its caches of isinstance again:
+    # 7 KB in scikit-learn's step.
+    _track(lambda: None, path)
 
 
 def _site(stack: list[tuple[str, str, int]]) -> str:
