@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
+from networks.rounding import ceil_div
+
 BLOCK_ROWS = 256
 """Rows of a block at least: BLAS packs the weights anew for each product. With 64 rows a step of layers 1024 wide takes
 1.2 times its whole products, with 256 rows 1.12, with 512 1.06."""
@@ -46,10 +48,15 @@ what parts of a batch have added up and the workspace, which together are less t
 def block_rows(batch: int, width: int, itemsize: int) -> int:
     """Rows of `width` values that the kernels work on at a time; as many as the batch has at most."""
     row_bytes = width * itemsize
-    third, quarter = (-(-batch // (32 * parts)) * 32 for parts in (3, 4))
+    third, quarter = (32 * ceil_div(batch, 32 * parts) for parts in (3, 4))
     wide = min(batch // 2, width // 2, WIDE_BLOCK_BYTES // row_bytes)
     part = max(quarter, min(third, 2 * BLOCK_ROWS))
     return min(batch, max(BLOCK_ROWS, wide, min(part, BLOCK_BYTES // row_bytes)))
+
+
+def tile_rows(width: int) -> int:
+    """Rows of `width` values that make a tile."""
+    return max(1, TILE_ITEMS // width)
 
 
 def softmax_columns(classes: int) -> int:
@@ -130,7 +137,7 @@ class Chain:
         optimiser updates: a 64th of them, or `UPDATE_ITEMS`.
         """
         *hidden, classes = self.layers[1:]
-        tile = max(width * max(1, min(self.batch, TILE_ITEMS // width)) for width in self.layers[1:])
+        tile = max(width * min(self.batch, tile_rows(width)) for width in self.layers[1:])
         softmax = block_rows(self.batch, classes, self.itemsize) * softmax_columns(classes)
         update = min(UPDATE_ITEMS, max(inputs * outputs for inputs, outputs in pairwise(self.layers)) // 64)
         block = max(softmax, update, *(block_rows(self.batch, width, self.itemsize) * width for width in hidden))

@@ -202,7 +202,7 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
         return self.tracker.forward_flops - self._query_flops
 
     def _check_layer(self, layer: int) -> None:
-        # Inside a pass the loss delta may be gone already, and the workspace is there.
+        # Inside a pass the workspace is there.
         if self._workspace is None:
             self._require_forward()
         if isinstance(layer, bool) or not isinstance(layer, numbers.Integral) or not 0 <= layer < len(self.layers):

@@ -1,6 +1,5 @@
 """What both networks are: parameters, prediction, and the frame of a training step."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -12,6 +11,7 @@ from networks.activations import HIDDEN
 from networks.buffers import small_ufunc_buffers
 from networks.chain import Chain, chain_of
 from networks.checks import check_count, check_dtype, check_layers
+from networks.gradients import GradientSum
 from networks.guard import ThreadGuard
 from networks.kernels import ArrayKernels
 from networks.layer_lists import format_layers
@@ -23,7 +23,6 @@ from networks.wording import cut
 from networks.workspace import Workspace
 
 Deltas = list[Pair]
-Receive = Callable[[DenseLayer, Deltas], None]
 
 
 class MultiLayerPerceptron(ArrayKernels):
@@ -45,7 +44,7 @@ class MultiLayerPerceptron(ArrayKernels):
     """
 
     _workspace: Workspace
-    _loss_delta: np.ndarray
+    _delta: np.ndarray
 
     def __init__(self, layers: Iterable[int], *, activation: str = "relu", dtype: str = "float32", seed: int = 0):
         self.layers = check_layers(layers)
@@ -95,11 +94,10 @@ class MultiLayerPerceptron(ArrayKernels):
         self._guard.enter()
         try:
             self._require_forward()
-            deltas = []
             labels = self._check_labels(y, self._chain.batch)
-            self._backward_pass(labels, lambda _, layer_deltas: deltas.append(layer_deltas.pop()))
-            deltas.reverse()
-            return deltas
+            sums = GradientSum(self._chain.depth, self._add)
+            self._backward_pass(labels, sums)
+            return sums.take_all()
         finally:
             self._guard.leave()
 
@@ -127,16 +125,12 @@ class MultiLayerPerceptron(ArrayKernels):
             self._check_optimizer(optimizer)
             x = self._check_inputs(x)
             labels = self._check_labels(y, len(x))
-
-            def apply(layer: DenseLayer, deltas: Deltas) -> None:
-                layer.apply(deltas.pop(), optimizer, self._workspace)
-                self.tracker.apply(layer.number, self._chain.parameter_delta_bytes[layer.number])
-
+            sums = GradientSum(len(self._layers), self._add)
             if micro_batch is not None and check_count("micro_batch", micro_batch) < len(x):
-                return self._train_by_parts(x, labels, micro_batch, apply)
+                return self._train_by_parts(x, labels, micro_batch, sums, optimizer)
             self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
             outputs = self._forward_pass(x)
-            self._backward_pass(labels, apply)
+            self._backward_pass(labels, sums, optimizer)
             return outputs
         finally:
             self._guard.leave_changed()
@@ -214,31 +208,21 @@ class MultiLayerPerceptron(ArrayKernels):
         self._chain = chain
         self.tracker = CacheTracker(chain, self.observer)
 
-    def _train_by_parts(self, x: np.ndarray, labels: np.ndarray, rows: int, apply: Receive) -> np.ndarray:
-        """Run a step by parts of at most `rows`; add their parameter deltas up, and in the last part `apply` them."""
+    def _train_by_parts(
+        self, x: np.ndarray, labels: np.ndarray, rows: int, sums: GradientSum, optimizer: Optimizer
+    ) -> np.ndarray:
+        """Run a step by parts of at most `rows`; add their parameter deltas up, and update layers in the last part."""
         self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
         outputs = self._new_outputs(len(x))
         self.tracker.outputs(outputs.nbytes)
-        sums: deque[Pair] = deque()  # a part takes each layer's from the left and puts it back on the right
-
-        def receive(layer: DenseLayer, deltas: Deltas) -> None:
-            if start > 0:
-                self._add(sums[0], deltas.pop())
-                self.tracker.accumulate(layer.number, self._chain.parameter_delta_bytes[layer.number])
-                deltas.append(sums.popleft())
-            if last:
-                apply(layer, deltas)
-            else:
-                sums.append(deltas.pop())
-
         for start in range(0, len(x), rows):
             part = slice(start, start + rows)
-            inputs, last = x[part], start + rows >= len(x)
+            inputs = x[part]
             sizes = self.layers, len(inputs), self.dtype.itemsize
             self._chain = chain_of(*sizes, deltas_pile_up=False, part_of=len(x))
             self.tracker.part(self._chain)
             self._forward_pass(inputs, outputs[part])
-            self._backward_pass(labels[part], receive, last=last)
+            self._backward_pass(labels[part], sums, optimizer if start + rows >= len(x) else None)
         return outputs
 
     def _forward_pass(self, x: np.ndarray, outputs: np.ndarray | None = None) -> np.ndarray:
@@ -250,11 +234,11 @@ class MultiLayerPerceptron(ArrayKernels):
                 # The delta of the loss starts as a copy of the outputs, because the outputs are the caller's to change.
                 # The copy raises no peak, because backward needs these bytes anyway.
                 outputs = after
-                self._loss_delta = self._copy(after, self._new_outputs(len(x)))
+                self._delta = self._copy(after, self._new_outputs(len(x)))
                 self.tracker.delta(depth, after.nbytes)
             else:
                 self._copy(after, outputs)
-                self._loss_delta = after
+                self._delta = after
                 self.tracker.overwrite(depth, after.nbytes)
         return outputs
 
@@ -275,43 +259,49 @@ class MultiLayerPerceptron(ArrayKernels):
             raise
         tracker.phase = "query"
 
-    def _backward_pass(self, labels: np.ndarray, receive: Receive, *, last: bool = True) -> None:
-        """Give each layer and its deltas, from the last to the first, to `receive`; the `last` pass ends the step.
+    def _backward_pass(self, labels: np.ndarray, sums: GradientSum, optimizer: Optimizer | None = None) -> None:
+        """Run the layers from the last to the first, and add their parameter deltas to `sums`.
 
-        They come in a list of one pair, which `receive` pops, because a reference left here would keep them alive. The
-        layer's weights are free to change by then: nothing below needs them.
+        An `optimizer` ends the step: it updates each layer at once with its sum. The layer's weights are free to change
+        by then, because nothing below needs them.
         """
         with self._pass("backward"):
-            delta, self._loss_delta = self._loss_delta, None  # type: ignore[assignment]  # as in _discard
-            self._subtract_labels(delta, labels, self._chain.whole_batch)
+            self._subtract_labels(self._delta, labels, self._chain.whole_batch)
             for layer in reversed(self._layers):
-                before = self._take_after(layer.number - 1)
-                deltas = [layer.parameter_deltas(before, delta, self._chain, self._workspace, self.tracker)]
-                released = delta.nbytes
-                delta = self._delta_before(layer, before, delta)  # type: ignore[assignment]  # None after the last
-                self.tracker.release_delta(layer.number, released)
-                receive(layer, deltas)
+                nbytes = self._chain.parameter_delta_bytes[layer.number]
+                if sums.add(self._step_back(layer)):
+                    self.tracker.accumulate(layer.number, nbytes)
+                if optimizer is not None:
+                    layer.apply(sums.take(), optimizer, self._workspace)
+                    self.tracker.apply(layer.number, nbytes)
             if self._chain.part_of is None:
                 self.tracker.release(self._chain.depth, self._chain.outputs_bytes)
-            elif last:
+            elif optimizer is not None:
                 self.tracker.outputs(-self._chain.outputs_bytes)
             self._discard()
 
-    def _delta_before(self, layer: DenseLayer, before: np.ndarray, delta: np.ndarray) -> np.ndarray | None:
-        """delta[l-1], written over `before`; None below layer 1, whose input has no delta."""
-        if layer.number == 1:
-            return None
-        return layer.delta_before(before, delta, self._layers[layer.number - 2], self._workspace, self.tracker)
+    def _step_back(self, layer: DenseLayer) -> Pair:
+        """Return the layer's parameter deltas, and put the delta below it in the place of its own."""
+        before, delta = self._take_after(layer.number - 1), self._delta
+        deltas = layer.parameter_deltas(before, delta, self._chain, self._workspace, self.tracker)
+        nbytes = delta.nbytes
+        if layer.number > 1:
+            below = self._layers[layer.number - 2]
+            delta = self._delta = layer.delta_before(before, delta, below, self._workspace, self.tracker)
+        else:
+            delta = self._delta = None  # type: ignore[assignment]  # the input has none
+        self.tracker.release_delta(layer.number, nbytes)
+        return deltas
 
     def _discard(self) -> None:
         """Let go of everything that belongs to a step."""
         # Within a step they are there, and only whether there is a step is asked outside one.
         self._workspace = None  # type: ignore[assignment]
-        self._loss_delta = None  # type: ignore[assignment]
+        self._delta = None  # type: ignore[assignment]
         self._discard_afters()
 
     def _require_forward(self) -> None:
-        if self._loss_delta is None:
+        if self._delta is None or self._workspace is not None:
             raise RuntimeError("no forward pass to work on: call forward(x) first; one forward serves one backward")
         self._guard.require_own_step()
 

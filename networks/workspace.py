@@ -5,13 +5,13 @@ from itertools import accumulate
 import numpy as np
 
 from networks.buffers import workspace_buffer
-from networks.chain import TILE_ITEMS, Chain
+from networks.chain import Chain, tile_rows
 
 
 class Workspace:
     """The scratch of one pass: a tile of zeros, a tile of biases, a column of ones and one block of rows.
 
-    A tile is one row repeated, as often as it goes into `TILE_ITEMS`.
+    A tile is one row repeated, as often as `tile_rows` says.
     """
 
     def __init__(self, chain: Chain, dtype: np.dtype):
@@ -46,8 +46,9 @@ class Workspace:
 def _tiles(values: np.ndarray) -> list[np.ndarray]:
     """View `values` with as many of its rows as one as fit a tile, and then the rest of them as one."""
     rows, columns = values.shape
-    rest = rows % max(1, TILE_ITEMS // columns)
+    tile = tile_rows(columns)
+    rest = rows % tile
     whole = (rows - rest) * columns
     items = values.reshape(-1)
-    parts = items[:whole].reshape(-1, max(1, TILE_ITEMS // columns) * columns), items[whole:].reshape(1, -1)
+    parts = items[:whole].reshape(-1, tile * columns), items[whole:].reshape(1, -1)
     return [part for part in parts if part.size]

@@ -77,7 +77,7 @@ def in_room(*prefixes: str) -> list[str]:
 
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "networks.chain": set(),
+    "networks.chain": {"networks.rounding"},
     "networks.rounding": set(),
     "networks.wording": set(),
     "networks.checks": {"networks.chain", "networks.wording"},

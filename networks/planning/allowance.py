@@ -15,9 +15,8 @@ from networks.tracker import ARE_GRADIENTS, FORWARD, WORKSPACE, event_arrays, ev
 STEP_ALLOWANCE = 9728
 """Bytes of a step's frames, contexts, slices and views, whatever the network; and of the few blocks that numpy keeps
 for the shapes of arrays, and CPython for freed lists and tuples."""
-PARTS_ALLOWANCE = 232 + 3 * 528 + 4 * 248 + 600
-"""Bytes of a step by parts beside those: the queue of what the parts add up and three of its blocks that are not full,
-views of inputs, labels and outputs with their slices, and a function with the cells of what it shares."""
+PARTS_ALLOWANCE = 4 * 248
+"""Bytes of a step by parts beside those: views of inputs, labels and outputs with their slices."""
 AFTER_ALLOWANCE = 96 + 32 + 57
 """Bytes for each after or delta that is live: an array object, its shape and strides, a bytearray if it is small."""
 HELD_ALLOWANCE, NUMBER_ALLOWANCE = 54, 28

@@ -201,6 +201,16 @@ def test_an_interrupted_step_has_updated_the_layers_above_and_none_below(action:
         assert all(now != then for now, then in pairwise([reached, parameters(network)]))
 
 
+@pytest.mark.parametrize("build", [Network, lambda layers: NetworkWithCheckpointing(layers, checkpoint_frequency=3)])
+def test_a_backward_pass_cannot_begin_within_one(build):
+    network = build(LAYERS)
+    x, y = random_data(LAYERS, BATCH)
+    network.observer = lambda: network.tracker.phase == "backward" and network.backward(y)
+    network.forward(x)
+    with pytest.raises(RuntimeError, match="no forward pass"):
+        network.backward(y)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
