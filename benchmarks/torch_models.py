@@ -20,7 +20,7 @@ from torch import nn
 
 from harness.experiment.measures import MEASURES
 from networks.schedules import Keep
-from networks.torch_models.chains import Border, Step, in_order
+from networks.torch_models.borders import Border, RunBlock, in_order
 from networks.torch_models.executor import Facts, execute
 
 REPEATS = 21
@@ -75,7 +75,7 @@ def seconds(run: Callable[[], object]) -> float:
 def measure(make: Callable[[], tuple[list[nn.Module], torch.Tensor]], repeats: int) -> dict[str, list[float]]:
     """Paired CPU seconds of each kind of step, and of the recomputed blocks run without gradients."""
     modules, sample = make()
-    steps: list[Step] = [lambda border, module=module: (module(*border),) for module in modules]
+    steps: list[RunBlock] = [lambda border, module=module: (module(*border),) for module in modules]
     facts = [facts_of(str(number), module) for number, module in enumerate(modules, 1)]
     parameters = [parameter for module in modules for parameter in module.parameters()]
 

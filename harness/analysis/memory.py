@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.baseline import _beside_store_all
-from harness.analysis.rows import each_row
+from harness.analysis.each_row import each_row
 from networks.chain import Chain
 from networks.layer_lists import parse_layers
-from networks.planning.rows import fills_most
+from networks.planning.network_rows import fills_most
 from networks.tracker import KINDS
 
 RESIDUAL_BOUND_SHARE = 0.005

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from networks.chain import Chain
 from networks.dry_run import Trace
 from networks.layer_lists import format_layers
-from networks.planning.rows import WORDS
+from networks.planning.network_rows import WORDS
 from networks.tracker import Event
 
 
@@ -124,7 +124,7 @@ def _turns(trace: Trace) -> Iterator[tuple[bool, list[tuple[Event, int]]]]:
     yield backward, events
 
 
-STATES = ("kept", "working", "recomputed", "output gradient", "weight gradients", "scratch memory")
+STATES = "kept", "working", "recomputed", WORDS["deltas"], WORDS["parameter_deltas"], WORDS["workspace"]
 """States of a buffer: an output (after) that the schedule keeps, another output, a recomputed output, a gradient at an
 output (delta), a layer's weight gradients (parameter deltas), or scratch memory."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.analysis.rows import each_row
+from harness.analysis.each_row import each_row
 from harness.commands.console import new_console
 from harness.commands.names import find_results, path_given
 from harness.commands.tables import aligned

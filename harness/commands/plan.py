@@ -33,7 +33,7 @@ Save = Annotated[
 OfAStep = Annotated[str | None, typer.Option(metavar="SIZE", help="Budget of a step's peak: 24MiB, 1.5GB, or bytes.")]
 OfAll = Annotated[str | None, typer.Option(metavar="SIZE", help="Budget of the whole bill, instead of --budget.")]
 Dtype = Annotated[str | None, typer.Option(help="float32 (default) or float64.")]
-Step = Annotated[
+StepKind = Annotated[
     str | None,
     typer.Option(help="backward (default), or train_step, which frees each layer's weight gradient at once."),
 ]
@@ -62,7 +62,7 @@ def command(
     budget: OfAStep = None,
     budget_total: OfAll = None,
     dtype: Dtype = None,
-    step: Step = None,
+    step: StepKind = None,
     schedule: ScheduleTexts = None,
     optimizer: Optimizer = "sgd",
     samples: Samples = None,

@@ -11,8 +11,8 @@ from harness.experiment.measures import MEASURES
 from harness.experiment.settings import TimeSettings
 from networks.chain import Chain
 from networks.dry_run import Trace
+from networks.planning.network_rows import PlanRow
 from networks.planning.planner import Plan
-from networks.planning.rows import PlanRow
 from networks.schedules.foreign import Source
 
 STORE_ALL = "store_all"

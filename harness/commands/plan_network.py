@@ -22,8 +22,8 @@ from networks.chain import Chain
 from networks.checks import check_count, check_dtype
 from networks.layer_lists import format_layers, parse_layers
 from networks.planning.bill import Bill, bill
+from networks.planning.network_rows import WORDS
 from networks.planning.planner import Plan, max_depths, plan
-from networks.planning.rows import WORDS
 from networks.planning.searches import Search
 from networks.schedules.foreign import Source
 from networks.schedules.spec import is_strange

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import provenance
-from harness.analysis.rows import each_row
+from harness.analysis.each_row import each_row
 from harness.commands.console import label, new_console
 from harness.commands.names import find_results, path_given
 from harness.execute.admission import available_bytes, run_if_it_fits

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from harness.analysis.each_row import each_row
 from harness.analysis.frameworks import (
     WORKLOAD,
     has_plain,
@@ -17,7 +18,6 @@ from harness.analysis.frameworks import (
     step_times,
     with_names,
 )
-from harness.analysis.rows import each_row
 from harness.experiment.frameworks import FRAMEWORKS
 from harness.experiment.tables import ALLOCATORS
 from harness.plots.labels import Label, place_labels

@@ -18,7 +18,7 @@ from harness.plots.looks import BLUE, GREEN, GREY, INK, PALE, RED, is_narrow, po
 from harness.plots.recipes import drawn
 from harness.plots.style import SETTING, constants, facets, log2, panels, variant_legend
 from harness.sizes import KIB, MIB
-from networks.planning.rows import REMEDIES, WORDS
+from networks.planning.network_rows import REMEDIES, WORDS
 
 EXACT = "Each cell is one measured step. Its peak is the same to the byte in every repeat."
 SHARE_COLOURS = sns.color_palette("light:#0b5394", as_cmap=True)

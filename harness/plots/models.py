@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from harness.analysis.each_row import each_row
 from harness.analysis.models import PROMISED, planned, predicted, with_times
-from harness.analysis.rows import each_row
 from harness.plots.looks import GREY, INK, ORANGE, PALE, PURPLE, SHADE
 from harness.plots.recipes import drawn
 from harness.plots.style import key_above, log2, panels

@@ -15,8 +15,8 @@ from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.baseline import COMPARED, has_store_all, pareto_front
 from harness.analysis.chains import name_chains
+from harness.analysis.each_row import each_row
 from harness.analysis.memory import savings, work_ratios
-from harness.analysis.rows import each_row
 from harness.analysis.schedules import GROWTH_DEPTHS, WITHIN_BUDGET, optimal_curve, within_budgets
 from harness.analysis.schedules import growth as grow
 from harness.analysis.schedules import winners as find_winners

@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.baseline import has_store_all, pareto_front
+from harness.analysis.each_row import each_row
 from harness.analysis.memory import savings, work_ratios
-from harness.analysis.rows import each_row
 from harness.analysis.time import time_ratios, with_time_ratios
 from harness.analysis.variants import name_variants
 from harness.plots.looks import GREY, INK, points

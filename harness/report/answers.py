@@ -6,8 +6,8 @@ from typing import Any
 
 from harness.analysis import frameworks, models
 from harness.analysis.baseline import is_comparable
+from harness.analysis.each_row import each_row
 from harness.analysis.memory import residuals, savings, work_ratios
-from harness.analysis.rows import each_row
 from harness.analysis.schedules import winners
 from harness.analysis.time import with_time_ratios
 from harness.analysis.training import accuracy_summary

@@ -6,8 +6,8 @@ import altair as alt
 import pandas as pd
 
 from harness.analysis.baseline import is_comparable
+from harness.analysis.each_row import each_row
 from harness.analysis.memory import residual_bound, residuals, savings
-from harness.analysis.rows import each_row
 from harness.analysis.schedules import GROWING, growth
 from harness.analysis.variants import name_variants
 from harness.report import frameworks
@@ -15,7 +15,7 @@ from harness.report.drawn import Drawn, Tables, gathered, network_of
 from harness.report.looks import HEIGHT, choose, colour, distinct, shape, specification
 from harness.report.packing import json_rows
 from harness.sizes import MIB
-from networks.planning.rows import WORDS
+from networks.planning.network_rows import WORDS
 from networks.tracker import KINDS
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from harness.analysis import frameworks as analysed
 from harness.analysis import models as of_models
-from harness.analysis.rows import each_row
+from harness.analysis.each_row import each_row
 from harness.report.drawn import Drawn, Tables, gathered, network_of
 from harness.report.looks import HEIGHT, choose, colour, distinct, shape, specification
 from harness.report.packing import json_rows

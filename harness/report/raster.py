@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.rows import each_row
+from harness.analysis.each_row import each_row
 from harness.analysis.trace import PARAMETER_DELTAS, STATES, span_bytes, spans
 from harness.analysis.variants import name_variants
 from harness.experiment.cell import Cell

@@ -7,7 +7,7 @@ from harness.experiment.job import Job, Row
 from harness.worker import probes
 from harness.worker.steps.base import Peer
 from harness.worker.steps.build import ANY_NUMBER, checked_gradient_error, checked_peer
-from harness.worker.steps.networks import Step
+from harness.worker.steps.networks import NetworkStep
 
 
 def measure_memory(job: Job) -> list[list[Row]]:
@@ -38,9 +38,9 @@ def measure_timeline(job: Job) -> list[list[Row]]:
     return [rows]
 
 
-def _run_under_memray(cell: Cell) -> tuple[Step, dict[str, int], list[probes.Stretch]]:
+def _run_under_memray(cell: Cell) -> tuple[NetworkStep, dict[str, int], list[probes.Stretch]]:
     """Run one step of the cell under memray, with a mark at each of its events."""
-    step = Step(cell)
+    step = NetworkStep(cell)
     step.warm_up()
     marks = probes.Marks()
     step.network.observer = marks.leave
@@ -50,7 +50,7 @@ def _run_under_memray(cell: Cell) -> tuple[Step, dict[str, int], list[probes.Str
 def capture(job: Job) -> list[list[Row]]:
     """Write memray's capture of one training step to the path in the settings. There are no rows."""
     (cell,) = job.cells
-    step = Step(cell)
+    step = NetworkStep(cell)
     step.warm_up()
     probes.capture(step, Path(job.settings["path"]))
     return [[]]
@@ -79,7 +79,7 @@ def measure_resident(job: Job) -> list[list[Row]]:
     (cell,) = job.cells
     peer: Peer
     if cell.peer is None:
-        peer = Step(cell)
+        peer = NetworkStep(cell)
         peer.warm_up()
     else:
         peer, _ = checked_peer(cell)

@@ -9,7 +9,7 @@ from harness.experiment.job import Job, Row
 from harness.worker import probes
 from harness.worker.steps.base import Product
 from harness.worker.steps.build import checked_peer
-from harness.worker.steps.networks import Step
+from harness.worker.steps.networks import NetworkStep
 
 LEAST_REPEATS = 5
 
@@ -17,7 +17,7 @@ LEAST_REPEATS = 5
 def measure_time(job: Job) -> list[list[Row]]:
     """Seconds of the variants' training steps. After a warm-up they take turns in a shuffled order."""
     cpu = probes.pin_to_one_cpu()
-    steps = [Step(cell) for cell in job.cells]
+    steps = [NetworkStep(cell) for cell in job.cells]
     for step in steps:
         step.warm_up()
     loops = [step.loops() for step in steps]

@@ -14,7 +14,7 @@ from networks.checks import check_count, check_dtype, check_layers
 from networks.dry_run import STEPS
 from networks.planning.bill import SAVES_LITTLE
 from networks.planning.by_parts import StepByParts, fewest_parts
-from networks.planning.rows import (
+from networks.planning.network_rows import (
     REMEDIES,
     WORDS,
     PlanRow,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from networks.torch_models.chains import Cutting, in_order
+from networks.torch_models.borders import Cutting, in_order
 from networks.torch_models.state import Generators, ModelState, are_close, copied, left_as_it_was, same_bits, tensors_of
 
 SEEDS = (0, 1)

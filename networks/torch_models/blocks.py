@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import torch
 
 from networks.torch_models.agreement import difference
+from networks.torch_models.borders import Border, BoundBlock, BoundStep, Cutting, Place, RunBlock, RunBlocks, in_order
 from networks.torch_models.callables import Callables
-from networks.torch_models.chains import Block, Border, BoundStep, Chain, Cutting, Place, Step, in_order
 from networks.torch_models.fingerprints import described_module, described_settings, fingerprint
 from networks.torch_models.inputs import described_inputs
 from networks.torch_models.member_calls import MemberCalls
@@ -56,35 +56,35 @@ class Blocks:
         """The parameters and buffers that each block may read, as far as is known."""
         return tuple(tuple(place for number in group for place in self.cutting.reads[number]) for group in self.groups)
 
-    def __call__(self, chain: Chain, *inputs: Any) -> Any:
-        """Run the model with `chain` in place of the list of its blocks, and return the model's output.
+    def __call__(self, run_blocks: RunBlocks, *inputs: Any) -> Any:
+        """Run the model with `run_blocks` in place of the list of its blocks, and return the model's output.
 
         Hooks of the model itself run around the chain. In eval mode, and where gradients are off, the model runs
         plainly: there is nothing to keep for a backward pass.
         """
         if self.model.training and torch.is_grad_enabled():
-            return self._with_hooks(chain, inputs)
+            return self._with_hooks(run_blocks, inputs)
         return self.model(*inputs)
 
-    def forward(self, chain: Chain, *inputs: Any) -> Any:
-        """Run the model's forward, without the hooks of the model itself, with `chain` in place of its blocks."""
-        return self.cutting(lambda steps, border: chain(self._bound(steps), border), inputs)
+    def forward(self, run_blocks: RunBlocks, *inputs: Any) -> Any:
+        """Run the model's forward, without the hooks of the model itself, with `run_blocks` in place of its blocks."""
+        return self.cutting(lambda steps, border: run_blocks(self._bound(steps), border), inputs)
 
-    def before(self, *inputs: Any) -> tuple[tuple[Block, ...], Border]:
+    def before(self, *inputs: Any) -> tuple[tuple[BoundBlock, ...], Border]:
         """Run what comes before the first block. Return the blocks of this call, and the first border."""
         blocks, border = _reached(partial(self._with_hooks, _stop), inputs)
         return blocks, border
 
-    def _with_hooks(self, chain: Chain, inputs: tuple[Any, ...]) -> Any:
-        return twin(self.model, lambda _, *given: self.forward(chain, *given))(*inputs)
+    def _with_hooks(self, run_blocks: RunBlocks, inputs: tuple[Any, ...]) -> Any:
+        return twin(self.model, lambda _, *given: self.forward(run_blocks, *given))(*inputs)
 
-    def _bound(self, steps: Sequence[BoundStep]) -> tuple[Block, ...]:
+    def _bound(self, steps: Sequence[BoundStep]) -> tuple[BoundBlock, ...]:
         groups = [[steps[number] for number in group] for group in self.groups]
         runs = [_step_of(group) for group in groups]
         given = [tuple(tensor for step in group for tensor in step.given) for group in groups]
         if self.overwritten:
             runs[0] = partial(_on_copies, runs[0], self.overwritten)
-        return tuple(map(Block, self.names, self.fingerprints, runs, given))
+        return tuple(map(BoundBlock, self.names, self.fingerprints, runs, given))
 
 
 class _ReachedError(BaseException):
@@ -104,11 +104,11 @@ def _reached(run: Callable[[tuple[Any, ...]], Any], inputs: tuple[Any, ...]) -> 
     raise AssertionError("the model did not come to where it is left")
 
 
-def _step_of(steps: list[BoundStep]) -> Step:
+def _step_of(steps: list[BoundStep]) -> RunBlock:
     return steps[0].run if len(steps) == 1 else partial(in_order, steps)
 
 
-def _on_copies(run: Step, positions: tuple[int, ...], border: Border) -> Border:
+def _on_copies(run: RunBlock, positions: tuple[int, ...], border: Border) -> Border:
     return run(tuple(tensor.clone() if i in positions else tensor for i, tensor in enumerate(border)))
 
 

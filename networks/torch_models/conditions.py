@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from networks.torch_models.chains import Border, Place
+from networks.torch_models.borders import Border, Place
 
 AccumulateGrad = torch._C._functions.AccumulateGrad
 

@@ -33,7 +33,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from networks.schedules.signature import Keep
-from networks.torch_models.chains import Border, Place, Step, in_order
+from networks.torch_models.borders import Border, Place, RunBlock, in_order
 from networks.torch_models.conditions import Autocast, Conditions, Reads, Versions, parameters_of
 
 
@@ -58,7 +58,7 @@ class Facts:
     given: tuple[torch.Tensor, ...] = ()
 
 
-def execute(blocks: Sequence[Step], facts: Sequence[Facts], keep: Keep, inputs: Border) -> Border:
+def execute(blocks: Sequence[RunBlock], facts: Sequence[Facts], keep: Keep, inputs: Border) -> Border:
     """Run the blocks on x[0] and return x[L]. The backward pass of x[L] reruns what `keep` does not hold.
 
     If no gradients are recorded, the blocks just run. RuntimeError is raised under the transforms of torch.func, and
@@ -117,7 +117,7 @@ class _TrainingStep:
     x[0] goes when autograd has let go of all that it saved, because a loss, and the graph with it, may live on.
     """
 
-    def __init__(self, blocks: Sequence[Step], facts: Sequence[Facts], keep: Keep, inputs: Border):
+    def __init__(self, blocks: Sequence[RunBlock], facts: Sequence[Facts], keep: Keep, inputs: Border):
         self._blocks = blocks
         self._facts = facts
         self._keep = keep

@@ -11,7 +11,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from networks.torch_models.chains import Border, BoundStep, Crossing, Place
+from networks.torch_models.borders import Border, BoundStep, Crossing, Place
 from networks.torch_models.fingerprints import described_tensor
 from networks.torch_models.live_values import LiveValues, is_tensor, stored_in, written_by
 

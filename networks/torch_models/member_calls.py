@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from networks.torch_models.chains import Border, BoundStep, Crossing, StepChain, places_in
+from networks.torch_models.borders import Border, BoundStep, Crossing, RunSteps, places_in
 from networks.torch_models.fingerprints import described_module, described_settings, described_values
 from networks.torch_models.trees import arguments_of, flat_arguments, flat_result, result_of
 
@@ -22,7 +22,7 @@ Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Shared:
+class FirstLeaf:
     """A leaf of a call's arguments that is the very object which the first call got as its leaf number `index`."""
 
     index: int
@@ -50,7 +50,7 @@ class Returned:
 
 @dataclass(frozen=True)
 class MemberCall:
-    """One call of a member. Each leaf of its arguments is a `Crossing`, a `Shared`, or a value that is no tensor."""
+    """One call of a member. Each leaf of its arguments is a `Crossing`, a `FirstLeaf`, or a value that is no tensor."""
 
     name: str
     member: torch.nn.Module
@@ -66,7 +66,7 @@ class MemberCall:
 
     def bound(self, function: Function, first: Sequence[Any]) -> BoundStep:
         """Make it the step of a call of the model."""
-        shared = tuple(first[leaf.index] for leaf in self.leaves if isinstance(leaf, Shared))
+        shared = tuple(first[leaf.index] for leaf in self.leaves if isinstance(leaf, FirstLeaf))
         return BoundStep(partial(self.run, function, first), shared)
 
     def is_given(self, leaves: Sequence[Any], tree: Any, first: Sequence[Any]) -> bool:
@@ -80,7 +80,7 @@ class MemberCall:
 def _value(leaf: Any, first: Sequence[Any], border: Border) -> Any:
     if isinstance(leaf, Crossing):
         return border[leaf.index]
-    return first[leaf.index] if isinstance(leaf, Shared) else leaf
+    return first[leaf.index] if isinstance(leaf, FirstLeaf) else leaf
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -110,8 +110,8 @@ class MemberCalls:
         self.trains = tuple(any(p.requires_grad for p in call.member.parameters()) for call in self._calls)
         self.reads = tuple(places_in(call.member) for call in self._calls)
 
-    def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:
-        run = _Run(self._calls, self._start, chain)
+    def __call__(self, run_steps: RunSteps, inputs: tuple[Any, ...]) -> Any:
+        run = _Run(self._calls, self._start, run_steps)
         with _intercepted([call.member for call in self._calls], run):
             output = self._forward(*inputs)
         run.check_finished()
@@ -175,7 +175,7 @@ class _Recorder:
     def _of_the_first(self) -> tuple[Any, ...]:
         crossing = {position: Crossing(index) for index, position in enumerate(self.start)}
         leaves = enumerate(self._first)
-        return tuple(crossing.get(i, Shared(i) if isinstance(leaf, torch.Tensor) else leaf) for i, leaf in leaves)
+        return tuple(crossing.get(i, FirstLeaf(i) if isinstance(leaf, torch.Tensor) else leaf) for i, leaf in leaves)
 
     def _later(self, name: str, leaves: list[Any]) -> tuple[Any, ...]:
         """Where the leaves come from, now that it is known which results of the call before are taken."""
@@ -204,7 +204,7 @@ class _Recorder:
                 f"{name} gets a tensor {tuple(leaf.shape)} that neither {self._calls[-1].name} returns nor "
                 f"{self._calls[0].name} gets: the model computes it between them. Give blocks as a list of callables"
             )
-        return Shared(position)
+        return FirstLeaf(position)
 
     def _returned(self, tree: Any) -> Returned:
         """What the model gets if this is the last call: all of it."""
@@ -227,7 +227,7 @@ class _Recorder:
 
     def given(self, call: MemberCall) -> str:
         """What a call gets beside the border."""
-        leaves = (self._first[leaf.index] if isinstance(leaf, Shared) else leaf for leaf in call.leaves)
+        leaves = (self._first[leaf.index] if isinstance(leaf, FirstLeaf) else leaf for leaf in call.leaves)
         return described_values(leaves)
 
 
@@ -244,8 +244,8 @@ def _nothing_like(tensor: torch.Tensor) -> torch.Tensor:
 class _Run:
     """One run of the model: the chain at the first call, its result at the last."""
 
-    def __init__(self, calls: tuple[MemberCall, ...], start: tuple[int, ...], chain: StepChain):
-        self._calls, self._start, self._chain = calls, start, chain
+    def __init__(self, calls: tuple[MemberCall, ...], start: tuple[int, ...], run_steps: RunSteps):
+        self._calls, self._start, self._run_steps = calls, start, run_steps
         self._own = _own_functions(call.member for call in calls)
         self._done = 0
         self._first: list[Any] = []
@@ -269,7 +269,7 @@ class _Run:
 
     def _run_chain(self) -> Border:
         steps = [call.bound(self._own[id(call.member)], self._first) for call in self._calls]
-        return self._chain(steps, tuple(self._first[i] for i in self._start))
+        return self._run_steps(steps, tuple(self._first[i] for i in self._start))
 
     def check_finished(self) -> None:
         if self._done != len(self._calls):

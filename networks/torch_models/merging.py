@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from networks.torch_models.chains import Border, Step
+from networks.torch_models.borders import Border, RunBlock
 from networks.torch_models.fingerprints import described_values
 from networks.torch_models.storages import storage_of
 
@@ -32,7 +32,7 @@ class Merging:
         """The shapes before each step."""
         self.notes: list[str] = []
 
-    def __call__(self, steps: Sequence[Step], border: Border) -> Border:
+    def __call__(self, steps: Sequence[RunBlock], border: Border) -> Border:
         first, versions, only_views = border, [tensor._version for tensor in border], False
         for number, step in enumerate(steps):
             self.borders.append(described_values(border))

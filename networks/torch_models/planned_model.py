@@ -10,7 +10,7 @@ import torch
 from networks.planning.own_models import BlockPlan, BlockProfile
 from networks.schedules.signature import Keep
 from networks.torch_models.blocks import Blocks, blocks_of_forward
-from networks.torch_models.chains import Block, Border, Place
+from networks.torch_models.borders import Border, BoundBlock, Place
 from networks.torch_models.circumstances import refuse_other_autocast, warn_of_other_threads
 from networks.torch_models.executor import Facts, execute, refuse_transforms
 from networks.torch_models.fingerprints import fingerprint
@@ -95,7 +95,7 @@ class _Execution:
             self._cut = found, facts, self._plan.keep
         return self._cut[0].forward(self._run, *inputs)
 
-    def _run(self, blocks: Sequence[Block], border: Border) -> Border:
+    def _run(self, blocks: Sequence[BoundBlock], border: Border) -> Border:
         assert self._cut is not None
         _, facts, keep = self._cut
         pairs = zip(facts, blocks, strict=True)

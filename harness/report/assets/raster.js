@@ -1,12 +1,12 @@
 /* The cache, event by event: a step's spans as a raster of layers over events, and as bytes by kind. */
 
 /* Half the height of a state's bar, in layers: colour never tells a state alone. */
-const HALF = { kept: 0.5, working: 0.32, recomputed: 0.18, "output gradient": 0.42 };
+const HALF = { kept: 0.5, working: 0.32, recomputed: 0.18, "output gradients": 0.42 };
 const STATE_COLOURS = {
-  light: { kept: "#00805a", working: "#6cb8f0", recomputed: "#0a4f8f", "output gradient": "#c25500", "weight gradients": "#a8467f", "scratch memory": "#8b949e" },
-  dark: { kept: "#3fcf9f", working: "#2f81c4", recomputed: "#a6d8ff", "output gradient": "#ff9b4a", "weight gradients": "#f08fc4", "scratch memory": "#7d8590" },
+  light: { kept: "#00805a", working: "#6cb8f0", recomputed: "#0a4f8f", "output gradients": "#c25500", "weight gradients": "#a8467f", "scratch memory": "#8b949e" },
+  dark: { kept: "#3fcf9f", working: "#2f81c4", recomputed: "#a6d8ff", "output gradients": "#ff9b4a", "weight gradients": "#f08fc4", "scratch memory": "#7d8590" },
 };
-const STACKED = ["scratch memory", "weight gradients", "output gradient", "kept", "working", "recomputed"];
+const STACKED = ["scratch memory", "weight gradients", "output gradients", "kept", "working", "recomputed"];
 
 class Raster {
   constructor(data) {
@@ -101,7 +101,7 @@ class Raster {
           order: { field: "order" },
         },
       },
-      ...(memray.length ? [line("memray", memray, { color: colours["output gradient"], strokeWidth: 5, opacity: 0.55 })] : []),
+      ...(memray.length ? [line("memray", memray, { color: colours["output gradients"], strokeWidth: 5, opacity: 0.55 })] : []),
       line("tracker", tracker, { color: theme() === "dark" ? "#ffffff" : "#000000", strokeWidth: 1 }),
       ...cursor],
     };

@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from networks.torch_models.chains import Border, Step
+from networks.torch_models.borders import Border, RunBlock
 from networks.torch_models.fingerprints import described_tensor, fingerprint
 from networks.torch_models.storages import storages_of
 
@@ -52,7 +52,7 @@ class Operations(TorchDispatchMode):
         return result
 
 
-def operations_of(run: Step, x: Border) -> str:
+def operations_of(run: RunBlock, x: Border) -> str:
     """A short name for the operations of a run of a block, and for the tensors that autograd holds of it.
 
     Blocks with equal code may run other operations, because of an object that no fingerprint sees.

@@ -21,7 +21,7 @@ from harness.worker.steps.base import WARM_UP_STEPS
 from harness.worker.time import LEAST_REPEATS, interleaved
 from networks.planning.own_models import BlockPlan
 from networks.torch_models.blocks import Blocks, blocks_of
-from networks.torch_models.chains import Block, Border, in_order
+from networks.torch_models.borders import Border, BoundBlock, in_order
 from networks.torch_models.planned_model import planned
 from networks.wording import shown
 
@@ -158,14 +158,14 @@ def _compiled(module: torch.nn.Module, share: float) -> Callable[..., Any]:
 def _checkpointed(blocks: Blocks, every: int) -> Callable[..., Any]:
     """The model with `torch.utils.checkpoint` around every few blocks."""
 
-    def chain(found: Sequence[Block], border: Border) -> Border:
+    def run_blocks(found: Sequence[BoundBlock], border: Border) -> Border:
         for start in range(0, len(found), every):
             segment = found[start : start + every]
             border = checkpoint(_in_order(segment), *border, use_reentrant=False)
         return border
 
-    return lambda *inputs: blocks(chain, *inputs)
+    return lambda *inputs: blocks(run_blocks, *inputs)
 
 
-def _in_order(segment: Sequence[Block]) -> Callable[..., Border]:
+def _in_order(segment: Sequence[BoundBlock]) -> Callable[..., Border]:
     return lambda *border: in_order(segment, border)

@@ -9,7 +9,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from harness.worker.models.meters import Mark, Meter, Phase
-from networks.torch_models.chains import Border, Step
+from networks.torch_models.borders import Border, RunBlock
 from networks.torch_models.executor import Facts, execute
 from networks.torch_models.state import copied, tensors_of
 from networks.torch_models.storages import storage_bytes, storage_of, storages_of
@@ -119,7 +119,7 @@ class OwnStep(NamedTuple):
 
 
 def measure_own_step(
-    blocks: Sequence[Step],
+    blocks: Sequence[RunBlock],
     facts: Sequence[Facts],
     x: Border,
     model: torch.nn.Module,
@@ -156,7 +156,7 @@ def measure_own_step(
         return OwnStep.of(meter.phases(step))
 
 
-def _marked(run: Step, mark: Mark) -> Step:
+def _marked(run: RunBlock, mark: Mark) -> RunBlock:
     def block(border: Border) -> Border:
         mark("ready")
         try:
@@ -167,7 +167,7 @@ def _marked(run: Step, mark: Mark) -> Step:
     return block
 
 
-def untaped_peak(run: Step, x: Border, meter: Meter) -> int:
+def untaped_peak(run: RunBlock, x: Border, meter: Meter) -> int:
     """The peak of a run without tape, without the inputs."""
 
     def step(mark: Mark) -> None:
@@ -190,7 +190,7 @@ class Tape(NamedTuple):
     nodes: int
 
 
-def tape_of(run: Step, x: Border, below: Sequence[int], model: torch.nn.Module) -> Tape:
+def tape_of(run: RunBlock, x: Border, below: Sequence[int], model: torch.nn.Module) -> Tape:
     """Run a block, and look at what autograd holds of it. `below` are the storages of `x`, in order."""
     with _saving() as saved:
         y = run(fresh(x))
@@ -218,7 +218,7 @@ class Deltas(NamedTuple):
     below: list[tuple[int, int] | None]
 
 
-def deltas_of(run: Step, x: Border) -> Deltas:
+def deltas_of(run: RunBlock, x: Border) -> Deltas:
     """Run a block and its backward pass, and look at the deltas."""
     inputs = fresh(x)
     y = run(inputs)

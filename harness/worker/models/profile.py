@@ -28,10 +28,10 @@ from harness.worker.models.own_step import (
     top_of,
     untaped_peak,
 )
-from harness.worker.models.sharing import Shared, Sharing, gradients_bytes, parts_of
+from harness.worker.models.sharing import SharedParameters, Sharing, gradients_bytes, parts_of
 from networks.rounding import ceil_div
 from networks.torch_models.blocks import Blocks, blocks_of
-from networks.torch_models.chains import Block, Border, Step
+from networks.torch_models.borders import Border, BoundBlock, RunBlock
 from networks.torch_models.conditions import Autocast
 from networks.torch_models.executor import Facts
 from networks.torch_models.planned_model import facts_of, fingerprint_of
@@ -69,7 +69,7 @@ def profile_model(
     rows: list[dict[str, Any]] = []
     ends: list[Border] = []
 
-    def walk(blocks: Sequence[Block], x: Border) -> Border:
+    def walk(blocks: Sequence[BoundBlock], x: Border) -> Border:
         measured: dict[Any, dict[str, Any]] = {}
         x, below = fresh(x), list(storages_of(x))
         for number, (block, reads) in enumerate(zip(blocks, found.reads, strict=True), 1):
@@ -89,7 +89,7 @@ def profile_model(
         ends.append(x)
         return x
 
-    def uncached(blocks: Sequence[Block], x: Border) -> Border:
+    def uncached(blocks: Sequence[BoundBlock], x: Border) -> Border:
         with autocast.as_in_reruns():  # as the executor runs blocks
             return walk(blocks, x)
 
@@ -113,7 +113,7 @@ def profile_model(
     }
 
 
-def _tried(run: Step, x: Border, model: torch.nn.Module) -> tuple[Border, bool, list[str]]:
+def _tried(run: RunBlock, x: Border, model: torch.nn.Module) -> tuple[Border, bool, list[str]]:
     """The outputs of a run, whether it draws random numbers, and the names of the buffers that it writes."""
     if x[0].is_meta:
         with Effects() as effects:
@@ -172,7 +172,7 @@ def _scaled(x: Border) -> Border:
 
 
 def _block_row(
-    run: Step,
+    run: RunBlock,
     facts: Facts,
     x: Border,
     below: Sequence[int],
@@ -180,7 +180,7 @@ def _block_row(
     model: torch.nn.Module,
     meter: Meter,
     overhead: _Overhead,
-    shared: Shared,
+    shared: SharedParameters,
 ) -> dict[str, Any]:
     """The memory and time of one block, by the names of `networks.planning.own_models.ProfiledBlock`.
 
@@ -243,7 +243,7 @@ def _charge_deltas(rows: list[dict[str, Any]]) -> None:
         above = [each and (known.get(each[0]) or ((number, each[0]), each[1])) for each in deltas.below]
 
 
-def _flops(run: Step, x: Border) -> int:
+def _flops(run: RunBlock, x: Border) -> int:
     with FlopCounterMode(display=False, custom_mapping={CPU_ATTENTION: _attention_flops}) as counter:
         y = run(x)
     # A block without products is not free: it has at least one operation for each item.
@@ -255,7 +255,7 @@ def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: 
     return 2 * query[:-1].numel() * key[-2] * (query[-1] + value[-1])
 
 
-def _seconds(run: Step, x: Border) -> float | None:
+def _seconds(run: RunBlock, x: Border) -> float | None:
     if x[0].is_meta:
         return None
     lap = probes.stopwatch()
@@ -286,7 +286,7 @@ def _outside(
     above = sharing.of(0).above
 
     def step(mark: Mark) -> None:
-        def chain(blocks: Sequence[Block], x: Border) -> Border:
+        def run_blocks(blocks: Sequence[BoundBlock], x: Border) -> Border:
             held.append(tuple(tensor.detach() for tensor in x))  # like the executor
             mark("before")
             made: Border = DeltaSource.apply(mark, last, *x, leaf, *above)
@@ -297,7 +297,7 @@ def _outside(
         model.zero_grad(set_to_none=True)
         torch.clear_autocast_cache()  # each step fills it anew
         mark("start")
-        output = found(chain, *inputs)
+        output = found(run_blocks, *inputs)
         value = loss(output)
         mark("forward")
         value.backward()

@@ -11,13 +11,13 @@ import torch
 
 from harness.worker.models.own_step import fresh
 from networks.torch_models.blocks import Blocks
-from networks.torch_models.chains import Block, Border
+from networks.torch_models.borders import Border, BoundBlock
 from networks.torch_models.conditions import parameters_of
 
 Leaves = list[torch.Tensor]
 
 
-class Shared(NamedTuple):
+class SharedParameters(NamedTuple):
     """The parameters that a part of a step shares with parts above it, and those that it shares with parts below it."""
 
     above: Leaves
@@ -41,11 +41,11 @@ class Sharing:
         self._uses = [(parameter, numbers) for parameter, numbers in uses if len(numbers) > 1]
         self._last = len(parts) - 1
 
-    def of(self, number: int) -> Shared:
+    def of(self, number: int) -> SharedParameters:
         """What a part shares. The code before the blocks is measured together with the code after them."""
         here = [(parameter, numbers) for parameter, numbers in self._uses if number in numbers]
         tops = (number,) if number else (0, self._last)
-        return Shared(
+        return SharedParameters(
             above=[parameter for parameter, numbers in here if numbers[-1] not in tops],
             below=[parameter for parameter, numbers in here if number > numbers[0]],
         )
@@ -75,7 +75,7 @@ def parts_of(found: Blocks, inputs: tuple[Any, ...], loss: Callable[[Any], torch
     parts: list[Leaves] = []
     numbers: list[int] = []
 
-    def chain(blocks: Sequence[Block], x: Border) -> Border:
+    def run_blocks(blocks: Sequence[BoundBlock], x: Border) -> Border:
         parts.append(parameters_of(x, since=0))
         for block in blocks:
             y = block(fresh(x))
@@ -84,7 +84,7 @@ def parts_of(found: Blocks, inputs: tuple[Any, ...], loss: Callable[[Any], torch
         numbers.append(torch.autograd._get_sequence_nr())
         return fresh(x)
 
-    value = loss(found(chain, *inputs))
+    value = loss(found(run_blocks, *inputs))
     after = parameters_of((value,), since=numbers[0])
     known = {id(leaf) for leaf in after}
     parts[0] += [leaf for leaf in parameters_of((value,), since=0) if id(leaf) not in known]

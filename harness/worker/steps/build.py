@@ -7,7 +7,7 @@ from dataclasses import replace
 from harness.experiment.cell import Cell
 from harness.worker import probes
 from harness.worker.steps.base import Peer, gradient_error
-from harness.worker.steps.networks import Step
+from harness.worker.steps.networks import NetworkStep
 
 CHECKED_ROWS = 64
 TOLERANCE = 1e-4
@@ -37,15 +37,15 @@ def checked_peer(cell: Cell) -> tuple[Peer, float]:
 def build_peer(cell: Cell) -> Peer:
     """The cell's step, with the weights and data of its `Network`."""
     if cell.peer is None:
-        return Step(cell)
-    reference = Step(cell.store_all)
+        return NetworkStep(cell)
+    reference = NetworkStep(cell.store_all)
     framework = importlib.import_module(f"harness.worker.steps.{cell.framework}")
     return framework.build(cell, reference.network.parameters, reference.x, reference.y)
 
 
 def checked_gradient_error(peer: Peer, cell: Cell, *, at_most: float) -> float:
     """The error of the peer's gradients against our own. Raises RuntimeError if it is above `at_most`."""
-    error = gradient_error(peer.gradients(), Step(cell.store_all).gradients())
+    error = gradient_error(peer.gradients(), NetworkStep(cell.store_all).gradients())
     if not error <= at_most:
         raise RuntimeError(f"gradients differ from the network's by {error:.1e} of their norm, in {cell.dtype}")
     return error

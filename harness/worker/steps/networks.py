@@ -12,7 +12,7 @@ from networks import Network, NetworkWithCheckpointing
 from networks.optimizers import SGD, Optimizer, Pair
 
 
-class Step(Peer):
+class NetworkStep(Peer):
     """One training step of a cell's network on random data. A call runs it, and returns what it made.
 
     Attributes:

@@ -32,7 +32,7 @@ def test_a_step_of_two_layers_by_hand():
     told = {(span.layer, STATES[span.state]): (span.start, span.stop) for span in spans(trace)}
     backward = events.index(("parameter_deltas", 2))
     assert told[1, "kept"] == (events.index(("keep", 1)), events.index(("overwrite", 1)))
-    assert told[1, "output gradient"][0] == events.index(("overwrite", 1)) > backward
+    assert told[1, "output gradients"][0] == events.index(("overwrite", 1)) > backward
     assert told[2, "weight gradients"] == (backward, len(events))
 
 

@@ -13,7 +13,7 @@ from harness.execute.process import run_in_subprocess
 from harness.experiment.job import Job, Outcome
 from harness.sizes import format_bytes
 from networks import Plan, dry_run
-from networks.planning.rows import PlanRow
+from networks.planning.network_rows import PlanRow
 from networks.schedules import FACTORIES, revolve, store_all
 from tests.support.cells import store_all_cell
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from harness.analysis.rows import each_row
+from harness.analysis.each_row import each_row
 from harness.commands.command_line import app
 from harness.experiment.cell import Cell
 from harness.provenance import ROOT

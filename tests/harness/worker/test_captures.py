@@ -36,10 +36,10 @@ import json, os, resource, sys
 from pathlib import Path
 from tests.support.cells import store_all_cell
 from harness.worker import probes
-from harness.worker.steps.networks import Step
+from harness.worker.steps.networks import NetworkStep
 
 cell = store_all_cell(sys.argv[1], batch=512)
-step = Step(cell)
+step = NetworkStep(cell)
 step.warm_up()
 events = len(step.network.tracker.timeline)
 

@@ -17,8 +17,8 @@ from networks.chain import LARGEST, Chain
 from networks.dry_run import STEPS
 from networks.planning.allowance import allowance_bytes
 from networks.planning.by_parts import by_parts, fewest_parts
+from networks.planning.network_rows import costed, rows_within
 from networks.planning.planner import _least, max_depths
-from networks.planning.rows import costed, rows_within
 from networks.schedules import FACTORIES, optimal
 from networks.schedules.optimal import smallest_budget
 

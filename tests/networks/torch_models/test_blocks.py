@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from networks.torch_models.blocks import blocks_of
-from networks.torch_models.chains import in_order
+from networks.torch_models.borders import in_order
 from tests.support.masked_encoder import Encoder
 from tests.support.torch_models import TOKENS, features, trained
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from networks.torch_models import live_values
 from networks.torch_models.blocks import blocks_of
-from networks.torch_models.chains import in_order
+from networks.torch_models.borders import in_order
 from tests.support.torch_models import MODELS, TOKENS, Decoder, Encoder, features, trained
 
 NOTE = "automatic blocks were not used: "

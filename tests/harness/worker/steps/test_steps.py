@@ -8,7 +8,7 @@ import pytest
 from harness.experiment.frameworks import PEERS
 from harness.worker.steps.base import Product, gradient_error, operands
 from harness.worker.steps.build import build_peer, checked_peer
-from harness.worker.steps.networks import Step
+from harness.worker.steps.networks import NetworkStep
 from harness.worker.steps.sklearn import SklearnPeer
 from tests.support.cells import store_all_cell
 
@@ -23,7 +23,7 @@ def peer_cell(peer, **changes):
 def built(cell):
     if cell.framework != "sklearn":
         pytest.importorskip(cell.framework)
-    return build_peer(cell), Step(cell.store_all)
+    return build_peer(cell), NetworkStep(cell.store_all)
 
 
 EAGER = [peer for peer in PEERS if "compile" not in peer]
@@ -66,7 +66,7 @@ def test_a_compiled_step_runs_compiled_however_often_it_is_counted():
 
 
 def test_our_own_products_are_counted_from_the_trackers_timeline():
-    step = Step(replace(CELL, network="NetworkWithCheckpointing", checkpoint_frequency=3, recompute="segment"))
+    step = NetworkStep(replace(CELL, network="NetworkWithCheckpointing", checkpoint_frequency=3, recompute="segment"))
     step()
     assert len(step.products()) == step.network.tracker.forward_steps + 2 * DEPTH - 1
 

@@ -9,7 +9,7 @@ import torch
 Border = tuple[torch.Tensor, ...]
 """The tensors that cross from one block to the next."""
 
-Step = Callable[[Border], Border]
+RunBlock = Callable[[Border], Border]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def places_in(module: torch.nn.Module) -> tuple[Place, ...]:
 class BoundStep:
     """A step for one call of the model. `given` are the tensors that this call gives it beside the border."""
 
-    run: Step
+    run: RunBlock
     given: tuple[torch.Tensor, ...] = ()
 
     def __call__(self, border: Border) -> Border:
@@ -50,7 +50,7 @@ class BoundStep:
 
 
 @dataclass(frozen=True)
-class Block:
+class BoundBlock:
     """Maps the border before it to the border after it, for one call of the model.
 
     It holds what else this call gave it, such as a mask, so it can be run again until the backward pass ends.
@@ -59,7 +59,7 @@ class Block:
     name: str
     fingerprint: str
     """Equal for blocks that run the same code on tensors of the same shapes."""
-    run: Step
+    run: RunBlock
     given: tuple[torch.Tensor, ...]
     """The tensors that this call gave it."""
 
@@ -67,13 +67,13 @@ class Block:
         return self.run(border)
 
 
-Chain = Callable[[Sequence[Block], Border], Border]
+RunBlocks = Callable[[Sequence[BoundBlock], Border], Border]
 """Runs the blocks from the first border and returns the last. It may drop what it likes and run blocks again later."""
 
-StepChain = Callable[[Sequence[BoundStep], Border], Border]
+RunSteps = Callable[[Sequence[BoundStep], Border], Border]
 
 
-def in_order(blocks: Sequence[Step], border: Border) -> Border:
+def in_order(blocks: Sequence[RunBlock], border: Border) -> Border:
     """The plain chain: each block once."""
     for block in blocks:
         border = block(border)
@@ -91,5 +91,5 @@ class Cutting(Protocol):
     reads: tuple[tuple[Place, ...], ...]
     """The parameters and buffers that each step may read, as far as is known."""
 
-    def __call__(self, chain: StepChain, inputs: tuple[Any, ...]) -> Any:
-        """Run the model with `chain` in place of its steps, and return the model's output."""
+    def __call__(self, run_steps: RunSteps, inputs: tuple[Any, ...]) -> Any:
+        """Run the model with `run_steps` in place of its steps, and return the model's output."""
