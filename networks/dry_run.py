@@ -1,7 +1,7 @@
 """The same training step over shapes instead of arrays: every count and every byte, without computing.
 
-The networks here are the real ones. Only what touches arrays is replaced, so a schedule and a tracker
-cannot tell a dry run from a step.
+The networks here are the real ones. Only what touches arrays is replaced: `ShapeKernels` and its layers. So a schedule
+and a tracker cannot tell a dry run from a step.
 """
 
 from collections.abc import Collection, Iterable, Set
@@ -12,10 +12,11 @@ from typing import Any
 from networks.chain import Chain
 from networks.checkpointing import NetworkWithCheckpointing
 from networks.checks import check_count
+from networks.kernels import ArrayKernels
 from networks.layer_lists import format_layers
 from networks.layers import DenseLayer
 from networks.network import Network
-from networks.optimizers import SGD, Optimizer
+from networks.optimizers import SGD
 from networks.perceptron import MultiLayerPerceptron
 from networks.positions import CountedCache, CountedCosts, Positions
 from networks.rounding import ceil_div
@@ -75,42 +76,41 @@ class _ShapeLayer(DenseLayer):
     def apply(self, *arrays: object) -> None: ...
 
 
-class _Dry(MultiLayerPerceptron):
-    """Replaces what touches arrays in a network; inputs and labels are a `_Shape`."""
+class ShapeKernels(ArrayKernels):
+    """What of a network touches arrays, on shapes instead; inputs and labels are a `_Shape`."""
 
-    def _build_layers(self, seed: int) -> list[DenseLayer]:
-        return [
-            _ShapeLayer(number, *pair, self.dtype.itemsize)
-            for number, pair in enumerate(pairwise(self.layers), start=1)
-        ]
+    def build_layers(self, seed: int) -> list[DenseLayer]:
+        itemsize = self.dtype.itemsize
+        return [_ShapeLayer(number, *pair, itemsize) for number, pair in enumerate(pairwise(self.layers), start=1)]
 
-    def _check_inputs(self, x: Array) -> Array:
+    def check_inputs(self, x: Array) -> Array:
         return x
 
-    def _check_labels(self, y: Array, batch: int) -> Array:
+    def check_labels(self, y: Array, batch: int) -> Array:
         return y
 
-    def _check_optimizer(self, optimizer: Optimizer) -> None: ...
+    def check_optimizer(self, *objects: object) -> None: ...
 
-    def _new_workspace(self, chain: Chain) -> Any:
+    def new_workspace(self, chain: Chain) -> Any:
         return object()
 
-    def _new_outputs(self, batch: int) -> Array:
+    def new_outputs(self, batch: int, chain: Chain) -> Array:
         return _Shape(batch, self.layers[-1], self.dtype.itemsize)
 
-    def _copy(self, values: Array, to: Array) -> Array:
+    def copy(self, values: Array, to: Array) -> Array:
         return to
 
-    def _subtract_labels(self, *arrays: object) -> None: ...
+    def subtract_labels(self, *arrays: object) -> None: ...
 
-    def _add(self, *arrays: object) -> None: ...
-
-
-class _DryNetwork(_Dry, Network):
-    pass
+    def add(self, *arrays: object) -> None: ...
 
 
-class _DryNetworkWithCheckpointing(_Dry, NetworkWithCheckpointing):
+class _DryNetwork(Network):
+    _kernels_of = ShapeKernels
+
+
+class _DryNetworkWithCheckpointing(NetworkWithCheckpointing):
+    _kernels_of = ShapeKernels
     _cache: CountedCache
 
     def _new_cache(self, x: Array) -> CountedCache:
@@ -224,7 +224,7 @@ def dry_run(
     if checkpoint_frequency is None and schedule is None:
         if recompute != "segment":
             raise ValueError(f"recompute={recompute!r} goes with checkpoint_frequency; store-all recomputes nothing")
-        network: _Dry = _DryNetwork(layers, dtype=dtype)
+        network: MultiLayerPerceptron = _DryNetwork(layers, dtype=dtype)
     else:
         options: dict[str, Any] = {
             "checkpoint_frequency": checkpoint_frequency,

@@ -15,15 +15,13 @@ from networks.workspace import Workspace
 
 
 class ArrayKernels:
-    """Makes, checks and changes the arrays of a network. A dry run replaces all of these methods."""
+    """Makes, checks and changes the arrays of a network. A dry run hands the network others, which touch none."""
 
-    layers: tuple[int, ...]
-    activation: str
-    dtype: np.dtype
-    _layers: list[DenseLayer]
-    _chain: Chain
+    def __init__(self, layers: tuple[int, ...], activation: str, dtype: np.dtype):
+        self.layers, self.activation, self.dtype = layers, activation, dtype
 
-    def _build_layers(self, seed: int) -> list[DenseLayer]:
+    def build_layers(self, seed: int) -> list[DenseLayer]:
+        """The layers 1..L, with random weights of `seed` and no biases yet."""
         generator = np.random.default_rng(seed)
         hidden, output = HIDDEN[self.activation], output_activation(self.activation)
         layers = []
@@ -34,31 +32,39 @@ class ArrayKernels:
             layers.append(DenseLayer(number, weights, np.zeros(outputs, self.dtype), activation))
         return layers
 
-    def _check_inputs(self, x: np.ndarray) -> np.ndarray:
+    def check_inputs(self, x: np.ndarray) -> np.ndarray:
+        """`x` in the network's dtype. Raises ValueError for a wrong shape, an empty batch, NaN or infinity."""
         return check_inputs(x, self.layers[0], self.dtype)
 
-    def _check_labels(self, y: np.ndarray, batch: int) -> np.ndarray:
+    def check_labels(self, y: np.ndarray, batch: int) -> np.ndarray:
+        """The labels `(batch,)` as integers. Raises ValueError for a wrong shape, kind or range."""
         return check_labels(y, batch, self.layers[-1])
 
-    def _check_optimizer(self, optimizer: Optimizer) -> None:
+    def check_optimizer(self, optimizer: Optimizer, layers: list[DenseLayer]) -> None:
+        """Raise ValueError if `optimizer` is none, or has a state for layers of other sizes."""
         if not isinstance(optimizer, Optimizer):
             raise ValueError(f"optimizer must be one of networks.optimizers, such as SGD(0.1), got {optimizer!r}")
-        for layer in self._layers:
+        for layer in layers:
             optimizer.check_layer(layer.number, (layer.weights, layer.biases))
 
-    def _new_workspace(self, chain: Chain) -> Workspace:
+    def new_workspace(self, chain: Chain) -> Workspace:
+        """The scratch of a pass."""
         return Workspace(chain, self.dtype)
 
-    def _new_outputs(self, batch: int) -> np.ndarray:
-        return activation_buffer(batch, self.layers[-1], self.dtype, mapped=self._chain.maps_buffers)
+    def new_outputs(self, batch: int, chain: Chain) -> np.ndarray:
+        """A buffer `(batch, classes)`, contents arbitrary."""
+        return activation_buffer(batch, self.layers[-1], self.dtype, mapped=chain.maps_buffers)
 
-    def _copy(self, values: np.ndarray, to: np.ndarray) -> np.ndarray:
+    def copy(self, values: np.ndarray, to: np.ndarray) -> np.ndarray:
+        """Write `values` over those of `to`, and return `to`."""
         np.copyto(to, values)
         return to
 
-    def _subtract_labels(self, delta: np.ndarray, labels: np.ndarray, batch: int) -> None:
+    def subtract_labels(self, delta: np.ndarray, labels: np.ndarray, batch: int) -> None:
+        """Turn outputs into the delta of the mean cross-entropy over `batch` rows, in place."""
         outputs_to_delta(delta, labels, batch)
 
-    def _add(self, sums: Pair, deltas: Pair) -> None:
+    def add(self, sums: Pair, deltas: Pair) -> None:
+        """Add a layer's parameter deltas to `sums`, in place."""
         for array, delta in zip(sums, deltas, strict=True):
             np.add(array, delta, out=array)

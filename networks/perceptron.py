@@ -25,7 +25,7 @@ from networks.workspace import Workspace
 Deltas = list[Pair]
 
 
-class MultiLayerPerceptron(ArrayKernels):
+class MultiLayerPerceptron:
     """A chain of dense layers with a softmax output, trained on the mean cross-entropy.
 
     Args:
@@ -43,6 +43,7 @@ class MultiLayerPerceptron(ArrayKernels):
     A subclass says which afters it keeps and how it gets the others: `_run_layers`, `_take_after`, `_discard_afters`.
     """
 
+    _kernels_of: type[ArrayKernels] = ArrayKernels
     _workspace: Workspace
     _delta: np.ndarray
 
@@ -54,7 +55,8 @@ class MultiLayerPerceptron(ArrayKernels):
         self.dtype = check_dtype(dtype)
         self.observer: Callable[[], object] | None = None
         self._guard = ThreadGuard()
-        self._layers = self._build_layers(check_count("seed", seed, least=0))
+        self._kernels = self._kernels_of(self.layers, activation, self.dtype)
+        self._layers = self._kernels.build_layers(check_count("seed", seed, least=0))
         self._chain = chain_of(self.layers, 1, self.dtype.itemsize)
         self.tracker = CacheTracker(self._chain)
         self._discard()
@@ -78,7 +80,7 @@ class MultiLayerPerceptron(ArrayKernels):
         """
         self._guard.enter()
         try:
-            x = self._check_inputs(x)
+            x = self._kernels.check_inputs(x)
             self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize))
             return self._forward_pass(x)
         finally:
@@ -94,8 +96,8 @@ class MultiLayerPerceptron(ArrayKernels):
         self._guard.enter()
         try:
             self._require_forward()
-            labels = self._check_labels(y, self._chain.batch)
-            sums = GradientSum(self._chain.depth, self._add)
+            labels = self._kernels.check_labels(y, self._chain.batch)
+            sums = GradientSum(self._chain.depth, self._kernels.add)
             self._backward_pass(labels, sums)
             return sums.take_all()
         finally:
@@ -122,10 +124,10 @@ class MultiLayerPerceptron(ArrayKernels):
         """
         self._guard.enter_to_change()
         try:
-            self._check_optimizer(optimizer)
-            x = self._check_inputs(x)
-            labels = self._check_labels(y, len(x))
-            sums = GradientSum(len(self._layers), self._add)
+            self._kernels.check_optimizer(optimizer, self._layers)
+            x = self._kernels.check_inputs(x)
+            labels = self._kernels.check_labels(y, len(x))
+            sums = GradientSum(len(self._layers), self._kernels.add)
             if micro_batch is not None and check_count("micro_batch", micro_batch) < len(x):
                 return self._train_by_parts(x, labels, micro_batch, sums, optimizer)
             self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
@@ -140,11 +142,11 @@ class MultiLayerPerceptron(ArrayKernels):
 
         Several threads may predict at once, but none while another changes the parameters: that is a RuntimeError.
         """
-        after = self._check_inputs(x)
+        after = self._kernels.check_inputs(x)
         chain = chain_of(self.layers, len(after), self.dtype.itemsize, deltas_pile_up=False)
         tracker = CacheTracker(chain)
         changes = self._guard.begin_reading()
-        workspace = self._new_workspace(chain)
+        workspace = self._kernels.new_workspace(chain)
         with small_ufunc_buffers():
             for layer in self._layers:
                 after = layer.forward(after, chain, workspace, tracker, in_place=chain.slides[layer.number])
@@ -213,7 +215,7 @@ class MultiLayerPerceptron(ArrayKernels):
     ) -> np.ndarray:
         """Run a step by parts of at most `rows`; add their parameter deltas up, and update layers in the last part."""
         self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
-        outputs = self._new_outputs(len(x))
+        outputs = self._kernels.new_outputs(len(x), self._chain)
         self.tracker.outputs(outputs.nbytes)
         for start in range(0, len(x), rows):
             part = slice(start, start + rows)
@@ -234,10 +236,10 @@ class MultiLayerPerceptron(ArrayKernels):
                 # The delta of the loss starts as a copy of the outputs, because the outputs are the caller's to change.
                 # The copy raises no peak, because backward needs these bytes anyway.
                 outputs = after
-                self._delta = self._copy(after, self._new_outputs(len(x)))
+                self._delta = self._kernels.copy(after, self._kernels.new_outputs(len(x), self._chain))
                 self.tracker.delta(depth, after.nbytes)
             else:
-                self._copy(after, outputs)
+                self._kernels.copy(after, outputs)
                 self._delta = after
                 self.tracker.overwrite(depth, after.nbytes)
         return outputs
@@ -249,7 +251,7 @@ class MultiLayerPerceptron(ArrayKernels):
         tracker.phase = phase
         try:
             with small_ufunc_buffers():
-                self._workspace = self._new_workspace(self._chain)
+                self._workspace = self._kernels.new_workspace(self._chain)
                 tracker.workspace(nbytes)
                 yield
             self._workspace = None  # type: ignore[assignment]  # as in _discard
@@ -266,7 +268,7 @@ class MultiLayerPerceptron(ArrayKernels):
         by then, because nothing below needs them.
         """
         with self._pass("backward"):
-            self._subtract_labels(self._delta, labels, self._chain.whole_batch)
+            self._kernels.subtract_labels(self._delta, labels, self._chain.whole_batch)
             for layer in reversed(self._layers):
                 nbytes = self._chain.parameter_delta_bytes[layer.number]
                 if sums.add(self._step_back(layer)):
