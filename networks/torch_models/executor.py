@@ -20,14 +20,13 @@ What a rerun repeats, and what not:
   not in the lower one.
 """
 
-import sys
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from types import MethodType
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -35,6 +34,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from networks.schedules.signature import Keep
 from networks.torch_models.borders import Border, Place, RunBlock, in_order
 from networks.torch_models.conditions import Autocast, Conditions, Reads, Versions, parameters_of
+from networks.torch_models.saved_tensors import AllSaved, Form, Tape, drop, refuse_other, save_again, told, untraced
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,6 @@ def refuse_transforms() -> None:
         )
 
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-_Form = tuple[torch.Size, torch.dtype]
-"""What a rerun must find again of a tensor."""
-
-_Tape = list[tuple[torch.Tensor, int] | None]
-"""The tensors of a rerun that autograd needs, each with how often it had been written. None: autograd has taken it."""
-
-
 _COMPILED = "CompiledFunctionBackward"
 """The operation of compiled code in autograd's graph. It asks once for what was saved, and frees it as it goes."""
 
@@ -103,12 +95,8 @@ class _FirstRun(NamedTuple):
     conditions: Conditions
     reads: Reads
     parameters: Versions
-    saved: list[_Form]
-    returned: list[_Form]
-
-
-class _AllSaved(BaseException):
-    """The tape is complete, so nobody needs the rest of the rerun. No `except Exception` may catch it."""
+    saved: list[Form]
+    returned: list[Form]
 
 
 class _TrainingStep:
@@ -122,7 +110,7 @@ class _TrainingStep:
         self._facts = facts
         self._keep = keep
         self._borders: dict[int, Versions] = {0: _detached(inputs)}
-        self._tapes: dict[int, _Tape] = {}
+        self._tapes: dict[int, Tape] = {}
         self._taken: dict[tuple[int, int, int], torch.Tensor] = {}
         self._taped_at_first: set[int] = set()
         self._first_runs: dict[int, _FirstRun] = {}
@@ -137,15 +125,15 @@ class _TrainingStep:
         if not untaped:
             return in_order(self._blocks, x)
         self._taped_at_first = set(range(1, depth + 1)).difference(untaped)
-        drop, borders = _untraced(_drop), self._borders
-        unpack = MethodType(_untraced(_TrainingStep._unpack), self)
-        reached = MethodType(_untraced(_TrainingStep._reached), self)
+        dropped, borders = untraced(drop), self._borders
+        unpack = MethodType(untraced(_TrainingStep._unpack), self)
+        reached = MethodType(untraced(_TrainingStep._reached), self)
         self._until_let_go = weakref.ref(unpack, lambda _: borders.clear())
         with self._autocast.as_in_reruns():
             for number in range(1, untaped[-1] + 1):
-                saved: list[_Form] = []
+                saved: list[Form] = []
                 taped = number in self._taped_at_first
-                with nullcontext() if taped else saved_tensors_hooks(partial(drop, saved), partial(unpack, number)):
+                with nullcontext() if taped else saved_tensors_hooks(partial(dropped, saved), partial(unpack, number)):
                     x = self._first_run(number, x, saved)
                 _call_with_deltas(x, partial(reached, number))
                 if number < untaped[-1] and 2 * number in kept:
@@ -155,7 +143,7 @@ class _TrainingStep:
                 x = run(x)
             return x
 
-    def _first_run(self, number: int, x: Border, saved: list[_Form]) -> Border:
+    def _first_run(self, number: int, x: Border, saved: list[Form]) -> Border:
         run, facts = self._blocks[number - 1], self._facts[number - 1]
         self._now += facts.flops
         requires_grad = [tensor.requires_grad for tensor in x]
@@ -276,18 +264,18 @@ class _TrainingStep:
 
     def _tape_again(self, number: int, x: Border, *, last: bool) -> Border:
         saved = self._first_runs[number].saved
-        tape: _Tape = []
+        tape: Tape = []
         leaves = zip(x, self._first_runs[number].requires_grad, strict=True)
         x = tuple(tensor.detach().requires_grad_(requires) for tensor, requires in leaves)
         try:
-            pack = partial(_untraced(_save_again), self._name(number), saved, tape, last)
+            pack = partial(untraced(save_again), self._name(number), saved, tape, last)
             with saved_tensors_hooks(pack, partial(self._refuse_backward, number)):
                 x = self._blocks[number - 1](x)
             self._check_output(number, x)
-        except _AllSaved:
+        except AllSaved:
             x = ()
         if len(tape) != len(saved):
-            _refuse_other(self._name(number), f"saved {len(saved)} tensors", str(len(tape)))
+            refuse_other(self._name(number), f"saved {len(saved)} tensors", str(len(tape)))
         self._tapes[number] = tape
         self._used[2 * number - 1] = self._now
         return tuple(tensor.detach() for tensor in x)
@@ -295,7 +283,7 @@ class _TrainingStep:
     def _check_output(self, number: int, x: Border) -> None:
         first, again = self._first_runs[number].returned, [(tensor.shape, tensor.dtype) for tensor in x]
         if first != again:
-            _refuse_other(self._name(number), f"returned {_told(*first)}", _told(*again))
+            refuse_other(self._name(number), f"returned {told(*first)}", told(*again))
 
     def _refuse_backward(self, number: int, place: int | None = None) -> NoReturn:
         raise RuntimeError(
@@ -307,41 +295,6 @@ class _TrainingStep:
         return self._facts[number - 1].name
 
 
-def _untraced(function: _Function) -> _Function:
-    """Keep torch.compile out of `function`, which it would compile anew for each tensor that a compiled block saves.
-
-    Its compiler takes seconds to import. Where nobody has imported it, nothing is compiled.
-    """
-    return _disabled(function) if "torch._dynamo" in sys.modules else function
-
-
-@cache
-def _disabled(function: Callable[..., Any]) -> Any:
-    return torch.compiler.disable(function)
-
-
-def _drop(saved: list[_Form], tensor: torch.Tensor) -> int:
-    saved.append((tensor.shape, tensor.dtype))
-    return len(saved) - 1
-
-
-def _save_again(name: str, saved: list[_Form], tape: _Tape, last: bool, tensor: torch.Tensor) -> None:
-    if len(tape) < len(saved):
-        first, again = saved[len(tape)], (tensor.shape, tensor.dtype)
-        if first != again:
-            _refuse_other(name, f"saved {_told(first)}", _told(again))
-    tape.append((tensor.detach(), tensor._version))
-    if last and len(tape) == len(saved):
-        raise _AllSaved
-
-
-def _refuse_other(name: str, first: str, again: str) -> NoReturn:
-    raise RuntimeError(
-        f"block {name} {first} when it was first run and {again} when it was run again: it must do the same each time; "
-        "a compiled block may have been compiled anew or have reached torch._dynamo.config.recompile_limit in between"
-    )
-
-
 def _call_with_deltas(x: Border, hook: Callable[[torch.Tensor], None]) -> None:
     for tensor in x:
         if tensor.grad_fn is not None:  # on a leaf, such as a parameter, it would stay for ever
@@ -350,7 +303,3 @@ def _call_with_deltas(x: Border, hook: Callable[[torch.Tensor], None]) -> None:
 
 def _detached(x: Border) -> Versions:
     return Versions([tensor.detach() for tensor in x])
-
-
-def _told(*forms: _Form) -> str:
-    return ", ".join(f"{str(dtype).removeprefix('torch.')} {tuple(shape)}" for shape, dtype in forms) or "nothing"
