@@ -17,7 +17,7 @@ from harness.commands.console import new_console
 from networks.activations import HIDDEN
 from networks.buffers import small_ufunc_buffers
 from networks.chain import Chain
-from networks.layers import _row_blocks
+from networks.layers import row_blocks
 from networks.workspace import Workspace
 
 LAYERS, WIDTH, BATCH = 64, 128, 4096
@@ -40,7 +40,7 @@ class Kernels:
         self.afters = [normal(BATCH, WIDTH) for _ in range(LAYERS + 1)]
         self.weights_delta, self.biases_delta = np.empty_like(self.weights[0]), np.empty_like(self.biases)
         self.workspace = Workspace(Chain((WIDTH,) * (LAYERS + 1), BATCH, 4), self.inputs.dtype)
-        self.blocks = _row_blocks(self.inputs)
+        self.blocks = row_blocks(self.inputs)
 
     def products(self) -> None:
         """The bare products, one for each layer."""

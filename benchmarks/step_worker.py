@@ -17,6 +17,7 @@ from harness.worker.probes import peak_memory, quiet_heap
 from networks import Network, NetworkWithCheckpointing
 from networks.buffers import small_ufunc_buffers
 from networks.chain import Chain
+from networks.kernels import ArrayKernels
 from networks.tracker import Event
 from networks.workspace import Workspace
 
@@ -104,7 +105,7 @@ def run_kernels(network: Network, products: list[Product], workspace: Workspace,
     Neither cache, nor tracker, nor schedule, nor the loss. Where the step writes an after over the one before it, this
     writes to another buffer, as the bare product does.
     """
-    layers = network._layers
+    layers = ArrayKernels(network.layers, network.activation, network.dtype).build_layers(seed=0)
     with small_ufunc_buffers():
         for action, number, left, right, out in products:
             layer = layers[number - 1]

@@ -1,7 +1,8 @@
 """The same training step over shapes instead of arrays: every count and every byte, without computing.
 
-The networks here are the real ones. Only what touches arrays is replaced: `ShapeKernels` and its layers. So a schedule
-and a tracker cannot tell a dry run from a step.
+The networks here are the real ones, and `ShapeKernels` replaces what touches arrays. A schedule and a tracker cannot
+tell a dry run from a step. For speed, only the changes in a schedule's answer are read, and layers that are written in
+place are noted together.
 """
 
 from collections.abc import Collection, Iterable, Set
@@ -77,7 +78,7 @@ class _ShapeLayer(DenseLayer):
 
 
 class ShapeKernels(ArrayKernels):
-    """What of a network touches arrays, on shapes instead; inputs and labels are a `_Shape`."""
+    """The same operations on shapes. Inputs and labels are a `_Shape`."""
 
     def build_layers(self, seed: int) -> list[DenseLayer]:
         itemsize = self.dtype.itemsize
@@ -106,11 +107,11 @@ class ShapeKernels(ArrayKernels):
 
 
 class _DryNetwork(Network):
-    _kernels_of = ShapeKernels
+    _kernels_class = ShapeKernels
 
 
 class _DryNetworkWithCheckpointing(NetworkWithCheckpointing):
-    _kernels_of = ShapeKernels
+    _kernels_class = ShapeKernels
     _cache: CountedCache
 
     def _new_cache(self, x: Array) -> CountedCache:
@@ -177,6 +178,7 @@ class Trace:
 
     @property
     def timeline(self) -> list[Event]:
+        """Every event of the step, in order."""
         return events(self.recorded)
 
     @property
@@ -187,6 +189,7 @@ class Trace:
 
     @property
     def live_bytes_over_time(self) -> list[int]:
+        """Live bytes after each event of the timeline."""
         return live_bytes_after(self.timeline)
 
     @property

@@ -8,8 +8,8 @@ from networks.optimizers import Pair
 class GradientSum:
     """Each layer's parameter deltas, added up over the parts of a batch.
 
-    Every part brings those of layers `depth`..1, in this order. So the sums are a queue: a layer's leave it on the left
-    and go back on the right. `add(sums, deltas)` adds up two pairs, in place.
+    Every part brings those of layers `depth`..1, in this order. So the sums are a queue. To add to a layer's sum, it is
+    taken from the left and put back on the right. `add(sums, deltas)` adds a pair to another, in place.
     """
 
     __slots__ = ("_add", "_missing", "_sums")
@@ -20,7 +20,7 @@ class GradientSum:
         self._sums: list[Pair] = []
 
     def add(self, deltas: Pair) -> bool:
-        """Add the next layer's deltas, and return whether there were any before; the first part's are held."""
+        """Add the next layer's deltas. Return whether it added: the first part's are held, and become the sums."""
         if self._missing:
             self._missing -= 1
             self._sums.append(deltas)

@@ -1,4 +1,4 @@
-"""What of a network touches arrays."""
+"""The operations of a network that touch arrays."""
 
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ from networks.workspace import Workspace
 
 
 class ArrayKernels:
-    """Makes, checks and changes the arrays of a network. A dry run hands the network others, which touch none."""
+    """Makes, checks and changes the arrays of a network. The networks of a dry run have `ShapeKernels`."""
 
     def __init__(self, layers: tuple[int, ...], activation: str, dtype: np.dtype):
         self.layers, self.activation, self.dtype = layers, activation, dtype
@@ -41,7 +41,7 @@ class ArrayKernels:
         return check_labels(y, batch, self.layers[-1])
 
     def check_optimizer(self, optimizer: Optimizer, layers: list[DenseLayer]) -> None:
-        """Raise ValueError if `optimizer` is none, or has a state for layers of other sizes."""
+        """Raise ValueError if `optimizer` is no Optimizer, or if its state is of layers of other sizes."""
         if not isinstance(optimizer, Optimizer):
             raise ValueError(f"optimizer must be one of networks.optimizers, such as SGD(0.1), got {optimizer!r}")
         for layer in layers:

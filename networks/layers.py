@@ -79,7 +79,7 @@ class DenseLayer:
     def compute_after(self, before: np.ndarray, after: np.ndarray, workspace: Workspace) -> None:
         """Write after[l] `(batch, outputs)` to `after`, which may be `before` itself."""
         workspace.hold_biases(self.biases)
-        for rows in _row_blocks(after):
+        for rows in row_blocks(after):
             out = after[rows]
             product = workspace.block(*out.shape) if after is before else out
             np.matmul(before[rows], self.weights, out=product)
@@ -102,14 +102,15 @@ class DenseLayer:
         self, before: np.ndarray, delta: np.ndarray, below: "DenseLayer", workspace: Workspace
     ) -> None:
         """Write delta[l-1] `(batch, inputs)` over `before`, the after[l-1] that layer `below` computed."""
-        for rows in _row_blocks(before):
+        for rows in row_blocks(before):
             out = before[rows]
             product = workspace.block(*out.shape)
             np.matmul(delta[rows], self.weights.T, out=product)
             below.activation.backpropagate(product, out)  # type: ignore[misc]  # a hidden layer has one
 
 
-def _row_blocks(values: np.ndarray) -> list[slice]:
+def row_blocks(values: np.ndarray) -> list[slice]:
+    """The rows of `values` `(batch, width)` by the blocks that the kernels work on."""
     batch, width = values.shape
     rows = block_rows(batch, width, values.itemsize)
     return [slice(start, start + rows) for start in range(0, batch, rows)]

@@ -43,7 +43,7 @@ class MultiLayerPerceptron:
     A subclass says which afters it keeps and how it gets the others: `_run_layers`, `_take_after`, `_discard_afters`.
     """
 
-    _kernels_of: type[ArrayKernels] = ArrayKernels
+    _kernels_class: type[ArrayKernels] = ArrayKernels
     _workspace: Workspace
     _delta: np.ndarray
 
@@ -55,7 +55,7 @@ class MultiLayerPerceptron:
         self.dtype = check_dtype(dtype)
         self.observer: Callable[[], object] | None = None
         self._guard = ThreadGuard()
-        self._kernels = self._kernels_of(self.layers, activation, self.dtype)
+        self._kernels = self._kernels_class(self.layers, activation, self.dtype)
         self._layers = self._kernels.build_layers(check_count("seed", seed, least=0))
         self._chain = chain_of(self.layers, 1, self.dtype.itemsize)
         self.tracker = CacheTracker(self._chain)
@@ -116,7 +116,7 @@ class MultiLayerPerceptron:
 
         With `micro_batch` the rows are run in parts of at most that many (gradient accumulation): afters and deltas are
         those of a part. Each part's loss is divided by the rows of the whole batch, and the parts' parameter deltas are
-        added up, to those of the whole batch but for rounding. Layers are updated in the last part.
+        added up. The sums are those of the whole batch, up to rounding. Layers are updated in the last part.
 
         Raises ValueError as `forward` and `backward` do, before anything is changed. Whatever interrupts it later
         (Ctrl-C, a schedule's mistake), the network is usable and the step is over: layers above are updated, those
@@ -271,6 +271,7 @@ class MultiLayerPerceptron:
             self._kernels.subtract_labels(self._delta, labels, self._chain.whole_batch)
             for layer in reversed(self._layers):
                 nbytes = self._chain.parameter_delta_bytes[layer.number]
+                # No name here holds the deltas, which would keep them alive beyond the event that frees them.
                 if sums.add(self._step_back(layer)):
                     self.tracker.accumulate(layer.number, nbytes)
                 if optimizer is not None:
@@ -283,10 +284,11 @@ class MultiLayerPerceptron:
             self._discard()
 
     def _step_back(self, layer: DenseLayer) -> Pair:
-        """Return the layer's parameter deltas, and put the delta below it in the place of its own."""
+        """Return the layer's parameter deltas. `_delta` becomes that of the layer below."""
         before, delta = self._take_after(layer.number - 1), self._delta
         deltas = layer.parameter_deltas(before, delta, self._chain, self._workspace, self.tracker)
         nbytes = delta.nbytes
+        # Both names of the delta are bound anew, so it is freed before the event that says so.
         if layer.number > 1:
             below = self._layers[layer.number - 2]
             delta = self._delta = layer.delta_before(before, delta, below, self._workspace, self.tracker)
@@ -303,7 +305,9 @@ class MultiLayerPerceptron:
         self._discard_afters()
 
     def _require_forward(self) -> None:
-        if self._delta is None or self._workspace is not None:
+        if self._workspace is not None:
+            raise RuntimeError("a pass of this network is not over: call backward(y) after it")
+        if self._delta is None:
             raise RuntimeError("no forward pass to work on: call forward(x) first; one forward serves one backward")
         self._guard.require_own_step()
 

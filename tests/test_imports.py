@@ -137,8 +137,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "networks.wording",
     },
     "harness.analysis": {
-        *("harness.sizes", "networks", "networks.block_chain", "networks.chain", "networks.layer_lists"),
-        *("networks.planning", "networks.schedules", "networks.tracker"),
+        *("harness.experiment", "harness.sizes", "networks", "networks.block_chain", "networks.chain"),
+        *("networks.layer_lists", "networks.planning", "networks.schedules", "networks.tracker"),
     },
     "harness.plots": {
         *("harness.analysis", "harness.experiment", "harness.sizes", "networks.planning", "networks.rounding"),

@@ -9,25 +9,26 @@ import pandas as pd
 from harness.analysis.baseline import COMPARED
 from harness.analysis.time import median_interval
 from harness.analysis.variants import STORE_ALL_NETWORK
+from harness.experiment.frameworks import FRAMEWORKS, OWN, STORE_ALL
 
 WORKLOAD = ["layers", "batch"]
 """The columns that frameworks share in one case."""
 SAME = [*COMPARED, "framework"]
 """The columns in which a variant and the plain step of its framework agree."""
-WITHOUT_CHECKPOINTS = ("store-all", "backprop")
+WITHOUT_CHECKPOINTS = {STORE_ALL, *(next(iter(framework.variants)) for framework in FRAMEWORKS.values())}
 """The plain variants, which use no checkpointing. Other variants of a framework are compared with them."""
 
 
 def with_names(table: pd.DataFrame) -> pd.DataFrame:
     """Add `kind`, the variant without its numbers, and `name`, framework and variant in words."""
-    own = table["schedule"].fillna("checkpoint").mask(table["network"] == STORE_ALL_NETWORK, "store-all")
+    own = table["schedule"].fillna("checkpoint").mask(table["network"] == STORE_ALL_NETWORK, STORE_ALL)
     own = own.mask(table["step"] == "train_step", "train_step")
     kinds = own.mask(table["network"].isna(), table["variant"].str.partition(" ")[0])
     schedules = table["schedule"].where(table["step"] == "train_step")
     numbers = _told(schedules, ", {}") + _told(table["checkpoint_frequency"], ", n = {}")
     numbers += _told(table["micro_batch"], ", micro-batch {}")
     numbers += _told(table["recompute"].where(table["recompute"] == "each"), ", {}")
-    frameworks = table["framework"].replace("networks", "ours")
+    frameworks = table["framework"].replace(OWN, "ours")
     return table.assign(kind=kinds, name=frameworks + " " + kinds.str.replace("_", " ") + numbers)
 
 
@@ -48,7 +49,7 @@ def peers_savings(memory: pd.DataFrame) -> pd.DataFrame:
     table = table.merge(plain, on=SAME, how="left", validate="many_to_one")
     hidden = table["depth"] - 1
     n = table["checkpoint_frequency"]
-    held = -(-hidden // n) + n + 1
+    held = -(-hidden // n) + n + 1  # hidden / n is rounded up
     return table.assign(
         saved_share=1 - (table["memray_peak_bytes"] / table["plain_bytes"]).astype("float64"),
         promised_share=1 - (held / (hidden + 1)).astype("float64"),

@@ -6,6 +6,7 @@ import pandas as pd
 from harness.analysis.chains import name_chains
 from harness.analysis.schedules import OPTIMAL, WITHIN_BUDGET, within_budgets
 from harness.analysis.variants import name_variants
+from harness.experiment.frameworks import STORE_ALL
 
 
 def ranking(memory: pd.DataFrame) -> pd.DataFrame:
@@ -19,14 +20,14 @@ def ranking(memory: pd.DataFrame) -> pd.DataFrame:
         ValueError: the table has no optimal schedule.
     """
     fitting = within_budgets(memory)
-    fitting = fitting[fitting["kind"] != "store-all"]
+    fitting = fitting[fitting["kind"] != STORE_ALL]
     least = fitting[fitting["kind"] == OPTIMAL].set_index(WITHIN_BUDGET)["forward_flops"].rename("least")
     fitting = fitting.join(least, on=WITHIN_BUDGET)
     fitting = fitting.assign(
         over_optimum=fitting["forward_flops"] / fitting["least"], place=fitting.groupby(WITHIN_BUDGET).cumcount() + 1
     )
     kinds = name_variants(memory[memory["step"] == "backward"])["kind"].cat.remove_unused_categories().cat.categories
-    kinds = kinds.drop("store-all", errors="ignore")
+    kinds = kinds.drop(STORE_ALL, errors="ignore")
     cases = fitting[[*WITHIN_BUDGET, "budget_ratio"]].drop_duplicates()
     cases = cases.merge(pd.DataFrame({"kind": list(kinds)}), how="cross")
     fitting = fitting.assign(kind=fitting["kind"].astype(str))

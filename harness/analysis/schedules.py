@@ -15,6 +15,7 @@ from harness.analysis.baseline import COMPARED
 from harness.analysis.memory import chains, floor_bytes, work_ratios
 from harness.analysis.time import time_ratios
 from harness.analysis.variants import VARIANT, budget_bytes_of, name_variants, with_budget
+from harness.experiment.frameworks import STORE_ALL
 from networks.chain import Chain
 from networks.dry_run import dry_run
 from networks.layer_lists import format_layers
@@ -129,7 +130,7 @@ def winners(memory: pd.DataFrame, time: pd.DataFrame | None = None) -> pd.DataFr
 
 
 GROWING: dict[str, Callable[[Chain], Schedule]] = {
-    "store-all": lambda chain: store_all(),
+    STORE_ALL: lambda chain: store_all(),
     "sqrt": lambda chain: sqrt(),
     "revolve": lambda chain: revolve(slots=math.ceil(math.log2(chain.depth))),
     "optimal": lambda chain: optimal(budget_of=GROWING["revolve"](chain).__name__),

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from harness.experiment.frameworks import STORE_ALL
 from networks.chain import Chain
 from networks.dry_run import Trace
 from networks.layer_lists import format_layers
@@ -77,7 +78,7 @@ def told(trace: Trace, name: str) -> StepTold:
         name=name,
         of=f"layers {format_layers(chain.layers)}, batch {chain.batch:,}, {8 * chain.itemsize}-bit floats",
         part="layer",
-        reference="store-all",
+        reference=STORE_ALL,
         depth=chain.depth,
         sweeps=tuple(sweeps(trace)),
         forward_flops=trace.forward_flops,
@@ -125,8 +126,8 @@ def _turns(trace: Trace) -> Iterator[tuple[bool, list[tuple[Event, int]]]]:
 
 
 STATES = "kept", "working", "recomputed", WORDS["deltas"], WORDS["parameter_deltas"], WORDS["workspace"]
-"""States of a buffer: an output (after) that the schedule keeps, another output, a recomputed output, a gradient at an
-output (delta), a layer's weight gradients (parameter deltas), or scratch memory."""
+"""States of a buffer: an output (after) that the schedule keeps, another output, a recomputed output, an output
+gradient (delta), a layer's weight gradients (parameter deltas), or scratch memory."""
 
 
 class Span(NamedTuple):

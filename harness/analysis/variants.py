@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from harness.experiment.frameworks import STORE_ALL
 from harness.sizes import UNITS, parse_bytes
 from networks.chain import Chain
 from networks.schedules import FACTORIES
@@ -103,7 +104,7 @@ def name_budget(nbytes: int) -> str:
 
 def _named(network: str, frequency: int | None, recompute: str | None, schedule: str | None) -> _Variant:
     if network == STORE_ALL_NETWORK:
-        return _Variant("store-all", 0, "store-all")
+        return _Variant(STORE_ALL, 0, STORE_ALL)
     if schedule is None:
         assert frequency is not None, "a cell has the one or the other"
         words = [_words("checkpoint_frequency", frequency), _words("recompute", recompute)]
@@ -112,7 +113,7 @@ def _named(network: str, frequency: int | None, recompute: str | None, schedule:
 
 
 def _stepped(variant: _Variant, step: str | None, micro_batch: int | None) -> _Variant:
-    name = "" if variant.name == "store-all" and micro_batch else f"{variant.name}, "
+    name = "" if variant.name == STORE_ALL and micro_batch else f"{variant.name}, "
     if micro_batch is not None:
         return variant._replace(kind=MICRO_BATCH, number=micro_batch, name=f"{name}{MICRO_BATCH} {micro_batch}")
     return variant._replace(kind=TRAIN_STEP, name=f"{name}{TRAIN_STEP}") if step == "train_step" else variant
@@ -131,7 +132,7 @@ def _scheduled(text: str) -> _Variant:
     told = [(argument, value) for argument, value in arguments if argument not in fixed]
     numbers = [value for _, value in told if isinstance(value, int)]
     words = [_words(argument, value) for argument, value in told]
-    words += ["scheduled"] if kind == "store-all" else []
+    words += ["scheduled"] if kind == STORE_ALL else []
     return _Variant(kind, next(iter(numbers), 0), ", ".join([kind, *filter(None, words)]))
 
 

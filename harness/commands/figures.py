@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from harness.files import write_atomically
 from harness.plots.draw import draw
 from harness.plots.looks import our_look
-from harness.plots.recipes import WIDE, Page
+from harness.plots.recipes import WIDE, Layout
 from harness.results.folder import read_results
 
 # Without dates and random ids the same tables give the same files.
@@ -29,7 +29,7 @@ mpl.use("Agg")
 
 
 def write_figures(
-    folder: Path, *, only: Collection[str] = (), formats: Collection[str] = USUAL_FORMATS, page: Page = WIDE
+    folder: Path, *, only: Collection[str] = (), formats: Collection[str] = USUAL_FORMATS, layout: Layout = WIDE
 ) -> Iterator[Path]:
     """Draw the figures of the experiment, or `only` these, into `folder`/figures, and yield each file's path.
 
@@ -38,7 +38,7 @@ def write_figures(
     """
     results = read_results(folder)
     names = only or results.environment.experiment.figures
-    for name, figure in draw(results.tables(), names, page):
+    for name, figure in draw(results.tables(), names, layout):
         for file_format in formats:
             path = folder / "figures" / f"{name}.{file_format}"
             save(figure, path)

@@ -98,7 +98,7 @@ def measure_best(found: Plan, to: dict[str, Row], *, dtype: str, sources: Sequen
 
     Returns a line for each problem.
     """
-    from harness.analysis.time import paired_ratio  # imports pandas and scipy, for which only who measures waits
+    from harness.analysis.time import paired_ratio  # takes a second to import, and only --measure needs it
 
     chain = _traces(found)[STORE_ALL].chain
     cells = {found.best.name: _cell(chain, found.schedule.__name__, dtype=dtype, sources=sources)}

@@ -12,8 +12,9 @@ from harness.experiment.job import Row
 from harness.experiment.model_cell import PLAIN, variant_of
 from harness.files import write_atomically
 from harness.sizes import format_bytes
+from networks.planning import model_rows
 from networks.planning.bill import Bill, check_optimizer
-from networks.planning.block_rows import BlockRow
+from networks.planning.model_rows import BlockRow
 from networks.planning.own_models import BlockPlan, BlockProfile, check_gradients
 
 COLUMNS: Columns = {
@@ -140,14 +141,14 @@ def _billed(bill: Bill, step_bytes: int) -> dict[str, Any]:
 
 def _measure(own: OwnModel, plan: BlockPlan, rows: list[Row]) -> None:
     """Add peaks and times of plain autograd, of the best of `torch.utils.checkpoint`, and of the plan."""
-    from harness.analysis.time import paired_ratio  # imports pandas and scipy, for which only who measures waits
+    from harness.analysis.time import paired_ratio  # takes a second to import, and only --measure needs it
 
     variants: dict[int, Any] = {}
     for number, row in enumerate(rows):
         match row["name"]:
-            case "plain":
+            case model_rows.PLAIN:
                 variants[number] = PLAIN
-            case "torch checkpoint":
+            case model_rows.CHECKPOINT:
                 variants[number] = variant_of(row["schedule"])
         if row["best"]:
             variants[number] = {"plan": plan.to_json()}

@@ -10,7 +10,7 @@ from harness.commands.console import console
 from harness.commands.figures import FORMATS, USUAL_FORMATS, write_figures
 from harness.commands.names import find_results, path_given
 from harness.plots.looks import WIDTH_INCHES
-from harness.plots.recipes import Page
+from harness.plots.recipes import Layout
 from networks.wording import shown
 
 INCHES = {"mm": 1 / 25.4, "cm": 1 / 2.54, "in": 1.0}
@@ -43,9 +43,9 @@ def command(
     Figures go to RESULTS/figures/, as SVG and PNG unless --format says otherwise. A figure narrower than 127 mm has one
     panel below the other and smaller letters.
     """
-    page = Page(width_inches=_inches(width) if width else WIDTH_INCHES, title=title, caption=caption)
+    layout = Layout(width_inches=_inches(width) if width else WIDTH_INCHES, title=title, caption=caption)
     formats = _formats(file_format)
-    for path in write_figures(find_results(results), only=only or (), formats=formats, page=page):
+    for path in write_figures(find_results(results), only=only or (), formats=formats, layout=layout):
         console.print(f"  {path}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.experiment.frameworks import OWN, PEERS
+from harness.experiment.frameworks import OWN, PEERS, STORE_ALL
 from networks.chain import Chain
 from networks.layer_lists import format_layers, parse_layers
 from networks.schedules.foreign import Source
@@ -155,7 +155,7 @@ class Cell:
         if self.peer is not None:
             name = self.peer.partition(".")[2]
             return f"{name} checkpoint_frequency={self.checkpoint_frequency}" if PEERS[self.peer] else name
-        name = self.schedule or "store-all"
+        name = self.schedule or STORE_ALL
         if self.checkpoint_frequency is not None:
             name = f"checkpoint_frequency={self.checkpoint_frequency} recompute={self.recompute}"
         if self.micro_batch is not None:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 OWN = "networks"
 """The framework of this project's own cells."""
 
+STORE_ALL = "store-all"
+"""A step that keeps all activations, in every framework."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Framework:
@@ -19,7 +22,8 @@ class Framework:
     Attributes:
         name: its name, and the name of its module in `harness/worker/steps/`.
         packages: the packages that it needs. Results tell their versions.
-        variants: its ways to train, and whether each takes a `checkpoint_frequency`, that is keeps every n-th output.
+        variants: its ways to train, the plain one first, and whether each takes a `checkpoint_frequency`, that is keeps
+            every n-th output.
     """
 
     name: str
@@ -34,7 +38,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
             name="torch",
             packages=("torch",),
             variants={
-                "store-all": False,
+                STORE_ALL: False,
                 "checkpoint": True,
                 "checkpoint_sequential": True,
                 "compile": False,
@@ -44,7 +48,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
         Framework(
             name="jax",
             packages=("jax", "jaxlib"),
-            variants={"store-all": False, "checkpoint": True, "scan": False, "scan_checkpoint": True},
+            variants={STORE_ALL: False, "checkpoint": True, "scan": False, "scan_checkpoint": True},
         ),
         Framework(name="sklearn", packages=("scikit-learn",), variants={"backprop": False}),
     )

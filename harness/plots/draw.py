@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.experiment.figures import FIGURES
-from harness.plots.recipes import WIDE, Page, Recipe
+from harness.plots.recipes import WIDE, Layout, Recipe
 
 
 def recipe(name: str) -> Recipe:
@@ -15,8 +15,8 @@ def recipe(name: str) -> Recipe:
     return getattr(import_module(f"harness.plots.{FIGURES[name].module}"), name)
 
 
-def draw(tables: dict[str, pd.DataFrame], names: Iterable[str], page: Page = WIDE) -> Iterator[tuple[str, Figure]]:
-    """Draw the named figures one by one on `page` from `tables`, which are given by name.
+def draw(tables: dict[str, pd.DataFrame], names: Iterable[str], layout: Layout = WIDE) -> Iterator[tuple[str, Figure]]:
+    """Draw the named figures one by one on `layout` from `tables`, which are given by name.
 
     Raises:
         ValueError: a name is not in `FIGURES`, or a table that a figure needs is missing or has no finished cell.
@@ -27,4 +27,4 @@ def draw(tables: dict[str, pd.DataFrame], names: Iterable[str], page: Page = WID
         if name not in FIGURES:
             raise ValueError(f"unknown figure {name!r}, there are: {', '.join(FIGURES)}")
         recipe(name).rows(tables)
-    return ((name, recipe(name)(tables, page)) for name in names)
+    return ((name, recipe(name)(tables, layout)) for name in names)

@@ -18,7 +18,7 @@ from harness.analysis.frameworks import (
     step_times,
     with_names,
 )
-from harness.experiment.frameworks import FRAMEWORKS
+from harness.experiment.frameworks import FRAMEWORKS, OWN, STORE_ALL
 from harness.experiment.tables import ALLOCATORS
 from harness.plots.labels import Label, place_labels
 from harness.plots.looks import BLUE, GREEN, GREY, INK, ORANGE, RED, SPARE_COLOURS, SPARE_MARKERS, with_defaults
@@ -27,11 +27,11 @@ from harness.plots.style import constants, facets, key_above, key_beside, log2, 
 from harness.sizes import MIB
 
 COLOURS: dict[str, Any] = with_defaults(
-    {"networks": INK, "torch": ORANGE, "jax": BLUE, "sklearn": GREEN}, FRAMEWORKS, SPARE_COLOURS
+    {OWN: INK, "torch": ORANGE, "jax": BLUE, "sklearn": GREEN}, FRAMEWORKS, SPARE_COLOURS
 )
-NAMES = {"networks": "ours"}
+NAMES = {OWN: "ours"}
 _SHAPES = {
-    "store-all": "o",
+    STORE_ALL: "o",
     "backprop": "o",
     "checkpoint": "s",
     "train_step": "*",

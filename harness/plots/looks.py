@@ -11,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 
 from harness.analysis.variants import VARIANT_KINDS
+from harness.experiment.frameworks import STORE_ALL
 
 WIDTH_INCHES = 8.4  # the column of a README at 100 dots per inch: 9 points stay 9 points
 NARROW_INCHES = 5.0
@@ -38,7 +39,7 @@ def with_defaults(declared: Mapping[str, Look], names: Iterable[str], spare: Ite
 
 
 _LOOKS = {
-    "store-all": (SHADE, "o"),
+    STORE_ALL: (SHADE, "o"),
     "periodic": (BLUE, "s"),
     "sqrt": ("#3f3fae", "P"),
     "greedy": (GREEN, "^"),
@@ -56,7 +57,7 @@ KIND_LOOKS = with_defaults(_LOOKS, VARIANT_KINDS, SPARE_LOOKS)
 STRANGE_LOOKS = SPARE_LOOKS[len(KIND_LOOKS) - len(_LOOKS) :]
 """The looks of all other kinds, by their place among the other kinds of a figure."""
 POINT = 5.5
-_POINTS = {"store-all": 9.0, "optimal": 9.0, "sqrt": 5.0, "train step": 5.0}
+_POINTS = {STORE_ALL: 9.0, "optimal": 9.0, "sqrt": 5.0, "train step": 5.0}
 """Sizes of markers that differ from `POINT`. A small marker stays visible on top of a large one."""
 
 _LETTERS = {"font.size": 9.6, "axes.titlesize": 9, "axes.labelsize": 9, "figure.titlesize": 11}
@@ -122,9 +123,9 @@ def palette(names: pd.Series) -> dict[str, Any]:
     """
     if names.name == "kind":
         return {kind: look[0] for kind, look in _looks(names).items()}
-    others = [name for name in names.cat.categories if name != "store-all"]
+    others = [name for name in names.cat.categories if name != STORE_ALL]
     scale = sns.color_palette("plasma", as_cmap=True)
-    return {"store-all": SHADE} | {name: scale(0.62 * i / max(len(others) - 1, 1)) for i, name in enumerate(others)}
+    return {STORE_ALL: SHADE} | {name: scale(0.62 * i / max(len(others) - 1, 1)) for i, name in enumerate(others)}
 
 
 def markers(names: pd.Series) -> dict[str, str]:
@@ -152,4 +153,4 @@ def points(names: pd.Series) -> dict[str, dict[str, Any]]:
 
 def sizes(variants: pd.Series, *, others: float) -> dict[str, float]:
     """The size of each variant. Store-all's is larger, so that it shows behind variants that coincide with it."""
-    return {name: 3 * others if name == "store-all" else others for name in variants.cat.categories}
+    return {name: 3 * others if name == STORE_ALL else others for name in variants.cat.categories}

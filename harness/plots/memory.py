@@ -14,6 +14,7 @@ from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.baseline import has_store_all
 from harness.analysis.memory import RESIDUAL_BOUND_BYTES, dominant_kind, residual_bound, residuals, savings
+from harness.experiment.frameworks import STORE_ALL
 from harness.plots.looks import BLUE, GREEN, GREY, INK, PALE, RED, is_narrow, points, sizes
 from harness.plots.recipes import drawn
 from harness.plots.style import SETTING, constants, facets, log2, panels, variant_legend
@@ -83,7 +84,7 @@ def where_it_saves(memory: pd.DataFrame) -> tuple[Figure, str]:
         for variant, (shares, kinds) in zip(variants, block, strict=True):
             cells = rows[rows["variant"] == variant]
             column, words = ("savable_share", "any schedule saves at most")
-            if variant != "store-all":
+            if variant != STORE_ALL:
                 column, words = ("saved_share", f"{variant} saves")
             _share_heatmap(shares, _grid(cells, column, index="batch", columns="width"))
             _kind_heatmap(kinds, cells)

@@ -1,4 +1,4 @@
-"""How a figure is made from tables: the tables that it needs, its page, its title and its caption."""
+"""How a figure is made from tables: the tables that it needs, its layout, its title and its caption."""
 
 import textwrap
 from collections import Counter
@@ -18,22 +18,22 @@ from harness.plots.style import LEFT, POINTS_PER_INCH, write_caption
 from networks.wording import visible
 
 TITLE_CHARACTERS = 44
-"""Characters in a line of a title on a narrow page."""
+"""Characters in a line of a title on a narrow figure."""
 GAP_INCHES = 0.1
 """Gap between a legend and the panels below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
-    """The page of a figure: its width, and whether it has a title and a caption."""
+class Layout:
+    """The layout of a figure: its width, and whether it has a title and a caption."""
 
     width_inches: float = WIDTH_INCHES
     title: bool = True
     caption: bool = True
 
 
-WIDE = Page()
-"""The page of a screen. It is the default."""
+WIDE = Layout()
+"""The layout for a screen. It is the default."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class Recipe:
         except (KeyError, ValueError):  # not measured, or without a row to compare with
             return None
 
-    def __call__(self, tables: dict[str, pd.DataFrame], page: Page = WIDE) -> Figure:
+    def __call__(self, tables: dict[str, pd.DataFrame], layout: Layout = WIDE) -> Figure:
         rows = self.rows(tables)
-        with our_look(width_inches=page.width_inches):
+        with our_look(width_inches=layout.width_inches):
             figure, caption = self.build(*rows)
-            if page.caption:
+            if layout.caption:
                 write_caption(figure, " ".join([caption, *self._lacking(tables, rows)]))
-            _write_title(figure, shown=page.title)
+            _write_title(figure, shown=layout.title)
             _label_outer_panels(figure)
             figure.draw_without_rendering()  # matplotlib makes ticks at the first draw, which must have this look
         return figure
@@ -123,7 +123,7 @@ def drawn(
 
 
 def _write_title(figure: Figure, *, shown: bool) -> None:
-    """Write the title if it is `shown`. On a narrow page, put the legend below it and make the page higher."""
+    """Write the title if it is `shown`. On a narrow figure, put the legend below it and make the figure higher."""
     title = figure.get_suptitle() if shown else ""
     figure.suptitle(textwrap.fill(title, TITLE_CHARACTERS) if is_narrow() else title, **LEFT)
     if not is_narrow() or not figure.legends:

@@ -21,6 +21,7 @@ from harness.analysis.schedules import GROWTH_DEPTHS, WITHIN_BUDGET, optimal_cur
 from harness.analysis.schedules import growth as grow
 from harness.analysis.schedules import winners as find_winners
 from harness.analysis.time import with_time_ratios
+from harness.experiment.frameworks import STORE_ALL
 from harness.plots.looks import GREY, INK, is_narrow, points, sizes
 from harness.plots.ratios import ratio_point, ratios_explained
 from harness.plots.recipes import drawn
@@ -41,7 +42,7 @@ GROWING_QUANTITIES = {  # the columns of its lines and of its points
     "peak of one step (MiB)": ("predicted", "measured"),
     "forward work / store-all's": ("forward_work_ratio", "forward_work_ratio"),
 }
-ORDERS = {"store-all": "O(L)", "sqrt": "O(√L)", "revolve": "O(log L)"}
+ORDERS = {STORE_ALL: "O(L)", "sqrt": "O(√L)", "revolve": "O(log L)"}
 LINE_INCHES = 0.2
 BUDGET_COLUMNS = 2
 """Columns before those of the kinds."""

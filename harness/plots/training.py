@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from harness.analysis.baseline import has_store_all
 from harness.analysis.training import accuracy_summary
+from harness.experiment.frameworks import STORE_ALL
 from harness.plots.looks import BLUE, GREY, INK, ORANGE, markers
 from harness.plots.recipes import drawn
 from harness.plots.style import constants, facets, key_above, panels
@@ -95,7 +96,7 @@ def _log_scale(ax: Axes) -> None:
 
 def _looks(variants: pd.Series) -> dict[str, dict[str, Any]]:
     """The look of each variant. Markers of the others take turns, so that none hides another."""
-    others = [name for name in variants.cat.categories if name != "store-all"]
+    others = [name for name in variants.cat.categories if name != STORE_ALL]
     shapes = markers(variants)
     thin = {
         name: {
@@ -107,14 +108,14 @@ def _looks(variants: pd.Series) -> dict[str, dict[str, Any]]:
         }
         for turn, name in enumerate(others)
     }
-    return {"store-all": BAND} | thin
+    return {STORE_ALL: BAND} | thin
 
 
 def _curves(ax: Axes, rows: pd.DataFrame, quantity: str, looks: dict[str, dict[str, Any]]) -> None:
     """Draw medians over seeds, because one bad seed does not move them. Shade the range of store-all's seeds."""
     for split, color in SPLITS.items():
         seeds = rows.groupby(["variant", "epoch"], observed=True)[f"{split}_{quantity}"].agg(["min", "median", "max"])
-        store_all = seeds.loc["store-all"]
+        store_all = seeds.loc[STORE_ALL]
         ax.fill_between(store_all.index, store_all["min"], store_all["max"], color=color, **SPAN)
         for name, curve in seeds["median"].groupby("variant", observed=True):
             ax.plot(curve.droplevel("variant"), color=color, **looks[str(name)])

@@ -12,6 +12,7 @@ from harness.analysis.schedules import winners
 from harness.analysis.time import with_time_ratios
 from harness.analysis.training import accuracy_summary
 from harness.analysis.variants import STORE_ALL_NETWORK, name_variants
+from harness.experiment.frameworks import OWN
 from harness.report.drawn import Tables
 from harness.sizes import format_bytes
 from networks.planning.bill import SAVES_LITTLE
@@ -66,7 +67,7 @@ def _frameworks(tables: Tables) -> Answer:
     memory = frameworks.peers_savings(tables["peers_memory"])
     cases = memory.groupby(frameworks.WORKLOAD, sort=False)
     best = memory.loc[[rows["memray_peak_bytes"].astype("float64").idxmin() for _, rows in cases]]
-    ours = int((best["framework"] == "networks").sum())
+    ours = int((best["framework"] == OWN).sum())
     each = "; ".join(
         f"{row['name']} with {format_bytes(int(row['memray_peak_bytes']))} in [{row['layers']}]"
         for row in best.to_dict("records")

@@ -10,6 +10,7 @@ from harness.analysis.each_row import each_row
 from harness.analysis.memory import residual_bound, residuals, savings
 from harness.analysis.schedules import GROWING, growth
 from harness.analysis.variants import name_variants
+from harness.experiment.frameworks import STORE_ALL
 from harness.report import frameworks
 from harness.report.drawn import Drawn, Tables, gathered, network_of
 from harness.report.looks import HEIGHT, choose, colour, distinct, shape, specification
@@ -31,7 +32,7 @@ def _where(sets: Mapping[str, Tables]) -> Drawn | None:
     if table.empty:
         return None
     shapes = table.groupby("experiment")[["width", "batch"]].transform("nunique")
-    table = table[(shapes > 1).all(axis=1) & (table["variant"].astype(str) != "store-all")]
+    table = table[(shapes > 1).all(axis=1) & (table["variant"].astype(str) != STORE_ALL)]
     if table.empty:
         return None
     table = table.assign(variant=table["variant"].astype(str), share=table["saved_share"].astype("float64"))

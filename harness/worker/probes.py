@@ -283,8 +283,8 @@ def _cut_short(path: Path) -> RuntimeError:
 
 
 def _warm_up(step: Callable[[], object], path: Path) -> None:
-    # What memray itself makes CPython do must not count for the step, or for it and not for the next. Its profile
-    # function has CPython make a line table for each code object at its first call: 10 to 17 KB.
+    # What memray itself makes CPython do must not count for the step. Its profile function has CPython make a line
+    # table for each code object at its first call: 10 to 17 KB.
     _first_capture(path)
     sys.setprofile(lambda *event: None)
     try:
@@ -295,9 +295,9 @@ def _warm_up(step: Callable[[], object], path: Path) -> None:
 
 @cache
 def _first_capture(path: Path) -> None:
-    # The first capture of a process imports modules. They leave freed objects, up to 4 KB of which the step would take
-    # instead of new ones. They also register abstract classes, so CPython would fill its caches of isinstance again:
-    # 7 KB in scikit-learn's step.
+    # memray's first capture in a process imports modules. They leave freed objects, up to 4 KB of which the step would
+    # take instead of new ones. They also register abstract classes, so CPython would fill its caches of isinstance
+    # again: 7 KB in scikit-learn's step.
     _track(lambda: None, path)
 
 

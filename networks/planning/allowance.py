@@ -33,7 +33,7 @@ PARAMETER_DELTAS_ALLOWANCE = 2 * 96 + 32 + 16 + 57 + 56
 MAPPING_ALLOWANCE = 96
 """Bytes for the object of a mapping, where large buffers are mappings."""
 PLACE_ALLOWANCE = 9
-"""Bytes of a place in a list, which grows by an eighth more than it needs, or in a queue, which keeps its blocks."""
+"""Bytes of a place in a list, which grows by an eighth more than it needs."""
 BLOCK_ALLOWANCE = 56 + 2 * 32 + PLACE_ALLOWANCE
 """Bytes for each block of rows, where the blocks are most: a slice and its two numbers, in a list."""
 LOG_ALLOWANCE, LOG_GROWTH = 80 + 56 + 28, 17 / 16

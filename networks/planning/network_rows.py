@@ -65,6 +65,7 @@ class PlanRow(HasSchedule):
 
     @property
     def predicted_peak_bytes(self) -> int | None:
+        """The most bytes of buffers that are live at once."""
         return None if self.trace is None else self.trace.peak_bytes
 
     @property
@@ -74,10 +75,12 @@ class PlanRow(HasSchedule):
 
     @property
     def forward_steps(self) -> int | None:
+        """Layers that are run forward, each time counted."""
         return None if self.trace is None else self.trace.forward_steps
 
     @property
     def forward_flops(self) -> int | None:
+        """Floating-point operations of the forward steps."""
         return None if self.trace is None else self.trace.forward_flops
 
     @property

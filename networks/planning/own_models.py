@@ -14,7 +14,7 @@ from typing import Any
 from networks.block_chain import Block, BlockChain
 from networks.checks import check_count
 from networks.planning.bill import OPTIMIZERS, SAVES_LITTLE, Bill, check_optimizer
-from networks.planning.block_rows import BlockRow, checkpoint_rows, cost_of, filling, rows_within
+from networks.planning.model_rows import BlockRow, checkpoint_rows, cost_of, filling, rows_within
 from networks.planning.plain_data import from_json, made_from, to_json
 from networks.schedules.blocks import BLOCK_FACTORIES, BlockSchedule, block_schedule
 from networks.schedules.signature import Keep

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 
 from networks.torch_models.agreement import difference
-from networks.torch_models.borders import Border, BoundBlock, BoundStep, Cutting, Place, RunBlock, RunBlocks, in_order
+from networks.torch_models.borders import Border, BoundBlock, BoundPiece, Cutting, Place, RunBlock, RunBlocks, in_order
 from networks.torch_models.callables import Callables
 from networks.torch_models.fingerprints import described_module, described_settings, fingerprint
 from networks.torch_models.inputs import described_inputs
@@ -36,7 +36,7 @@ class Blocks:
     model: torch.nn.Module
     cutting: Cutting
     groups: tuple[tuple[int, ...], ...]
-    """The steps of the model that each block has."""
+    """The pieces of the model that each block has."""
     overwritten: tuple[int, ...]
     """Positions in the first border that the first block writes over. It works on copies of them."""
     names: tuple[str, ...]
@@ -68,7 +68,7 @@ class Blocks:
 
     def forward(self, run_blocks: RunBlocks, *inputs: Any) -> Any:
         """Run the model's forward, without the hooks of the model itself, with `run_blocks` in place of its blocks."""
-        return self.cutting(lambda steps, border: run_blocks(self._bound(steps), border), inputs)
+        return self.cutting(lambda pieces, border: run_blocks(self._bound(pieces), border), inputs)
 
     def before(self, *inputs: Any) -> tuple[tuple[BoundBlock, ...], Border]:
         """Run what comes before the first block. Return the blocks of this call, and the first border."""
@@ -78,10 +78,10 @@ class Blocks:
     def _with_hooks(self, run_blocks: RunBlocks, inputs: tuple[Any, ...]) -> Any:
         return twin(self.model, lambda _, *given: self.forward(run_blocks, *given))(*inputs)
 
-    def _bound(self, steps: Sequence[BoundStep]) -> tuple[BoundBlock, ...]:
-        groups = [[steps[number] for number in group] for group in self.groups]
-        runs = [_step_of(group) for group in groups]
-        given = [tuple(tensor for step in group for tensor in step.given) for group in groups]
+    def _bound(self, pieces: Sequence[BoundPiece]) -> tuple[BoundBlock, ...]:
+        groups = [[pieces[number] for number in group] for group in self.groups]
+        runs = [_joined(group) for group in groups]
+        given = [tuple(tensor for piece in group for tensor in piece.given) for group in groups]
         if self.overwritten:
             runs[0] = partial(_on_copies, runs[0], self.overwritten)
         return tuple(map(BoundBlock, self.names, self.fingerprints, runs, given))
@@ -104,8 +104,8 @@ def _reached(run: Callable[[tuple[Any, ...]], Any], inputs: tuple[Any, ...]) -> 
     raise AssertionError("the model did not come to where it is left")
 
 
-def _step_of(steps: list[BoundStep]) -> RunBlock:
-    return steps[0].run if len(steps) == 1 else partial(in_order, steps)
+def _joined(pieces: list[BoundPiece]) -> RunBlock:
+    return pieces[0].run if len(pieces) == 1 else partial(in_order, pieces)
 
 
 def _on_copies(run: RunBlock, positions: tuple[int, ...], border: Border) -> Border:
@@ -257,7 +257,7 @@ def _tried(model: torch.nn.Module, run: Callable[..., Any], inputs: tuple[Any, .
 
 
 def _merged(model: torch.nn.Module, cutting: Cutting, inputs: tuple[Any, ...]) -> Blocks:
-    """The steps of the model, those that belong together as one block."""
+    """The pieces of the model, those that belong together as one block."""
     merging = Merging(cutting.names)
     with left_as_it_was(model):
         cutting(merging, copied(inputs))

@@ -10,6 +10,7 @@ Border = tuple[torch.Tensor, ...]
 """The tensors that cross from one block to the next."""
 
 RunBlock = Callable[[Border], Border]
+"""Runs a block, or a piece of one."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def places_in(module: torch.nn.Module) -> tuple[Place, ...]:
 
 
 @dataclass(frozen=True)
-class BoundStep:
-    """A step for one call of the model. `given` are the tensors that this call gives it beside the border."""
+class BoundPiece:
+    """A piece of the model, for one call. `given` are the tensors that this call gives it beside the border."""
 
     run: RunBlock
     given: tuple[torch.Tensor, ...] = ()
@@ -70,26 +71,27 @@ class BoundBlock:
 RunBlocks = Callable[[Sequence[BoundBlock], Border], Border]
 """Runs the blocks from the first border and returns the last. It may drop what it likes and run blocks again later."""
 
-RunSteps = Callable[[Sequence[BoundStep], Border], Border]
+RunPieces = Callable[[Sequence[BoundPiece], Border], Border]
+"""Runs the pieces from the first border and returns the last."""
 
 
 def in_order(blocks: Sequence[RunBlock], border: Border) -> Border:
-    """The plain chain: each block once."""
+    """Run each block once, in order."""
     for block in blocks:
         border = block(border)
     return border
 
 
 class Cutting(Protocol):
-    """A way to cut a model. The steps are not merged yet."""
+    """A way to cut a model. The pieces are not merged yet."""
 
     names: tuple[str, ...]
     descriptions: tuple[str, ...]
-    """The code and the parameter shapes of each step. Steps whose descriptions are equal do the same."""
+    """The code and the parameter shapes of each piece. Pieces whose descriptions are equal do the same."""
     trains: tuple[bool, ...]
-    """Whether each step has parameters that need a gradient."""
+    """Whether each piece has parameters that need a gradient."""
     reads: tuple[tuple[Place, ...], ...]
-    """The parameters and buffers that each step may read, as far as is known."""
+    """The parameters and buffers that each piece may read, as far as is known."""
 
-    def __call__(self, run_steps: RunSteps, inputs: tuple[Any, ...]) -> Any:
-        """Run the model with `run_steps` in place of its steps, and return the model's output."""
+    def __call__(self, run_pieces: RunPieces, inputs: tuple[Any, ...]) -> Any:
+        """Run the model with `run_pieces` in place of its pieces, and return the model's output."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from networks.torch_models.borders import Border, BoundStep, Place, RunSteps, places_in
+from networks.torch_models.borders import Border, BoundPiece, Place, RunPieces, places_in
 from networks.torch_models.fingerprints import described_module
 from networks.wording import shown
 
@@ -23,9 +23,9 @@ class Callables:
         self.trains = tuple(map(_trains, self._functions))
         self.reads = tuple(map(_reads, self._functions))
 
-    def __call__(self, run_steps: RunSteps, inputs: tuple[Any, ...]) -> Any:
-        steps = [BoundStep(partial(_called, *named)) for named in zip(self.names, self._functions, strict=True)]
-        border = run_steps(steps, _border("the sample", inputs))
+    def __call__(self, run_pieces: RunPieces, inputs: tuple[Any, ...]) -> Any:
+        pieces = [BoundPiece(partial(_called, *named)) for named in zip(self.names, self._functions, strict=True)]
+        border = run_pieces(pieces, _border("the sample", inputs))
         return border[0] if len(border) == 1 else border
 
     def _described(self, function: Callable[..., Any]) -> str:

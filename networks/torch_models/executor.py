@@ -34,7 +34,16 @@ from torch.autograd.graph import saved_tensors_hooks
 from networks.schedules.signature import Keep
 from networks.torch_models.borders import Border, Place, RunBlock, in_order
 from networks.torch_models.conditions import Autocast, Conditions, Reads, Versions, parameters_of
-from networks.torch_models.saved_tensors import AllSaved, Form, Tape, drop, refuse_other, save_again, told, untraced
+from networks.torch_models.saved_tensors import (
+    AllSaved,
+    Form,
+    Tape,
+    note_form,
+    refuse_other,
+    save_again,
+    told,
+    untraced,
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ class _TrainingStep:
         if not untaped:
             return in_order(self._blocks, x)
         self._taped_at_first = set(range(1, depth + 1)).difference(untaped)
-        dropped, borders = untraced(drop), self._borders
+        pack, borders = untraced(note_form), self._borders
         unpack = MethodType(untraced(_TrainingStep._unpack), self)
         reached = MethodType(untraced(_TrainingStep._reached), self)
         self._until_let_go = weakref.ref(unpack, lambda _: borders.clear())
@@ -133,7 +142,7 @@ class _TrainingStep:
             for number in range(1, untaped[-1] + 1):
                 saved: list[Form] = []
                 taped = number in self._taped_at_first
-                with nullcontext() if taped else saved_tensors_hooks(partial(dropped, saved), partial(unpack, number)):
+                with nullcontext() if taped else saved_tensors_hooks(partial(pack, saved), partial(unpack, number)):
                     x = self._first_run(number, x, saved)
                 _call_with_deltas(x, partial(reached, number))
                 if number < untaped[-1] and 2 * number in kept:

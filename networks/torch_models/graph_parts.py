@@ -11,7 +11,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
-from networks.torch_models.borders import Border, BoundStep, Crossing, Place
+from networks.torch_models.borders import Border, BoundPiece, Crossing, Place
 from networks.torch_models.fingerprints import described_tensor
 from networks.torch_models.live_values import LiveValues, is_tensor, stored_in, written_by
 
@@ -49,10 +49,10 @@ class Part:
         """Run the part on a border, with what else it reads of this call."""
         return self.forward(*border, *[fetch(call) for fetch in self.fetches])
 
-    def bound(self, call: ModelCall) -> BoundStep:
-        """Make it the step of a call."""
+    def bound(self, call: ModelCall) -> BoundPiece:
+        """Make it a piece for a call."""
         given = tuple(value for fetch in self.given if isinstance(value := fetch(call), torch.Tensor))
-        return BoundStep(partial(self.run, call), given)
+        return BoundPiece(partial(self.run, call), given)
 
 
 class GraphParts:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from networks.torch_models.borders import Border, BoundStep, Crossing, RunSteps, places_in
+from networks.torch_models.borders import Border, BoundPiece, Crossing, RunPieces, places_in
 from networks.torch_models.fingerprints import described_module, described_settings, described_values
 from networks.torch_models.trees import arguments_of, flat_arguments, flat_result, result_of
 
@@ -64,10 +64,10 @@ class MemberCall:
         returned, _ = flat_result(function(*args, **kwargs))
         return tuple(returned[position] for position in self.returned.taken)
 
-    def bound(self, function: Function, first: Sequence[Any]) -> BoundStep:
-        """Make it the step of a call of the model."""
+    def bound(self, function: Function, first: Sequence[Any]) -> BoundPiece:
+        """Make it a piece for a call of the model."""
         shared = tuple(first[leaf.index] for leaf in self.leaves if isinstance(leaf, FirstLeaf))
-        return BoundStep(partial(self.run, function, first), shared)
+        return BoundPiece(partial(self.run, function, first), shared)
 
     def is_given(self, leaves: Sequence[Any], tree: Any, first: Sequence[Any]) -> bool:
         """Whether a later call gets what it got in the trial, beside the border."""
@@ -110,8 +110,8 @@ class MemberCalls:
         self.trains = tuple(any(p.requires_grad for p in call.member.parameters()) for call in self._calls)
         self.reads = tuple(places_in(call.member) for call in self._calls)
 
-    def __call__(self, run_steps: RunSteps, inputs: tuple[Any, ...]) -> Any:
-        run = _Run(self._calls, self._start, run_steps)
+    def __call__(self, run_pieces: RunPieces, inputs: tuple[Any, ...]) -> Any:
+        run = _Run(self._calls, self._start, run_pieces)
         with _intercepted([call.member for call in self._calls], run):
             output = self._forward(*inputs)
         run.check_finished()
@@ -244,8 +244,8 @@ def _nothing_like(tensor: torch.Tensor) -> torch.Tensor:
 class _Run:
     """One run of the model: the chain at the first call, its result at the last."""
 
-    def __init__(self, calls: tuple[MemberCall, ...], start: tuple[int, ...], run_steps: RunSteps):
-        self._calls, self._start, self._run_steps = calls, start, run_steps
+    def __init__(self, calls: tuple[MemberCall, ...], start: tuple[int, ...], run_pieces: RunPieces):
+        self._calls, self._start, self._run_pieces = calls, start, run_pieces
         self._own = _own_functions(call.member for call in calls)
         self._done = 0
         self._first: list[Any] = []
@@ -263,13 +263,13 @@ class _Run:
             )
         self._done += 1
         if self._done == 1:
-            self._border = self._run_chain()
+            self._border = self._run_all()
         is_last = self._done == len(self._calls)
         return call.returned.filled(self._border) if is_last else call.returned.as_it_is()
 
-    def _run_chain(self) -> Border:
-        steps = [call.bound(self._own[id(call.member)], self._first) for call in self._calls]
-        return self._run_steps(steps, tuple(self._first[i] for i in self._start))
+    def _run_all(self) -> Border:
+        pieces = [call.bound(self._own[id(call.member)], self._first) for call in self._calls]
+        return self._run_pieces(pieces, tuple(self._first[i] for i in self._start))
 
     def check_finished(self) -> None:
         if self._done != len(self._calls):

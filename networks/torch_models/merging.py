@@ -1,4 +1,4 @@
-"""Which steps of a chain belong together, because one changes what the one before it made."""
+"""Which pieces of a chain belong together, because one changes what the one before it made."""
 
 import weakref
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ VIEW = "returns its input or a view of it"
 
 
 class Merging:
-    """A chain that runs each step once, without gradients, and finds the groups of steps that are to be one block.
+    """A chain that runs each piece once, without gradients, and finds the groups of pieces that are to be one block.
 
-    - A step that writes over a tensor joins the steps since that tensor was made. If it ran again, it would find the
+    - A piece that writes over a tensor joins the pieces since that tensor was made. If it ran again, it would find the
       tensor changed.
-    - A step whose results all share the storage of its input, such as a view, joins the one before, because dropping
-      its output would free nothing. The first step joins the next.
+    - A piece whose results all share the storage of its input, such as a view, joins the one before, because dropping
+      its output would free nothing. The first piece joins the next.
 
     The first border is the caller's. `overwritten` has the positions in it that the first group writes over.
     """
@@ -29,12 +29,12 @@ class Merging:
         self.groups: list[list[int]] = []
         self.overwritten: tuple[int, ...] = ()
         self.borders: list[str] = []
-        """The shapes before each step."""
+        """The shapes before each piece."""
         self.notes: list[str] = []
 
-    def __call__(self, steps: Sequence[RunBlock], border: Border) -> Border:
+    def __call__(self, pieces: Sequence[RunBlock], border: Border) -> Border:
         first, versions, only_views = border, [tensor._version for tensor in border], False
-        for number, step in enumerate(steps):
+        for number, piece in enumerate(pieces):
             self.borders.append(described_values(border))
             if only_views:
                 self.groups[0].append(number)
@@ -42,7 +42,7 @@ class Merging:
             else:
                 self.groups.append([number])
                 self._starts.append([(weakref.ref(tensor), tensor._version) for tensor in border])
-            after = step(border)
+            after = piece(border)
             self._join_what_is_written(number)
             if number and self.groups[-1] == [number] and _share_storage(after, border):
                 self._join()

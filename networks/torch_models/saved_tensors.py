@@ -19,14 +19,17 @@ class AllSaved(BaseException):
     """The tape is complete, so nobody needs the rest of the rerun. No `except Exception` may catch it."""
 
 
-def drop(saved: list[Form], tensor: torch.Tensor) -> int:
+def note_form(saved: list[Form], tensor: torch.Tensor) -> int:
     """Note what `tensor` is, hold it no longer, and return its place among those that the run saves."""
     saved.append((tensor.shape, tensor.dtype))
     return len(saved) - 1
 
 
 def save_again(name: str, saved: list[Form], tape: Tape, last: bool, tensor: torch.Tensor) -> None:
-    """Add a tensor of a rerun to its tape. Raises AllSaved where it is the last one, RuntimeError where another was."""
+    """Add a tensor of a rerun to its tape. Raises RuntimeError if the first run saved another form in its place.
+
+    If `last`, AllSaved ends the rerun when the tape has as many tensors as the first run saved.
+    """
     if len(tape) < len(saved):
         first, again = saved[len(tape)], (tensor.shape, tensor.dtype)
         if first != again:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from networks.torch_models.borders import Crossing, RunSteps
+from networks.torch_models.borders import Crossing, RunPieces
 from networks.torch_models.fingerprints import settings_of
 from networks.torch_models.graph_parts import GraphParts, ModelCall, NotSlicedError
 from networks.torch_models.state import has_hooks, left_as_it_was, without_hooks
@@ -43,13 +43,13 @@ class Slices:
         self.trains = tuple(block.trains for block in self._blocks)
         self.reads = tuple(block.reads for block in self._blocks)
 
-    def __call__(self, run_steps: RunSteps, inputs: tuple[Any, ...]) -> Any:
+    def __call__(self, run_pieces: RunPieces, inputs: tuple[Any, ...]) -> Any:
         leaves, tree = pytree.tree_flatten((inputs, {}))
         self._check(leaves, tree)
         data = self._ahead.run(ModelCall(leaves, {}), ())
         call = ModelCall(leaves, dict(zip(self._data, data, strict=True)))
         first = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
-        border = run_steps([block.bound(call) for block in self._blocks], first)
+        border = run_pieces([block.bound(call) for block in self._blocks], first)
         outputs = [border[leaf.index] if isinstance(leaf, Crossing) else leaf for leaf in self._outputs]
         return pytree.tree_unflatten(outputs, self._out_tree)
 

@@ -19,7 +19,7 @@ from harness.worker.models.measures import gradients_of, peaks_of, step_of, time
 from harness.worker.models.meters import meter_of
 from harness.worker.models.profile import profile_model
 from harness.worker.models.user_model import MODEL_SEED, Model, made_by, placed
-from networks.planning.block_rows import cost_of
+from networks.planning.model_rows import cost_of
 from networks.planning.own_models import BlockPlan, BlockProfile
 
 DEVICE = "cpu"

@@ -60,6 +60,7 @@ def _unit(chain: BlockChain) -> tuple[int, int]:
     sizes = np.array(made_bytes + chain.tape_bytes[1:], dtype=np.int64)
     total = max(1, int(sizes.sum()))
     units = _most_units(chain.depth, len(Rows(chain)))
+    # total is divided by each number of units, and rounded up
     candidates = np.unique(-(-total // np.arange(units * 4 // 5, units + 1)))
     wrong = [int(np.abs((sizes + unit // 2) // unit * unit - sizes).sum()) for unit in candidates.tolist()]
     best = int(np.argmin(wrong))

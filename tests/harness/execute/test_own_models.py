@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch")
 
 from harness.execute.models import OwnModel
-from networks.planning.block_rows import cost_of
+from networks.planning.model_rows import cost_of
 from networks.schedules.blocks.taped import smallest_budget
 
 UNET = OwnModel.in_file(f"{Path(__file__).parents[3] / 'examples/models/unet.py'}:make")

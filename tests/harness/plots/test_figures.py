@@ -19,7 +19,7 @@ from harness.experiment.frameworks import FRAMEWORKS, OWN, PEERS
 from harness.plots import frameworks
 from harness.plots.draw import draw, recipe
 from harness.plots.looks import BLUE, GREEN, GREY, INK, KIND_LOOKS, ORANGE, RED, SHADE, STRANGE_LOOKS, palette
-from harness.plots.recipes import Page
+from harness.plots.recipes import Layout
 from harness.plots.style import Octaves
 from tests.support.figures import drawn_texts, overlaps, rgba, words
 from tests.support.tables import (
@@ -36,13 +36,13 @@ def test_an_experiment_may_name_exactly_the_figures_there_are():
     assert [recipe(name).name for name in FIGURES] == list(FIGURES)
 
 
-COLUMN_OF_A_PAPER = Page(width_inches=89 / 25.4)
+COLUMN_OF_A_PAPER = Layout(width_inches=89 / 25.4)
 
 
-@pytest.mark.parametrize("page", [Page(), COLUMN_OF_A_PAPER], ids=["wide", "narrow"])
+@pytest.mark.parametrize("layout", [Layout(), COLUMN_OF_A_PAPER], ids=["wide", "narrow"])
 @pytest.mark.parametrize("name", FIGURES)
-def test_no_text_lies_on_another_or_outside(name: str, page: Page, tables_of, monkeypatch: pytest.MonkeyPatch):
-    figure = recipe(name)(tables_of(name), page)
+def test_no_text_lies_on_another_or_outside(name: str, layout: Layout, tables_of, monkeypatch: pytest.MonkeyPatch):
+    figure = recipe(name)(tables_of(name), layout)
     drawn = drawn_texts(figure, monkeypatch)
     sheet = figure.bbox.padded(1)
     assert len(drawn) > 10
@@ -52,13 +52,13 @@ def test_no_text_lies_on_another_or_outside(name: str, page: Page, tables_of, mo
         if not (sheet.x0 <= box.x0 and sheet.y0 <= box.y0 and box.x1 <= sheet.x1 and box.y1 <= sheet.y1)
     ] == []
     assert overlaps(drawn) == []
-    assert figure.get_figwidth() == page.width_inches
+    assert figure.get_figwidth() == layout.width_inches
     assert min(text.get_size() for text in figure.findobj(Text) if text.get_text()) >= 6  # points of type
 
 
 def test_a_page_may_go_without_title_and_caption(tables: Tables):
     for width in (89 / 25.4, 8.4):
-        figure = recipe("pareto_work")(tables, Page(width_inches=width, title=False, caption=False))
+        figure = recipe("pareto_work")(tables, Layout(width_inches=width, title=False, caption=False))
         assert figure.get_suptitle().strip() == figure.get_supxlabel() == ""
 
 
