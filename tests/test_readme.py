@@ -9,6 +9,7 @@ import pytest
 import harness
 import networks
 from harness.analysis.frameworks import with_names
+from harness.analysis.memory import residuals
 from harness.analysis.models import with_times
 from harness.analysis.time import paired_ratio
 from harness.experiment.figures import FIGURES
@@ -144,6 +145,15 @@ ROWS_OF_FRAMEWORKS = {
     "JAX, `jax.checkpoint` under `lax.scan`": "jax scan checkpoint, n = {n}",
     "scikit-learn": "sklearn backprop",
 }
+
+
+def test_how_far_peaks_are_above_predictions_is_told_as_it_is_committed():
+    memory = residuals(pd.concat(pd.read_csv(path) for path in ROOT.glob("results/*/memory.csv")))
+    beyond = memory[~memory.within_bound]
+    text = " ".join(PAGES["docs/trust.md"].read_text().split())
+    assert f"In {len(memory) - len(beyond)} of {len(memory)} committed rows the difference is at most 0.5 %" in text
+    assert f"In the other {len(beyond)} it is at most {beyond.residual_bytes.max() / 2**10:.1f} KiB" in text
+    assert beyond.depth.isin([49, 128]).all()
 
 
 def test_its_table_of_frameworks_is_the_committed_results():
