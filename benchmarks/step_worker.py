@@ -18,6 +18,7 @@ from networks import Network, NetworkWithCheckpointing
 from networks.buffers import small_ufunc_buffers
 from networks.chain import Chain
 from networks.kernels import ArrayKernels
+from networks.layers import DenseLayer
 from networks.tracker import Event
 from networks.workspace import Workspace
 
@@ -99,13 +100,19 @@ def multiply(products: list[Product]) -> None:
         np.matmul(left, right, out=out)
 
 
-def run_kernels(network: Network, products: list[Product], workspace: Workspace, biases_delta: np.ndarray) -> None:
+def layers_of(network: Network) -> list[DenseLayer]:
+    """New layers with the weights that `network` has before its first update."""
+    return ArrayKernels(network.layers, network.activation, network.dtype).build_layers(seed=0)
+
+
+def run_kernels(
+    layers: list[DenseLayer], products: list[Product], workspace: Workspace, biases_delta: np.ndarray
+) -> None:
     """Each product with its element-wise passes, as the layers compute it, on the product's own arrays.
 
     Neither cache, nor tracker, nor schedule, nor the loss. Where the step writes an after over the one before it, this
     writes to another buffer, as the bare product does.
     """
-    layers = ArrayKernels(network.layers, network.activation, network.dtype).build_layers(seed=0)
     with small_ufunc_buffers():
         for action, number, left, right, out in products:
             layer = layers[number - 1]
@@ -150,7 +157,8 @@ def measure(
     in_turns = {"repeats": repeats, "threads": threads}
     workspace = Workspace(Chain(network.layers, batch, network.dtype.itemsize), network.dtype)
     biases_delta = np.empty(max(layers), network.dtype)
-    kernels, floor = lambda: run_kernels(network, products, workspace, biases_delta), lambda: multiply(products)
+    dense = layers_of(network)
+    kernels, floor = lambda: run_kernels(dense, products, workspace, biases_delta), lambda: multiply(products)
     # Two pairs, not three in turns: what runs in between leaves the caches colder.
     return {
         **measure_time({"step_seconds": step, "floor_seconds": floor}, **in_turns),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.step import CASES, memory_floor_bytes
-from benchmarks.step_worker import bare_products, measure, multiply, run_kernels, training_step
+from benchmarks.step_worker import bare_products, layers_of, measure, multiply, run_kernels, training_step
 from networks import dry_run
 from networks.chain import Chain
 from networks.losses import outputs_to_delta
@@ -64,7 +64,7 @@ def test_the_kernels_alone_compute_the_gradients_of_the_step(frequency: int | No
     loss_delta[:] = outputs
     outputs_to_delta(loss_delta, labels, batch)
     workspace = Workspace(Chain(tuple(layers), batch, itemsize=4), network.dtype)
-    run_kernels(network, products, workspace, np.empty(max(layers), network.dtype))
+    run_kernels(layers_of(network), products, workspace, np.empty(max(layers), network.dtype))
     for layer, (weights_delta, _) in enumerate(deltas, start=1):
         np.testing.assert_array_equal(by_action["parameter_deltas", layer].out, weights_delta)
 

@@ -15,7 +15,7 @@ WORKLOAD = ["layers", "batch"]
 """The columns that frameworks share in one case."""
 SAME = [*COMPARED, "framework"]
 """The columns in which a variant and the plain step of its framework agree."""
-WITHOUT_CHECKPOINTS = {STORE_ALL, *(next(iter(framework.variants)) for framework in FRAMEWORKS.values())}
+WITHOUT_CHECKPOINTS = {STORE_ALL, *(framework.plain for framework in FRAMEWORKS.values())}
 """The plain variants, which use no checkpointing. Other variants of a framework are compared with them."""
 
 

@@ -15,12 +15,12 @@ from networks.planning.network_rows import PlanRow
 from networks.planning.planner import Plan
 from networks.schedules.foreign import Source
 
-STORE_ALL = "store_all"
+STORE_ALL_ROW = "store_all"
 
 
 def rows_by_name(found: Plan) -> dict[str, Row]:
     """The facts of each row of a plan that need no measurement, by the row's name."""
-    return {row.name: _row(row, found.best, _traces(found)[STORE_ALL]) for row in found.rows}
+    return {row.name: _row(row, found.best, _traces(found)[STORE_ALL_ROW]) for row in found.rows}
 
 
 def _traces(found: Plan) -> dict[str, Trace]:
@@ -65,7 +65,7 @@ def predict_times(found: Plan, to: dict[str, Row], rival: Row | None, *, dtype: 
     Returns what went wrong, in lines for people.
     """
     traces = _traces(found)
-    whole = _cell(traces[STORE_ALL].chain, None, dtype=dtype)
+    whole = _cell(traces[STORE_ALL_ROW].chain, None, dtype=dtype)
     parts = [] if rival is None else [replace(whole, batch=rival["micro_batch"])]
     outcome = _measured(Job(measure="products", cells=(whole, *parts)))
     if outcome.rows is None:
@@ -78,11 +78,11 @@ def predict_times(found: Plan, to: dict[str, Row], rival: Row | None, *, dtype: 
         return backward + sum(map(forward.__getitem__, trace.layers_run))
 
     for name, trace in traces.items():
-        to[name]["predicted_time_ratio"] = seconds(trace) / seconds(traces[STORE_ALL])
+        to[name]["predicted_time_ratio"] = seconds(trace) / seconds(traces[STORE_ALL_ROW])
     if rival is not None:
         part_seconds = sum(row["forward_seconds"] + row["backward_seconds"] for row in of_parts[0])
         times = whole.batch / rival["micro_batch"]
-        rival["predicted_time_ratio"] = times * part_seconds / seconds(traces[STORE_ALL])
+        rival["predicted_time_ratio"] = times * part_seconds / seconds(traces[STORE_ALL_ROW])
     return []
 
 
@@ -100,9 +100,9 @@ def measure_best(found: Plan, to: dict[str, Row], *, dtype: str, sources: Sequen
     """
     from harness.analysis.time import paired_ratio  # takes a second to import, and only --measure needs it
 
-    chain = _traces(found)[STORE_ALL].chain
+    chain = _traces(found)[STORE_ALL_ROW].chain
     cells = {found.best.name: _cell(chain, found.schedule.__name__, dtype=dtype, sources=sources)}
-    cells[STORE_ALL] = _cell(chain, None, dtype=dtype)
+    cells[STORE_ALL_ROW] = _cell(chain, None, dtype=dtype)
     notes = []
     for name, cell in cells.items():
         outcome = _measured(Job(measure="memory", cells=(cell,)))
@@ -115,5 +115,5 @@ def measure_best(found: Plan, to: dict[str, Row], *, dtype: str, sources: Sequen
         return [*notes, f"time could not be measured: {outcome.error}"]
     seconds = {name: [row["step_seconds"] for row in rows] for name, rows in zip(cells, outcome.rows, strict=True)}
     for name in cells:
-        to[name] |= paired_ratio(seconds[name], seconds[STORE_ALL])
+        to[name] |= paired_ratio(seconds[name], seconds[STORE_ALL_ROW])
     return notes

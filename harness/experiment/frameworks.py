@@ -30,6 +30,11 @@ class Framework:
     packages: tuple[str, ...]
     variants: Mapping[str, bool]
 
+    @property
+    def plain(self) -> str:
+        """The variant with which the others are compared."""
+        return next(iter(self.variants))
+
 
 FRAMEWORKS: Mapping[str, Framework] = {
     framework.name: framework
