@@ -17,6 +17,8 @@ from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from networks import __version__
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -28,10 +30,6 @@ __all__ = ["OpenedResults", "__version__", "open_results", "profile_blocks"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from networks import __version__  # imports numpy
-
-        return __version__
     if name == "profile_blocks":
         from harness.errors import naming_extras
 

@@ -51,9 +51,9 @@ class ArrayKernels:
         """The scratch of a pass."""
         return Workspace(chain, self.dtype)
 
-    def new_outputs(self, batch: int, chain: Chain) -> np.ndarray:
-        """A buffer `(batch, classes)`, contents arbitrary."""
-        return activation_buffer(batch, self.layers[-1], self.dtype, mapped=chain.maps_buffers)
+    def new_outputs(self, chain: Chain) -> np.ndarray:
+        """A buffer `(chain.batch, classes)`, contents arbitrary."""
+        return activation_buffer(chain.batch, self.layers[-1], self.dtype, mapped=chain.maps_buffers)
 
     def copy(self, values: np.ndarray, to: np.ndarray) -> np.ndarray:
         """Write `values` over those of `to`, and return `to`."""

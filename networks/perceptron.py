@@ -17,7 +17,6 @@ from networks.kernels import ArrayKernels
 from networks.layer_lists import format_layers
 from networks.layers import DenseLayer
 from networks.optimizers import SGD, Optimizer, Pair
-from networks.parameter_files import read_parameters, write_parameters
 from networks.tracker import CacheTracker
 from networks.wording import cut
 from networks.workspace import Workspace
@@ -166,6 +165,8 @@ class MultiLayerPerceptron:
 
         An optimiser's state is not in it, nor is a schedule. Raises OSError where it cannot be written.
         """
+        from networks.parameter_files import write_parameters  # takes as long to import as the networks
+
         changes = self._guard.begin_reading()
         write_parameters(path, self._kind, self.parameters, check=lambda: self._guard.end_reading(changes))
 
@@ -175,6 +176,8 @@ class MultiLayerPerceptron:
         They are written into this network's own arrays, and a step that was begun is over. Raises ValueError for any
         other file, and OSError where it cannot be read; the parameters are then as they were.
         """
+        from networks.parameter_files import read_parameters
+
         self._guard.enter_to_change()
         try:
             loaded = read_parameters(path, self._kind, self.parameters)
@@ -215,7 +218,7 @@ class MultiLayerPerceptron:
     ) -> np.ndarray:
         """Run a step by parts of at most `rows`; add their parameter deltas up, and update layers in the last part."""
         self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
-        outputs = self._kernels.new_outputs(len(x), self._chain)
+        outputs = self._kernels.new_outputs(self._chain)
         self.tracker.outputs(outputs.nbytes)
         for start in range(0, len(x), rows):
             part = slice(start, start + rows)
@@ -236,7 +239,7 @@ class MultiLayerPerceptron:
                 # The delta of the loss starts as a copy of the outputs, because the outputs are the caller's to change.
                 # The copy raises no peak, because backward needs these bytes anyway.
                 outputs = after
-                self._delta = self._kernels.copy(after, self._kernels.new_outputs(len(x), self._chain))
+                self._delta = self._kernels.copy(after, self._kernels.new_outputs(self._chain))
                 self.tracker.delta(depth, after.nbytes)
             else:
                 self._kernels.copy(after, outputs)

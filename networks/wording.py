@@ -1,6 +1,5 @@
 """Words of messages: a value as it was given, however large, and what may have been meant."""
 
-import difflib
 import reprlib
 import unicodedata
 from collections.abc import Collection
@@ -55,6 +54,8 @@ def one_of(value: object, known: Collection[str]) -> str:
 
 def did_you_mean(value: object, known: Collection[str]) -> str:
     """Name the word of `known` that is nearest to `value`; empty where none is near."""
+    import difflib  # takes a millisecond, and most processes have nothing to say
+
     # A longer text is near to none, and takes long to compare.
     near = difflib.get_close_matches(value[:100], known, n=1) if isinstance(value, str) else []
     return f"; did you mean {near[0]}?" if near else ""

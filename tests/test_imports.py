@@ -275,7 +275,7 @@ def test_store_all_knows_nothing_of_schedules():
 
 def test_networks_do_not_know_their_dry_run():
     for module in ("networks.perceptron", "networks.network", "networks.checkpointing", "networks.training"):
-        assert "networks.dry_run" not in direct(module), module
+        assert "networks.trace" not in direct(module), module
 
 
 RUN_A_NETWORK = {

@@ -17,12 +17,12 @@ from harness.analysis.time import time_ratios
 from harness.analysis.variants import VARIANT, budget_bytes_of, name_variants, with_budget
 from harness.experiment.frameworks import STORE_ALL
 from networks.chain import Chain
-from networks.dry_run import dry_run
 from networks.layer_lists import format_layers
 from networks.schedules import Schedule, optimal, revolve, sqrt, store_all
 from networks.schedules.optimal import smallest_budget
 from networks.schedules.replay import Cost, replay
 from networks.schedules.spec import is_strange, parse_schedule
+from networks.trace import dry_run
 
 OPTIMAL = "optimal"
 """The kind with the least work."""

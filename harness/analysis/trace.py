@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from harness.experiment.frameworks import STORE_ALL
 from networks.chain import Chain
-from networks.dry_run import Trace
 from networks.layer_lists import format_layers
 from networks.planning.network_rows import WORDS
+from networks.trace import Trace
 from networks.tracker import Event
 
 

@@ -10,10 +10,10 @@ from harness.experiment.job import Job, Outcome, Row
 from harness.experiment.measures import MEASURES
 from harness.experiment.settings import TimeSettings
 from networks.chain import Chain
-from networks.dry_run import Trace
 from networks.planning.network_rows import PlanRow
 from networks.planning.planner import Plan
 from networks.schedules.foreign import Source
+from networks.trace import Trace
 
 STORE_ALL_ROW = "store_all"
 

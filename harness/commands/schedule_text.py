@@ -9,12 +9,12 @@ import typer
 from harness.commands.names import STEP_OPTIONS, as_typed
 from harness.execute.strangers import require_sound
 from harness.experiment.cell import Cell, own_cell
-from networks.dry_run import dry_run
 from networks.layer_lists import parse_layers
 from networks.planning.searches import Search, search_named
 from networks.schedules import Schedule
 from networks.schedules.foreign import Source
 from networks.schedules.spec import calls_in, parse_schedule, read_sources
+from networks.trace import dry_run
 
 WRITTEN = "A schedule, such as 'revolve(slots=3)', 'rules.py:factory()' or 'package.module:factory()'"
 

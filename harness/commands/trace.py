@@ -18,9 +18,9 @@ from harness.commands.own_model import GradientsOption, read_profile
 from harness.commands.schedule_text import WRITTEN, made_for, step_cell
 from harness.experiment.cell import Cell
 from harness.sizes import format_apart, format_bytes
-from networks.dry_run import STEPS, dry_run
 from networks.planning.own_models import check_gradients
 from networks.schedules.blocks import block_schedule
+from networks.trace import STEPS, dry_run
 
 RUN, HELD, TAPE, BACKWARD, IDLE = "━●■◂·"
 STYLES = {RUN: "blue", HELD: "bold green", TAPE: "bold magenta", BACKWARD: "dark_orange", IDLE: "bright_black"}

@@ -11,8 +11,8 @@ from harness.experiment.cell import Cell
 from harness.experiment.chains import LayersOrName, layers_of
 from harness.experiment.frameworks import PEERS
 from harness.experiment.settings import Seed, Size, StrictTable, word
-from networks.dry_run import MOST_PARTS
 from networks.schedules.spec import calls_in, parse_schedule, require_known
+from networks.trace import MOST_PARTS
 
 PeerText = Annotated[str, word(PEERS)]
 

@@ -82,7 +82,7 @@ def measure_peers_time(job: Job) -> list[list[Row]]:
     return [[{**row, "repeats": len(rows)} for row in rows]]
 
 
-def _floor_seconds(products: list[Product], multiply: dict[Product, Callable[[], None]], loops: int) -> float:
+def _floor_seconds(products: list[Product], multiply: dict[Product, Callable[[], object]], loops: int) -> float:
     lap = probes.stopwatch()
     for product in loops * products:
         multiply[product]()

@@ -7,9 +7,9 @@ come on top, and are bounded here object by object.
 import numpy as np
 
 from networks.chain import Chain, block_rows
-from networks.dry_run import Trace
 from networks.rounding import ceil_div
 from networks.schedules.replay import Cost
+from networks.trace import Trace
 from networks.tracker import ARE_GRADIENTS, FORWARD, WORKSPACE, event_arrays, event_bytes
 
 STEP_ALLOWANCE = 9728

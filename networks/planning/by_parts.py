@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from networks.chain import Chain
-from networks.dry_run import dry_run
 from networks.planning.allowance import PLACE_ALLOWANCE, allowance_bytes
 from networks.rounding import ceil_div
+from networks.trace import dry_run
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from networks.chain import Chain
-from networks.dry_run import Trace, dry_run
 from networks.planning.allowance import STEP_ALLOWANCE, allowance_bytes, least_allowance_bytes
 from networks.planning.searches import SEARCHES, Search, made
 from networks.schedules import store_all
 from networks.schedules.portable import HasSchedule
 from networks.schedules.replay import cost_of
 from networks.schedules.signature import Schedule
+from networks.trace import Trace, dry_run
 
 ROOMS, LEAST_ROOM_STEP = 8, 1024
 """Within a budget, several rooms for a predicted peak are tried. They lie a part of store-all's allowance apart (one

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 from networks.chain import LARGEST, Chain
 from networks.checks import check_count, check_dtype, check_layers
-from networks.dry_run import STEPS
 from networks.planning.bill import SAVES_LITTLE
 from networks.planning.by_parts import StepByParts, fewest_parts
 from networks.planning.network_rows import (
@@ -31,6 +30,7 @@ from networks.schedules.optimal import smallest_budget
 from networks.schedules.portable import HasSchedule, schedule_name
 from networks.schedules.replay import replay
 from networks.schedules.signature import Schedule
+from networks.trace import STEPS
 
 NONE: Mapping[str, Search] = {}
 

@@ -5,9 +5,7 @@ or module. An installed package announces factories of schedules by entry points
 `fibonacci = "my_package.rules:fibonacci"`. Their names alone are enough to call them.
 """
 
-import hashlib
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -87,7 +85,9 @@ def function_in(place: str, name: str, sources: Iterable[Source]) -> Callable[..
 @lru_cache(maxsize=64)
 def _run(source: Source) -> ModuleType:
     """The module that a file makes. Its name is of its own, so that no two files are one, and none is a package's."""
-    name = "file_" + hashlib.sha256(f"{source.path}\0{source.text}".encode()).hexdigest()[:16]
+    from hashlib import sha256  # takes milliseconds to import, and few have a file
+
+    name = "file_" + sha256(f"{source.path}\0{source.text}".encode()).hexdigest()[:16]
     module = ModuleType(name)
     module.__file__ = source.path
     try:
@@ -124,6 +124,8 @@ def told(error: BaseException, place: str) -> str:
 
 def passed_by(error: BaseException, place: str) -> str:
     """The last line of a place that an error has passed, such as `rules.py:7`; empty where it has passed none."""
+    import traceback
+
     file = place if is_file(place) else getattr(sys.modules.get(place), "__file__", None)
     passed = (frame.lineno for frame in reversed(traceback.extract_tb(error.__traceback__)) if frame.filename == file)
     line = next(passed, None)
@@ -139,7 +141,7 @@ def line_of(function: object) -> int | None:
 @cache
 def announced() -> Mapping[str, "EntryPoint"]:
     """The factories that installed packages announce, by name; of two of one name, the first."""
-    from importlib.metadata import entry_points  # takes a fifth of the time of `import networks`, and few ask
+    from importlib.metadata import entry_points  # takes milliseconds, and few ask
 
     points: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):

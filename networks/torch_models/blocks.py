@@ -217,7 +217,7 @@ def _whole(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Blocks:
     return replace(found, notes=(f"the whole model is one block: give blocks as {ways_to_give(model)}", *found.notes))
 
 
-class _Forward(torch.nn.Module):  # type: ignore[misc]  # its type is not known where torch is missing
+class _Forward(torch.nn.Module):  # type: ignore[misc, unused-ignore]  # its type is not known where torch is missing
     """A module that runs the forward of another, and none of its hooks."""
 
     def __init__(self, model: torch.nn.Module):

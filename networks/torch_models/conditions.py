@@ -7,7 +7,7 @@ import torch
 
 from networks.torch_models.borders import Border, Place
 
-AccumulateGrad = torch._C._functions.AccumulateGrad
+AccumulateGrad = torch._C._functions.AccumulateGrad  # type: ignore[attr-defined, unused-ignore]  # torch declares no such name
 
 
 class Conditions:
@@ -21,7 +21,7 @@ class Conditions:
     def __init__(self, *, random: bool, buffers: Sequence[tuple[torch.nn.Module, str]]):
         self._generators = _generator_states() if random else None
         self._places = buffers
-        self._buffers = [module._buffers[name].clone() for module, name in buffers]
+        self._buffers = [module.get_buffer(name).clone() for module, name in buffers]
 
     @contextmanager
     def again(self) -> Iterator[None]:

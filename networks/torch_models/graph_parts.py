@@ -79,7 +79,7 @@ class GraphParts:
         values = LiveValues(exported.graph, self._trained)
         self._views = {node for node in values.data if any(map(_shares_storage, repeat(node), node.all_input_nodes))}
         self._check_inputs_are_not_written(values.nodes)
-        returned = values.output.args[0]
+        returned: Any = values.output.args[0]
         last = tuple(dict.fromkeys(leaf for leaf in returned if isinstance(leaf, Node)))
         self.outputs = tuple(Crossing(last.index(leaf)) if isinstance(leaf, Node) else leaf for leaf in returned)
         """What the model returns: tensors of the last border, and values that are no tensors."""

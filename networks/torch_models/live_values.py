@@ -181,4 +181,5 @@ def _data(nodes: Sequence[Node], needs: set[Node]) -> set[Node]:
 
 
 def _is_random(node: Node) -> bool:
-    return torch.Tag.nondeterministic_seeded in node.target.tags
+    operator: Any = node.target
+    return torch.Tag.nondeterministic_seeded in operator.tags

@@ -58,7 +58,7 @@ class Twin:
 def twin(module: torch.nn.Module, run: Callable[..., Any]) -> torch.nn.Module:
     """Return a twin of `module` whose forward is `run(module, *inputs)`."""
     kind: Any = type(module)
-    new: Any = object.__new__(_twin_class(kind))
+    new: torch.nn.Module = object.__new__(_twin_class(kind))
     own = {"__dict__": vars(module), "_twin_of": module, "_twin_run": run}
     for name, value in (own | {"_twin_forward": None, "_compiled_call_impl": None}).items():
         object.__setattr__(new, name, value)  # that of Module would take `module` for a submodule

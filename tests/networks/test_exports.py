@@ -1,8 +1,12 @@
 """What the package offers by its own name, and how it shows itself."""
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 import pytest
 
 import networks
+from docs.site import names
 from networks import Network, NetworkWithCheckpointing, dry_run, plan
 from networks.schedules import revolve
 
@@ -20,7 +24,25 @@ FITTING = plan(LAYERS, batch=1024, budget_bytes=6 * 2**20)
 )
 def test_what_documents_use_comes_from_the_package_itself(name):
     assert name in networks.__all__
-    assert hasattr(networks, name)
+    assert name in dir(networks)
+
+
+def test_an_export_is_what_its_module_has_and_what_type_checkers_see():
+    exports = names.exports("networks")
+    assert {*exports, "schedules", "__version__"} == set(networks.__all__)
+    for export, (module, name) in exports.items():
+        assert getattr(networks, export) is getattr(import_module(module), name)
+
+
+def test_no_module_has_the_name_of_an_export():
+    """Python puts a module, when it is imported, in the place of what has its name on the package."""
+    modules = {module.name for module in iter_modules(networks.__path__)}
+    assert modules & set(networks.__all__) == {"schedules"}
+
+
+def test_what_is_no_export_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'networks' has no attribute 'Netwrok'"):
+        networks.Netwrok  # noqa: B018
 
 
 @pytest.mark.parametrize(

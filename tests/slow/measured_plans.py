@@ -15,13 +15,13 @@ import numpy as np
 from harness.worker import probes
 from networks import Network, NetworkWithCheckpointing, dry_run, plan
 from networks.chain import Chain
-from networks.dry_run import STEPS
 from networks.optimizers import SGD
 from networks.planning.allowance import allowance_bytes
 from networks.schedules import Schedule, evicting, greedy, optimal, periodic, revolve, store_all
 from networks.schedules.evicting import HEURISTICS
 from networks.schedules.optimal import smallest_budget
 from networks.schedules.replay import replay
+from networks.trace import STEPS
 
 SHALLOW = [1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 6, 17, 18, 20, 24]
 DEEP = [40, 64, 100, 128]

@@ -147,7 +147,7 @@ def _compiled(module: torch.nn.Module, share: float) -> Callable[..., Any]:
     """The model by `torch.compile`. It may keep this share of the activations for the backward pass."""
     from torch._inductor.compile_fx import compile_fx  # seconds, which only the compiler needs
 
-    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
         settings = {"cpp.threads": 1, "compile_threads": 1}
         with functorch_config.patch(activation_memory_budget=share), inductor_config.patch(settings):
             return compile_fx(graph, inputs)

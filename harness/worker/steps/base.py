@@ -51,7 +51,7 @@ class Peer(ABC):
         """Every matrix product that a step executes. A recomputed product counts each time that it runs."""
 
     @abstractmethod
-    def multiplication(self, product: Product) -> Callable[[], None]:
+    def multiplication(self, product: Product) -> Callable[[], object]:
         """A function that runs the framework's own bare product. Its operands and its result are made here, once."""
 
     def warm_up(self) -> None:
@@ -88,7 +88,7 @@ def operands(product: Product, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     return left, right
 
 
-def multiplication(product: Product, dtype: str) -> Callable[[], None]:
+def multiplication(product: Product, dtype: str) -> Callable[[], object]:
     """A function that runs NumPy's bare product. Its operands and its result are made here, once."""
     left, right = operands(product, dtype)
     out = left @ right

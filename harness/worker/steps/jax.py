@@ -32,8 +32,9 @@ class JaxPeer(Peer):
         self._parameters = jax.device_put(_stacked(parameters) if self._stacked else _listed(parameters))
         self._x, self._y = jax.device_put((x, y))
         step = jax.jit(jax.value_and_grad(_loss(layer, hidden)))
-        self._step = step.lower(self._parameters, self._x, self._y).compile()
-        self.compiler_temporary_bytes = self._step.memory_analysis().temp_size_in_bytes
+        compiled: Any = step.lower(self._parameters, self._x, self._y).compile()
+        self._step = compiled
+        self.compiler_temporary_bytes = compiled.memory_analysis().temp_size_in_bytes
 
     def __call__(self) -> Any:
         return jax.block_until_ready(self._step(self._parameters, self._x, self._y))
@@ -45,7 +46,7 @@ class JaxPeer(Peer):
     def products(self) -> list[Product]:
         return products_executed(self._step.as_text())
 
-    def multiplication(self, product: Product) -> Callable[[], None]:
+    def multiplication(self, product: Product) -> Callable[[], object]:
         left, right = jax.device_put(
             operands(product._replace(left_transposed=False, right_transposed=False), self._dtype)
         )

@@ -67,7 +67,7 @@ class NetworkStep(Peer):
             *(Product(batch, outputs, inputs, right_transposed=True) for inputs, outputs in shapes[2:]),
         ]
 
-    def multiplication(self, product: Product) -> Callable[[], None]:
+    def multiplication(self, product: Product) -> Callable[[], object]:
         return multiplication(product, self._cell.dtype)
 
     def _train(self, optimizer: Optimizer) -> np.ndarray:

@@ -54,7 +54,7 @@ class SklearnPeer(Peer):
             _multilayer_perceptron.safe_sparse_dot = original
         return seen
 
-    def multiplication(self, product: Product) -> Callable[[], None]:
+    def multiplication(self, product: Product) -> Callable[[], object]:
         return multiplication(product, self._dtype)
 
 

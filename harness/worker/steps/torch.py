@@ -34,7 +34,7 @@ class TorchPeer(Peer):
         self._dtype = cell.dtype
         self._x, self._y = torch.from_numpy(x.copy()), torch.from_numpy(y.copy())
 
-    def __call__(self) -> list[torch.Tensor]:
+    def __call__(self) -> list[Any]:
         cross_entropy(self._forward(self._x), self._y).backward()
         return self._take_gradients()
 
@@ -48,7 +48,7 @@ class TorchPeer(Peer):
             self()
         return products
 
-    def multiplication(self, product: Product) -> Callable[[], None]:
+    def multiplication(self, product: Product) -> Callable[[], object]:
         left, right = map(torch.from_numpy, operands(product, self._dtype))
         out = left @ right
         return lambda: torch.mm(left, right, out=out)
@@ -62,7 +62,7 @@ class TorchPeer(Peer):
         self._take_gradients()
         return {"forward_seconds": forward_seconds, "backward_seconds": backward_seconds}
 
-    def _take_gradients(self) -> list[torch.Tensor]:
+    def _take_gradients(self) -> list[Any]:
         gradients = [parameter.grad for parameter in self._model.parameters()]
         self._model.zero_grad(set_to_none=True)
         return gradients
@@ -111,7 +111,8 @@ FORWARDS: dict[str, Callable[[torch.nn.Sequential, Any], Forward]] = {
 
 
 def _block(cell: Cell, weights: Any, biases: Any, *, last: bool) -> torch.nn.Module:
-    linear = torch.nn.Linear(*weights.shape, dtype=getattr(torch, cell.dtype))
+    inputs, outputs = weights.shape
+    linear = torch.nn.Linear(inputs, outputs, dtype=getattr(torch, cell.dtype))
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(weights.T))
         linear.bias.copy_(torch.from_numpy(biases))

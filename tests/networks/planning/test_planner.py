@@ -14,13 +14,13 @@ from harness.experiment.measures import MEASURES
 from harness.provenance import ROOT
 from networks import NetworkWithCheckpointing, dry_run, plan
 from networks.chain import LARGEST, Chain
-from networks.dry_run import STEPS
 from networks.planning.allowance import allowance_bytes
 from networks.planning.by_parts import by_parts, fewest_parts
 from networks.planning.network_rows import costed, rows_within
 from networks.planning.planner import _least, max_depths
 from networks.schedules import FACTORIES, optimal
 from networks.schedules.optimal import smallest_budget
+from networks.trace import STEPS
 
 LAYERS = [64, 512, *[64] * 6, *[256] * 12, 10]
 BATCH = 2048

@@ -13,10 +13,10 @@ from harness.experiment.file import Experiment
 from harness.experiment.prediction import trace_of
 from harness.provenance import ROOT
 from networks.chain import Chain
-from networks.dry_run import STEPS, dry_run
 from networks.schedules import FACTORIES, Schedule, evicting, greedy, optimal
 from networks.schedules.budget import budget
 from networks.schedules.spec import parse_schedule
+from networks.trace import STEPS, dry_run
 from tests.support.strategies import Configuration, configurations
 
 LAYERS = (5, 8, 8, 30, 4, 8, 8, 8, 16, 2, 9, 9, 3)

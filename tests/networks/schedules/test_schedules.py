@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from networks import Network, NetworkWithCheckpointing, dry_run
 from networks.chain import Chain
-from networks.dry_run import STEPS
 from networks.schedules import FACTORIES, Keep, Schedule, evicting, greedy, optimal, periodic, revolve, sqrt, store_all
 from networks.schedules.evicting import HEURISTICS, evict
 from networks.schedules.replay import replay
+from networks.trace import STEPS
 from tests.support.strategies import Configuration, configurations, layer_lists, random_data, whimsical
 
 LAYERS = (5, 8, 8, 30, 4, 8, 8, 8, 16, 2, 9, 9, 3)

@@ -95,8 +95,8 @@ class ShapeKernels(ArrayKernels):
     def new_workspace(self, chain: Chain) -> Any:
         return object()
 
-    def new_outputs(self, batch: int, chain: Chain) -> Array:
-        return _Shape(batch, self.layers[-1], self.dtype.itemsize)
+    def new_outputs(self, chain: Chain) -> Array:
+        return _Shape(chain.batch, self.layers[-1], self.dtype.itemsize)
 
     def copy(self, values: Array, to: Array) -> Array:
         return to

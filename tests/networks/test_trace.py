@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from networks import CacheTracker, Network, NetworkWithCheckpointing, Trace, dry_run
-from networks.dry_run import STEPS
 from networks.optimizers import SGD
 from networks.schedules import store_all
+from networks.trace import STEPS
 from tests.support.strategies import Configuration, configurations, whimsical
 
 
