@@ -76,7 +76,7 @@ report: $(READY) ## write all results as one HTML page, results/report.html
 test: $(READY) ## run the tests
 	$(VENV)/bin/python $(PYTEST)/test.xml
 
-frameworks: $(READY) $(PEERS_READY) ## check types with PyTorch's and JAX's own; run the tests that need them, scikit-learn, Jupyter or a browser
+frameworks: $(READY) $(PEERS_READY) ## check types with PyTorch's and JAX's own; run the tests that need them, scikit-learn, frictionless, Jupyter or a browser
 	$(VENV)/bin/mypy --python-executable $(PEERS_VENV)/bin/python
 	$(PEERS_VENV)/bin/python $(PYTEST)/frameworks.xml $(NEED_MORE)
 

@@ -42,10 +42,24 @@ schedule = ["revolve(slots=2)", "sqrt()"]
 BATCHES = 240  # by 7 depths and 6 variants: 10,080 cells, no two of which have one prediction
 
 START_REPEATS, GRID_REPEATS = 15, 3
-BARE = (sys.executable, "-c", "import numpy, memray")
+STARTS = {
+    "bare python": (sys.executable, "-c", "import numpy, memray"),
+    "import numpy": (sys.executable, "-c", "import numpy"),
+    "import networks": (sys.executable, "-c", "import networks"),
+    "import Network": (sys.executable, "-c", "from networks import Network"),
+    "--help": (sys.executable, "-m", "harness", "--help"),
+}
 SHOW = (sys.executable, "-m", "harness", "show")
 
-LIMITS = {"worker start": 0.25, "store a cell": 0.02, "show": 5, "take up": 5, "assemble": 10}
+LIMITS = {
+    "import networks": 0.09,
+    "--help": 0.25,
+    "worker start": 0.25,
+    "store a cell": 0.02,
+    "show": 5,
+    "take up": 5,
+    "assemble": 10,
+}
 """The seconds that each may take on a quiet machine."""
 MEMORY_LIMIT_BYTES = 300 * 10**6
 
@@ -55,10 +69,11 @@ def main() -> None:
     environment, worker = {**inherited, **MEASURES["memory"].variables}, (*WORKER, str(os.getpid()))
     no_cells = Job(measure="time", cells=(), settings={"repeats": 0, "order_seed": 0})
     smallest = Job(measure="memory", cells=(store_all_cell("8,4,3", batch=5),))
-    names = ("bare python", "worker start", "smallest cell", "show", "take up", "assemble")
+    names = (*STARTS, "worker start", "smallest cell", "show", "take up", "assemble")
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(START_REPEATS):
-        seconds["bare python"].append(_child_seconds(BARE, environment))
+        for name, command in STARTS.items():
+            seconds[name].append(_child_seconds(command, environment))
         seconds["worker start"].append(_child_seconds(worker, environment, no_cells))
         seconds["smallest cell"].append(_child_seconds(worker, environment, smallest))
     with tempfile.TemporaryDirectory() as folder:

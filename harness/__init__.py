@@ -9,7 +9,7 @@ Python reads a results folder like this:
     results.environment["machine"]  # of environment.json
     results.figure("growth")  # a matplotlib Figure
 
-Workers import this package, so it imports nothing before it is needed. Then it imports `harness.errors`,
+Workers import this package, so it imports no library before it is needed. Then it imports `harness.errors`,
 `harness.results`, `harness.plots`, `harness.execute` and `networks`. Its `__main__` imports `harness.commands`.
 """
 

@@ -31,7 +31,7 @@ NOT_MEASURED = (
 
 - Planning: a cell names its schedule.
 - The code of users' PyTorch models: no network runs it.
-- The `__init__` of `networks`: it has the version, and a new version changes no result.
+- The `__init__` of `networks`: it has the version and the exports, which change no result.
 - Schedules: the files of a schedule count only for the cells that run it. See `harness.experiment.schedule_code`.
 """
 OF_ALL_SCHEDULES = tuple(f"networks/schedules/{name}.py" for name in ("spec", "foreign", "portable"))

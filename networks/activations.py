@@ -23,7 +23,7 @@ def _relu(values: np.ndarray, out: np.ndarray, workspace: "Workspace") -> None:
 
 def _relu_backward(delta: np.ndarray, after: np.ndarray) -> None:
     # A relu's output is 0, positive or NaN, and its bits, read as an unsigned integer, 0 or more. Their sign, 0 or 1,
-    # times the bits of the delta is the delta where it is to pass: two passes, neither a boolean array nor a cast.
+    # times the gradient's bits is the gradient where it is to pass: two passes, neither a boolean array nor a cast.
     bits = after.view(f"u{after.itemsize}")
     np.sign(bits, out=bits)
     np.multiply(bits, delta.view(bits.dtype), out=bits)

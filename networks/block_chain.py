@@ -31,14 +31,14 @@ class Block:
         tape_outputs: storages that the block makes and its tape keeps alive, by their places in `made_bytes`.
         run_bytes: the peak of a run without tape, with what it makes and without the input.
         taped_run_bytes: the peak of a run with tape, with what it makes and without the input.
-        backward_bytes: the peak of the backward pass: tape, `tape_outputs`, the deltas at x[l] and x[l-1], gradients
-            and scratch. Neither x[l-1] nor `graph_bytes` nor gradients from above are in it.
+        backward_bytes: the peak of the backward pass: tape, `tape_outputs`, the gradients at x[l] and x[l-1], weight
+            gradients and scratch. Neither x[l-1] nor `graph_bytes` nor gradients from above are in it.
         gradient_bytes: gradients of the block's parameters.
         added_gradient_bytes: those of them that are added to gradients from above, because a block above or the code
             after the blocks uses the parameter, too.
         waiting_gradient_bytes: gradients from above to which this block or what is below adds. They are not complete
             before the block's backward pass, so they are alive even where gradients are freed.
-        delta_bytes: the delta at x[l].
+        delta_bytes: the gradient at x[l].
         graph_bytes: graph nodes and holders, from the first run to the end of the backward pass, taped or not.
         husk_bytes: what stays of the graph, and accumulators of gradients, from the block's backward pass to the end of
             the step.
@@ -198,10 +198,10 @@ class BlockChain:
 
     @cached_property
     def waiting_bytes(self) -> tuple[int, ...]:
-        """Bytes beside outputs and tapes while block l waits for its backward pass, its delta among them.
+        """Bytes beside outputs and tapes while block l waits for its backward pass, its gradient among them.
 
-        They are what stays of the loss, the engine's maps, the delta at x[l], gradients and husks of the blocks above,
-        and the graph of the blocks up to l.
+        They are what stays of the loss, the engine's maps, the gradient at x[l], weight gradients and husks of the
+        blocks above, and the graph of the blocks up to l.
         """
         graph = self._up_to(lambda block: block.graph_bytes)
         husks = self._up_to(lambda block: block.husk_bytes)

@@ -25,7 +25,7 @@ small as that is made in a bytearray instead, whose memory goes when it goes."""
 
 
 def activation_buffer(rows: int, columns: int, dtype: np.dtype, *, mapped: bool) -> np.ndarray:
-    """An uninitialised `(rows, columns)` array for an after, which may later hold the delta of its layer."""
+    """An uninitialised `(rows, columns)` array for an activation, which may later hold the gradient of its layer."""
     return _array((rows, columns), dtype, mapped=mapped)
 
 

@@ -33,7 +33,7 @@ class CachedCosts(Mapping[int, int]):
 
 
 class ActivationCache:
-    """The afters resident between operations, by position, and when each was last used."""
+    """The activations resident between operations, by position, and when each was last used."""
 
     def __init__(self, inputs: Any, depth: int, now: int = 0):
         self._afters: dict[int, Any] = {0: inputs}
@@ -49,16 +49,16 @@ class ActivationCache:
         return self._afters[position]
 
     def put(self, position: int, after: Any, now: int) -> None:
-        """Hold an after, computed when `now` forward operations had been executed."""
+        """Hold an activation, computed when `now` forward operations had been executed."""
         self._afters[position] = after
         self._last_used[position] = now
 
     def use(self, position: int, now: int) -> None:
-        """Note that the after at `position` was asked for, or that a stretch started from it."""
+        """Note that the activation at `position` was asked for, or that a stretch started from it."""
         self._last_used[position] = now
 
     def take(self, position: int) -> Any:
-        """Return the after at `position` and forget it."""
+        """Return the activation at `position` and forget it."""
         return self._afters.pop(position)
 
     def costs(self, now: int) -> CachedCosts:

@@ -16,8 +16,8 @@ BLOCK_ROWS = 256
 
 BLOCK_BYTES = 512 * 1024
 """A block has more rows while it is no larger, and no more than a quarter of the batch, so that scratch is small beside
-the afters; up to twice `BLOCK_ROWS`, a third. Layers 128 wide take 1.15 times their products with 1024 rows, 1.17 with
-512; a batch of 1437 rows 1.71 to 1.75 times with blocks of 480, 1.83 to 1.85 with 384, for 48 KiB."""
+the activations; up to twice `BLOCK_ROWS`, a third. Layers 128 wide take 1.15 times their products with 1024 rows, 1.17
+with 512; a batch of 1437 rows 1.71 to 1.75 times with blocks of 480, 1.83 to 1.85 with 384, for 48 KiB."""
 
 WIDE_BLOCK_BYTES = 4 * BLOCK_BYTES
 """A block of a wide layer, whose weights are too large for a core's cache, has half as many rows as the layer is wide
@@ -41,8 +41,8 @@ LARGEST = 2**63 - 1
 """The largest integer that arrays, tables and files hold. No step has more bytes live at once, or more operations."""
 
 MOST_BYTES_OF_VALUES = LARGEST // 8
-"""The afters and parameter deltas of a step take no more bytes. Its peak is at most all of them, the outputs, a delta,
-what parts of a batch have added up and the workspace, which together are less than eight times as much."""
+"""The activations and weight gradients of a step take no more bytes. Its peak is at most all of them, the outputs, a
+gradient, what parts of a batch have added up and the workspace, which together are less than eight times as much."""
 
 
 def block_rows(batch: int, width: int, itemsize: int) -> int:
@@ -72,12 +72,12 @@ class Chain:
     Layers count from 1. Position l of each tuple belongs to layer l. Position 0 is the input: it is the caller's, and
     no bytes are counted for it.
 
-    `deltas_pile_up` says how long parameter deltas (weight gradients) stay. `backward` returns them, so they stay to
+    `deltas_pile_up` says how long weight gradients stay. `backward` returns them, so they stay to
     the end of the step. `train_step` frees each layer's as soon as the layer is updated with it.
 
     `part_of` is set if the chain is a part of a batch (`micro_batch`): it is the rows of the whole batch. The outputs
     of the whole batch are then live beside the part. So are, from the second part to the last, the sums of all layers'
-    parameter deltas.
+    weight gradients.
     """
 
     layers: tuple[int, ...]
@@ -159,10 +159,10 @@ class Chain:
 
     @cached_property
     def recompute_bytes(self) -> tuple[int, ...]:
-        """Bytes live beside all afters while afters for layer l's backward step are computed.
+        """Bytes live beside all activations while activations for layer l's backward step are computed.
 
         For the last layer this is the forward pass: its workspace, and what a part of a batch holds from the start.
-        For the other layers it is the workspace, the outputs, delta[l], and the parameter deltas of other layers or
+        For the other layers it is the workspace, the outputs, delta[l], and the weight gradients of other layers or
         parts.
         """
         above = [self.workspace_bytes + self._added_up_bytes]
@@ -174,7 +174,7 @@ class Chain:
 
     @cached_property
     def serve_bytes(self) -> tuple[int, ...]:
-        """Bytes live beside all afters when layer l's parameter deltas have just been made: the most of its step."""
+        """Bytes live beside all activations when layer l's weight gradients have just been made: its step's most."""
         above = self.workspace_bytes + self._added_up_bytes + self.outputs_bytes
         served = [0] * (self.depth + 1)
         for layer in range(self.depth, 0, -1):
@@ -187,11 +187,11 @@ class Chain:
     def maps_buffers(self) -> bool:
         """Whether large buffers are mappings of their own and not pieces of the heap.
 
-        Parameter deltas that stay to the end of the step take the places of freed afters. If most are smaller than an
-        after, but larger than a sixteenth of it, the rest of each place stays unused: for 32 layers 512 wide, batch
-        1024, a heap keeps 61 MiB resident although the step requests 40. Mappings cost time, because their pages are
-        made anew. For layers 256 or 512 wide that is 0 to 8 % of the step under glibc's malloc as it comes, and 5 to
-        9 % if its thresholds are fixed.
+        Weight gradients that stay to the end of the step take the places of freed activations. If most are smaller
+        than an activation, but larger than a sixteenth of it, the rest of each place stays unused: for 32 layers 512
+        wide, batch 1024, a heap keeps 61 MiB resident although the step requests 40. Mappings cost time, because
+        their pages are made anew. For layers 256 or 512 wide that is 0 to 8 % of the step under glibc's malloc as it
+        comes, and 5 to 9 % if its thresholds are fixed.
         """
         if not self.deltas_pile_up and self.part_of is None:
             return False

@@ -1,4 +1,4 @@
-"""The network that keeps some afters and recomputes the others during the backward pass."""
+"""The network that keeps some activations and recomputes the others during the backward pass."""
 
 import numbers
 from collections.abc import Collection, Iterable, Set
@@ -76,14 +76,14 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
         return self.get_params_deltas_from_backward_pass(y)
 
     def cache_afters_during_forward_pass(self, x: np.ndarray) -> np.ndarray:
-        """Run every layer, cache the afters that the schedule keeps, and return the outputs.
+        """Run every layer, cache the activations that the schedule keeps, and return the outputs.
 
         The last hidden after stays resident as well: backward asks for it first.
         """
         return super().forward(x)
 
     def get_params_deltas_from_backward_pass(self, y: np.ndarray) -> Deltas:
-        """Walk the layers from the last to the first, recomputing the afters that are not cached.
+        """Walk the layers from the last to the first, recomputing the activations that are not cached.
 
         Returns and raises as `Network.backward`.
         """
@@ -104,10 +104,11 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
             self._guard.leave()
 
     def forward_up_to_layer(self, layer: int) -> np.ndarray:
-        """Compute after[layer] from the nearest cached after at or below it, and return it.
+        """Compute after[layer] from the nearest cached activation at or below it, and return it.
 
-        Within a pass the schedule says which afters of the stretch are cached, and which cached ones go. Between the
-        passes nothing is cached and nothing goes. Valid until `backward`; raises as `get_cached_after_or_calculate`.
+        Within a pass the schedule says which activations of the stretch are cached, and which cached ones go. Between
+        the passes nothing is cached and nothing goes. Valid until `backward`; raises as
+        `get_cached_after_or_calculate`.
         """
         self._guard.enter()
         try:
@@ -148,7 +149,7 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
         return self._run_stretch(start, layer, kept=kept, last=min(layer, self._chain.depth - 1))
 
     def _run_stretch(self, start: int, stop: int, *, kept: Collection[int], last: int | None) -> np.ndarray:
-        """Run layers start+1..stop, cache the `kept` afters and the `last` one, and return after[stop]."""
+        """Run layers start+1..stop, cache the `kept` activations and the `last` one, and return after[stop]."""
         chain, cache, tracker = self._chain, self._cache, self.tracker
         after: np.ndarray = cache[start] if start in kept else cache.take(start)
         for number in range(start + 1, stop + 1):
@@ -198,7 +199,7 @@ class NetworkWithCheckpointing(HasSchedule, MultiLayerPerceptron):
 
     @property
     def _executed_flops(self) -> int:
-        """Forward operations of the passes alone: the clock by which schedules see how long an after is unused."""
+        """Forward operations of the passes alone: the clock by which schedules see how long an activation is unused."""
         return self.tracker.forward_flops - self._query_flops
 
     def _check_layer(self, layer: int) -> None:

@@ -1,4 +1,4 @@
-"""The parameter deltas (weight gradients) that a training step gathers."""
+"""The weight gradients that a training step gathers."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from networks.optimizers import Pair
 
 
 class GradientSum:
-    """Each layer's parameter deltas, added up over the parts of a batch.
+    """Each layer's weight gradients, added up over the parts of a batch.
 
     Every part brings those of layers `depth`..1, in this order. So the sums are a queue. To add to a layer's sum, it is
     taken from the left and put back on the right. `add(sums, deltas)` adds a pair to another, in place.
@@ -20,7 +20,7 @@ class GradientSum:
         self._sums: list[Pair] = []
 
     def add(self, deltas: Pair) -> bool:
-        """Add the next layer's deltas. Return whether it added: the first part's are held, and become the sums."""
+        """Add the next layer's weight gradients. Return whether it added: the first part's become the sums."""
         if self._missing:
             self._missing -= 1
             self._sums.append(deltas)

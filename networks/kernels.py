@@ -61,10 +61,10 @@ class ArrayKernels:
         return to
 
     def subtract_labels(self, delta: np.ndarray, labels: np.ndarray, batch: int) -> None:
-        """Turn outputs into the delta of the mean cross-entropy over `batch` rows, in place."""
+        """Turn outputs into the gradient of the mean cross-entropy over `batch` rows, in place."""
         outputs_to_delta(delta, labels, batch)
 
     def add(self, sums: Pair, deltas: Pair) -> None:
-        """Add a layer's parameter deltas to `sums`, in place."""
+        """Add a layer's weight gradients to `sums`, in place."""
         for array, delta in zip(sums, deltas, strict=True):
             np.add(array, delta, out=array)

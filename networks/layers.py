@@ -7,9 +7,9 @@
 
 An *after* is a layer's activation, a *delta* the gradient at a layer's output before its activation function.
 
-Both steps allocate as little as the mathematics allows. A new delta is written over the after that it is computed from.
-A forward step may write its after over the one before it, if nothing needs that one any more. A block's product goes to
-the workspace first, so a row is overwritten only once it has been read.
+Both steps allocate as little as the mathematics allows. A new gradient is written over the activation that it is
+computed from. A forward step may write its activation over the one before it, if nothing needs that one any more. A
+block's product goes to the workspace first, so a row is overwritten only once it has been read.
 
 All other operations read and write a block while it is still in the core's cache, in as few passes as numpy has
 functions for. On one thread, layers 128 wide, batch 4096, as shares of a layer's three products: blocks

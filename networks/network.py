@@ -1,4 +1,4 @@
-"""The traditional network: it keeps every after."""
+"""The traditional network: it keeps every activation."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from networks.perceptron import MultiLayerPerceptron
 
 
 class Network(MultiLayerPerceptron):
-    """A multi-layer perceptron that caches every after of the forward pass (store-all)."""
+    """A multi-layer perceptron that caches every activation of the forward pass (store-all)."""
 
     def _run_layers(self, x: np.ndarray) -> np.ndarray:
         after = x

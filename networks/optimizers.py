@@ -22,7 +22,7 @@ def _check_rate(name: str, value: float, *, below: float = float("inf")) -> floa
 
 
 class Optimizer:
-    """Updates each layer's weights and biases from their deltas (gradients).
+    """Updates each layer's weights and biases from their gradients.
 
     A subclass sets `states`, the number of state arrays for each array of parameters, and defines `_update_block`.
     State starts as zeros.
@@ -38,7 +38,7 @@ class Optimizer:
     def update(self, parameters: Sequence[Pair], deltas: Sequence[Pair]) -> None:
         """Update all layers; `parameters` and `deltas` are `[(weights, biases), ..]` of layers 1..L.
 
-        Raises ValueError before anything is changed: for deltas of other shapes, and as `check_layer` does.
+        Raises ValueError before anything is changed: for gradients of other shapes, and as `check_layer` does.
         """
         if len(parameters) != len(deltas):
             raise ValueError(f"deltas must have one pair for each of {len(parameters)} layers, got {len(deltas)}")
@@ -65,7 +65,7 @@ class Optimizer:
                     )
 
     def update_layer(self, layer: int, parameters: Pair, deltas: Pair, *, scratch: np.ndarray) -> None:
-        """Update one layer, in place, with deltas of its shapes, which are not modified.
+        """Update one layer, in place, with gradients of its shapes, which are not modified.
 
         `scratch` is `(items,)` of the parameters' dtype.
         """
@@ -92,7 +92,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Gradient descent, with classical momentum: velocity = momentum * velocity + delta (Sutskever et al. 2013)."""
+    """Gradient descent, with classical momentum: velocity = momentum * velocity + gradient (Sutskever et al. 2013)."""
 
     def __init__(self, learning_rate: float, momentum: float = 0.0):
         super().__init__(learning_rate)

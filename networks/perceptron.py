@@ -30,7 +30,7 @@ class MultiLayerPerceptron:
     Args:
         layers: widths `[w_0, .., w_L]`: inputs, hidden layers, classes.
         activation: `"relu"`, `"sigmoid"` or `"tanh"`, of every hidden layer.
-        dtype: `"float32"` or `"float64"`, of parameters, afters and deltas.
+        dtype: `"float32"` or `"float64"`, of parameters, activations and gradients.
         seed: of the initial weights: He-normal for relu, Glorot-normal for the others. Biases start at 0.
 
     Between steps a network holds its parameters and nothing else of size. A step allocates all its buffers itself, and
@@ -39,7 +39,8 @@ class MultiLayerPerceptron:
 
     One thread at a time may use a network; a second one gets a RuntimeError. Only `predict` may run in several threads.
 
-    A subclass says which afters it keeps and how it gets the others: `_run_layers`, `_take_after`, `_discard_afters`.
+    A subclass says which activations it keeps and how it gets the others: `_run_layers`, `_take_after`,
+    `_discard_afters`.
     """
 
     _kernels_class: type[ArrayKernels] = ArrayKernels
@@ -107,15 +108,16 @@ class MultiLayerPerceptron:
     ) -> np.ndarray:
         """Run forward and backward and update the parameters; return the outputs as `forward` does.
 
-        Each layer is updated as soon as its parameter deltas (weight gradients) are known. They are freed at once, so
+        Each layer is updated as soon as its weight gradients are known. They are freed at once, so
         they never pile up. The parameters and the optimiser's state end as after `backward` and `optimizer.update`, bit
         for bit. Three facts make this right. delta[l-1] has already been computed from the old weights of layer l. The
         rest of the step, recomputation included, runs only layers below l. SGD, momentum and Adam keep a state for each
         layer and read nothing of the others.
 
-        With `micro_batch` the rows are run in parts of at most that many (gradient accumulation): afters and deltas are
-        those of a part. Each part's loss is divided by the rows of the whole batch, and the parts' parameter deltas are
-        added up. The sums are those of the whole batch, up to rounding. Layers are updated in the last part.
+        With `micro_batch` the rows are run in parts of at most that many (gradient accumulation): activations and
+        gradients are those of a part. Each part's loss is divided by the rows of the whole batch, and the parts' weight
+        gradients are added up. The sums are those of the whole batch, up to rounding. Layers are updated in the last
+        part.
 
         Raises ValueError as `forward` and `backward` do, before anything is changed. Whatever interrupts it later
         (Ctrl-C, a schedule's mistake), the network is usable and the step is over: layers above are updated, those
@@ -153,7 +155,7 @@ class MultiLayerPerceptron:
         return after
 
     def apply_deltas(self, deltas: Deltas, learning_rate: float) -> None:
-        """Subtract `learning_rate` times the deltas from the parameters, in place: plain gradient descent."""
+        """Subtract `learning_rate` times the gradients from the parameters, in place: plain gradient descent."""
         self._guard.enter_to_change()
         try:
             SGD(learning_rate=learning_rate).update(self.parameters, deltas)
@@ -165,7 +167,7 @@ class MultiLayerPerceptron:
 
         An optimiser's state is not in it, nor is a schedule. Raises OSError where it cannot be written.
         """
-        from networks.parameter_files import write_parameters  # takes as long to import as the networks
+        from networks.parameter_files import write_parameters  # takes milliseconds to import, and few save
 
         changes = self._guard.begin_reading()
         write_parameters(path, self._kind, self.parameters, check=lambda: self._guard.end_reading(changes))
@@ -216,7 +218,7 @@ class MultiLayerPerceptron:
     def _train_by_parts(
         self, x: np.ndarray, labels: np.ndarray, rows: int, sums: GradientSum, optimizer: Optimizer
     ) -> np.ndarray:
-        """Run a step by parts of at most `rows`; add their parameter deltas up, and update layers in the last part."""
+        """Run a step by parts of at most `rows`; add their weight gradients up, and update layers in the last part."""
         self._begin_step(chain_of(self.layers, len(x), self.dtype.itemsize, deltas_pile_up=False))
         outputs = self._kernels.new_outputs(self._chain)
         self.tracker.outputs(outputs.nbytes)
@@ -231,12 +233,12 @@ class MultiLayerPerceptron:
         return outputs
 
     def _forward_pass(self, x: np.ndarray, outputs: np.ndarray | None = None) -> np.ndarray:
-        """Run the layers and hold the delta of the loss; the outputs are new, or else written to `outputs`."""
+        """Run the layers and hold the gradient of the loss; the outputs are new, or else written to `outputs`."""
         depth = self._chain.depth
         with self._pass("forward"):
             after = self._run_layers(x)
             if outputs is None:
-                # The delta of the loss starts as a copy of the outputs, because the outputs are the caller's to change.
+                # The gradient of the loss starts as a copy, because the outputs are the caller's to change.
                 # The copy raises no peak, because backward needs these bytes anyway.
                 outputs = after
                 self._delta = self._kernels.copy(after, self._kernels.new_outputs(self._chain))
@@ -265,7 +267,7 @@ class MultiLayerPerceptron:
         tracker.phase = "query"
 
     def _backward_pass(self, labels: np.ndarray, sums: GradientSum, optimizer: Optimizer | None = None) -> None:
-        """Run the layers from the last to the first, and add their parameter deltas to `sums`.
+        """Run the layers from the last to the first, and add their weight gradients to `sums`.
 
         An `optimizer` ends the step: it updates each layer at once with its sum. The layer's weights are free to change
         by then, because nothing below needs them.
@@ -274,7 +276,7 @@ class MultiLayerPerceptron:
             self._kernels.subtract_labels(self._delta, labels, self._chain.whole_batch)
             for layer in reversed(self._layers):
                 nbytes = self._chain.parameter_delta_bytes[layer.number]
-                # No name here holds the deltas, which would keep them alive beyond the event that frees them.
+                # No name here holds the weight gradients, which would keep them alive beyond the event that frees them.
                 if sums.add(self._step_back(layer)):
                     self.tracker.accumulate(layer.number, nbytes)
                 if optimizer is not None:
@@ -287,11 +289,11 @@ class MultiLayerPerceptron:
             self._discard()
 
     def _step_back(self, layer: DenseLayer) -> Pair:
-        """Return the layer's parameter deltas. `_delta` becomes that of the layer below."""
+        """Return the layer's weight gradients. `_delta` becomes that of the layer below."""
         before, delta = self._take_after(layer.number - 1), self._delta
         deltas = layer.parameter_deltas(before, delta, self._chain, self._workspace, self.tracker)
         nbytes = delta.nbytes
-        # Both names of the delta are bound anew, so it is freed before the event that says so.
+        # Both names of the gradient are bound anew, so it is freed before the event that says so.
         if layer.number > 1:
             below = self._layers[layer.number - 2]
             delta = self._delta = layer.delta_before(before, delta, below, self._workspace, self.tracker)
@@ -317,13 +319,13 @@ class MultiLayerPerceptron:
     # What a subclass says.
 
     def _run_layers(self, x: np.ndarray) -> np.ndarray:
-        """Run every layer, keep afters for the backward pass, and return the outputs."""
+        """Run every layer, keep activations for the backward pass, and return the outputs."""
         raise NotImplementedError
 
     def _take_after(self, position: int) -> np.ndarray:
-        """Return after[position], which may be written over: kept no longer, it becomes a delta."""
+        """Return after[position], which may be written over: kept no longer, it becomes a gradient."""
         raise NotImplementedError
 
     def _discard_afters(self) -> None:
-        """Let go of every after, and of what says which to keep."""
+        """Let go of every activation, and of what says which to keep."""
         raise NotImplementedError

@@ -26,7 +26,7 @@ from networks.tracker import FORWARD, CacheTracker, Event, Recorded, event_array
 from networks.wording import cut
 
 STEPS = ("backward", "train_step")
-"""How a step ends: with the parameter deltas that `backward` returns, or with the update in `train_step`."""
+"""How a step ends: with the weight gradients that `backward` returns, or with the update in `train_step`."""
 
 MOST_PARTS = 100_000
 """Most parts of a batch that are run, which takes seconds in small networks."""

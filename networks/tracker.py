@@ -16,25 +16,25 @@ PHASES = ("forward", "query", "backward")
 """`query` is everything asked of the cache between the forward and the backward pass."""
 
 ACTIONS = (
-    "forward",  # layer computed; its after is a new buffer, or (0 bytes) written over the one before it
-    "keep",  # its after is now held by the schedule: a checkpoint
-    "drop",  # the schedule gave its after up; the bytes go with the next release, overwrite or forward
-    "release",  # the after is freed, or handed to the caller
-    "hit",  # the after was asked for and resident
-    "miss",  # the after was asked for and has to be recomputed
-    "delta",  # a new buffer for the delta of the loss
-    "overwrite",  # the layer's after is now the layer's delta, in the same buffer
+    "forward",  # layer computed; its activation is a new buffer, or (0 bytes) written over the one before it
+    "keep",  # its activation is now held by the schedule: a checkpoint
+    "drop",  # the schedule gave its activation up; the bytes go with the next release, overwrite or forward
+    "release",  # the activation is freed, or handed to the caller
+    "hit",  # the activation was asked for and resident
+    "miss",  # the activation was asked for and has to be recomputed
+    "delta",  # a new buffer for the gradient of the loss
+    "overwrite",  # the layer's activation is now its gradient, in the same buffer
     "release_delta",
     "parameter_deltas",  # new gradients of the layer's weights and biases
     "accumulate",  # they are added to those of the parts of the batch before, and freed
-    "apply",  # the layer's parameters are updated, and its parameter deltas freed
+    "apply",  # the layer's parameters are updated, and its weight gradients freed
     "workspace",  # scratch of a pass, allocated (+) or freed (-)
     "part",  # the next part of a batch begins
     "outputs",  # room for the outputs of a batch of parts, allocated (+) or the caller's alone (-)
 )
 
 KINDS = ("checkpoints", "working_afters", "deltas", "parameter_deltas", "workspace")
-"""Checkpoints are the afters that a schedule keeps. Working afters are all other live afters, outputs included."""
+"""Checkpoints are the activations that a schedule keeps. Working activations are all others, outputs included."""
 
 _CHECKPOINTS, _WORKING, _DELTAS, _PARAMETER_DELTAS, _WORKSPACE = range(len(KINDS))
 SIGNS = (0, 1, -1)
@@ -68,10 +68,10 @@ class CacheTracker:
     """Counts what one training step does: integers and labels, never an array.
 
     Attributes, all of the current step:
-        hits, misses: requests for an after that was, or was not, resident; the input counts as resident.
+        hits, misses: requests for an activation that was, or was not, resident; the input counts as resident.
         forward_steps: layer forwards executed; store-all needs L.
         forward_flops: floating-point operations of their products.
-        peak_cached_layers: most afters that the schedule held at once, the input not counted.
+        peak_cached_layers: most activations that the schedule held at once, the input not counted.
         live_bytes, peak_bytes: bytes of buffers alive now, and at most.
         chain: the sizes of the step, those of the whole batch where it is run by parts.
 
@@ -99,7 +99,7 @@ class CacheTracker:
 
     @property
     def cached_layers(self) -> tuple[int, ...]:
-        """Layers whose afters the schedule holds now, in ascending order; the input is not one of them."""
+        """Layers whose activations the schedule holds now, in ascending order; the input is not one of them."""
         return tuple(itertools.compress(range(len(self._cached)), self._cached))
 
     @property
@@ -266,7 +266,7 @@ def _bytes(chain: Chain, action: str, layer: int) -> int:
 FORWARD, WORKSPACE, OUTPUTS = (_CODES[action] for action in ("forward", "workspace", "outputs"))
 """Places of actions in `ACTIONS`."""
 ARE_GRADIENTS = np.array([action in ("parameter_deltas", "accumulate", "apply") for action in ACTIONS])
-"""By the place of an action in `ACTIONS`: whether its bytes are those of a layer's parameter deltas."""
+"""By the place of an action in `ACTIONS`: whether its bytes are those of a layer's weight gradients."""
 
 
 def event_arrays(chain: Chain, labels: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -56,6 +56,6 @@ def did_you_mean(value: object, known: Collection[str]) -> str:
     """Name the word of `known` that is nearest to `value`; empty where none is near."""
     import difflib  # takes a millisecond, and most processes have nothing to say
 
-    # A longer text is near to none, and takes long to compare.
+    # A longer text resembles no word, and takes long to compare.
     near = difflib.get_close_matches(value[:100], known, n=1) if isinstance(value, str) else []
     return f"; did you mean {near[0]}?" if near else ""

@@ -127,7 +127,7 @@ def _turns(trace: Trace) -> Iterator[tuple[bool, list[tuple[Event, int]]]]:
 
 STATES = "kept", "working", "recomputed", WORDS["deltas"], WORDS["parameter_deltas"], WORDS["workspace"]
 """States of a buffer: an output (after) that the schedule keeps, another output, a recomputed output, an output
-gradient (delta), a layer's weight gradients (parameter deltas), or scratch memory."""
+gradient, a layer's weight gradients, or scratch memory."""
 
 
 class Span(NamedTuple):

@@ -60,7 +60,7 @@ def _cell(chain: Chain, schedule: str | None, *, dtype: str, sources: Iterable[S
 def predict_times(found: Plan, to: dict[str, Row], rival: Row | None, *, dtype: str) -> list[str]:
     """Add `predicted_time_ratio`: time over store-all's, by the layers' matrix products as they are timed here.
 
-    Those of the `rival` are timed on the rows of a part. Adding up the deltas of parts is not counted.
+    Those of the `rival` are timed on the rows of a part. Adding up the weight gradients of parts is not counted.
 
     Returns what went wrong, in lines for people.
     """

@@ -18,7 +18,7 @@ for the shapes of arrays, and CPython for freed lists and tuples."""
 PARTS_ALLOWANCE = 4 * 248
 """Bytes of a step by parts beside those: views of inputs, labels and outputs with their slices."""
 AFTER_ALLOWANCE = 96 + 32 + 57
-"""Bytes for each after or delta that is live: an array object, its shape and strides, a bytearray if it is small."""
+"""Bytes for each live activation or gradient: an array object, its shape and strides, a bytearray if it is small."""
 HELD_ALLOWANCE, NUMBER_ALLOWANCE = 54, 28
 """Bytes for each of the most of them that were live at once: entries of the cache, whose table has three slots of 18
 bytes for each when it has grown, and never shrinks; and the layer's number, an object of its own beyond
@@ -81,7 +81,8 @@ def least_allowance_bytes(chain: Chain, cost: Cost) -> int:
 def _followed(log: tuple[Chain, bytes], last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What is there after each event of a log, and what is there in passing; `last` is the first before the log.
 
-    The first has five rows: live bytes, afters or deltas and the most of them so far, layers' gradients and the most.
+    The first has five rows: live bytes, activations or gradients and the most of them so far, layers' weight gradients
+    and the most.
     """
     chain, _ = log
     layers, actions, signs, change = event_arrays(*log)

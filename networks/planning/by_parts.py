@@ -1,6 +1,6 @@
 """The rival of every schedule: a step that recomputes nothing, because it runs the batch in parts.
 
-Its memory is that of a part, the outputs of the whole batch and the sums of the parameter deltas.
+Its memory is that of a part, the outputs of the whole batch and the sums of the weight gradients.
 """
 
 from bisect import bisect_right
@@ -39,7 +39,7 @@ def fewest_parts(chain: Chain, budget_bytes: int) -> StepByParts | None:
     """The step of the fewest parts that fit the budget; None where no parts do.
 
     Parts are even: the batch over 1, 2, 3, .., rounded up. One and two parts are tried. From three parts on, a part in
-    the middle has all parameter deltas beside each of its layers, and its bytes grow with its rows. Each part also has
+    the middle has all weight gradients beside each of its layers, and its bytes grow with its rows. Each part also has
     a place in the log, so many small parts take more again. The search lowers a bound on the rows. Smaller parts have
     at least the places of parts of this size. So the next bound is the most rows that fit beside these places. The
     search ends when the bound stays.

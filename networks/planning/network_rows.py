@@ -24,7 +24,7 @@ REMEDIES = {
     "parameter_deltas": "no schedule lowers them: use fewer or narrower layers",
     "workspace": "use a smaller batch or narrower layers",
 }
-"""What may fill a peak, and what lowers it. Checkpoints and working afters count as one, as they have one remedy."""
+"""What may fill a peak, and what lowers it. Checkpoints and working activations are one: they have one remedy."""
 
 WORDS = {
     "afters": "activations",

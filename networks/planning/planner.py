@@ -86,7 +86,7 @@ def plan(
     Of the same work the lowest peak is best, and a tie goes to `PREFERRED`.
 
     The step is `forward` and `backward`, or with `step="train_step"` that method, which frees each layer's parameter
-    deltas as it goes. The searches `also` have a row each beside those of `SEARCHES`. Raises ValueError for bad
+    gradients as it goes. The searches `also` have a row each beside those of `SEARCHES`. Raises ValueError for bad
     arguments, and where no schedule meets the budget: it then names the smallest budget that can be met, what fills it,
     and what would lower it.
     """

@@ -1,4 +1,4 @@
-"""Schedules: which afters to hold, as pure functions over integers; see `signature` for what one is.
+"""Schedules: which activations to hold, as pure functions over integers; see `signature` for what one is.
 
 A factory makes a schedule, as in `revolve(slots=4)`. A factory's module imports the types from `signature`.
 

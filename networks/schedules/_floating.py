@@ -1,4 +1,4 @@
-"""The floating programme: an after that is kept may be dropped before it is served.
+"""The floating programme: an activation that is kept may be dropped before it is served.
 
 A *level* is a position that is held. It pays to drop a level only when one computes from it for the last time. So a
 level has one of two ends. Either it is served. Or, when some layer asks, a higher position is computed from it and

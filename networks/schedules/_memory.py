@@ -18,12 +18,12 @@ Bytes = TypeVar("Bytes", int, np.ndarray)
 
 
 class Memory:
-    """A budget in units of bytes. The count is exact if the sizes of afters have a large common divisor.
+    """A budget in units of bytes. The count is exact if the sizes of activations have a large common divisor.
 
     Otherwise sizes are rounded. The unit depends on the chain alone. So a larger budget never leads to more work.
 
     Attributes:
-        units: of each after, from position 0 (the input, 0 units) to L-1.
+        units: of each activation, from position 0 (the input, 0 units) to L-1.
         exact: whether the units give the bytes exactly. Otherwise they are rounded to the nearest, or down.
         slots: the length of a table. It is one more than the largest `below` that can fit.
     """
@@ -56,7 +56,7 @@ class Advances:
         depth = chain.depth
         after_bytes = chain.after_bytes
         self._work = np.cumsum(chain.forward_flops, dtype=np.float64)
-        # Bytes of the move to a position, where nobody else holds the after before it.
+        # Bytes of the move to a position, where nobody else holds the activation before it.
         self._moving = np.zeros(depth, dtype=np.int64)
         for position in range(1, depth):
             slides = chain.slides[position]
@@ -69,9 +69,9 @@ class Advances:
         return work
 
     def transient_bytes(self, start: int, stop: int, *, drop: bool = False) -> np.ndarray:
-        """Most bytes of working afters in the advances from `start` to each of start+1..stop.
+        """Most bytes of working activations in the advances from `start` to each of start+1..stop.
 
-        The caller counts the after of `start`. With `drop` it is dropped on the way, and is counted here until then.
+        The caller counts the activation of `start`. With `drop` it is dropped on the way, and counted here until then.
         """
         moving = self._moving[start + 1 : stop + 1].copy()
         if not drop and len(moving):

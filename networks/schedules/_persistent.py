@@ -1,4 +1,4 @@
-"""The persistent programme: an after that is kept is held until it is served."""
+"""The persistent programme: an activation that is kept is held until it is served."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -14,7 +14,7 @@ class PersistentProgramme:
 
     `positions` are the places where checkpoints may stand, in ascending order from 0. In most chains these are all of
     0..L-1, in very deep ones fewer. The layers between two neighbours are a *segment*. When a segment runs, all of its
-    afters are kept.
+    activations are kept.
 
     `table[i, j, below]` is the least work of the backward steps of segments j-1, .., i with the i-th position held.
     First one advances to some k-th position and keeps it. Then segments j-1..k run backward. Then the k-th position is
@@ -64,7 +64,7 @@ class PersistentProgramme:
 
     @cached_property
     def _segment_work(self) -> list[float]:
-        """Forward operations of the afters inside each segment."""
+        """Forward operations of the activations inside each segment."""
         inside = (self._chain.forward_flops[start + 1 : end] for start, end in self._segments())
         return [float(sum(flops)) for flops in inside]
 
@@ -123,7 +123,7 @@ class PersistentLeastPeak:
 
         need[start, n]      the bytes that the span needs, without what is held up to after[start]
         need_above[end, n]  the bytes that the span that ends at `end` needs, with after[end-n]
-        transient[start, n] the most bytes of working afters in the advance from `start` to start+n+1
+        transient[start, n] the most bytes of working activations in the advance from `start` to start+n+1
     """
 
     def __init__(self, chain: Chain):

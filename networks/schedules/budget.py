@@ -34,7 +34,7 @@ class Budget:
         """The bytes that a step of `chain` may take.
 
         The replay's peak equals the dry run's, except for a batch in exactly two parts, where it may be larger. There
-        each part counts the sums of all parameter deltas, although only parts between the first and the last hold them
+        each part counts the sums of all weight gradients, although only parts between the first and the last hold them
         all to the end.
         """
         return self.by(lambda schedule: replay(chain, schedule(chain)).peak_bytes)

@@ -1,11 +1,11 @@
 """Runs schedules of the `checkpoint_schedules` library unmodified. They are streams of actions.
 
 The library's step i, from 0, is layer i+1 here. What it stores to restart the forward pass from step n is after[n].
-What it stores of the steps n0..n1-1 for their adjoint are the afters n0..n1-1.
+What it stores of the steps n0..n1-1 for their adjoint are the activations n0..n1-1.
 
 Convention: the library counts a forward step that stores what its adjoint needs. If that is gone, it runs the step
-again. Here a backward step needs only the after before it. So a training step takes fewer forward steps than the stream
-has: with binomial checkpoints P(L, s) + 1 instead of P(L, s) + L.
+again. Here a backward step needs only the activation before it. So a training step takes fewer forward steps than the
+stream has: with binomial checkpoints P(L, s) + 1 instead of P(L, s) + L.
 
 The library has the licence LGPL. It is imported if it is installed. No code of it stands here.
 """

@@ -1,11 +1,11 @@
-"""Online eviction: keep each after until the budget is full, then evict the one that is worth least (DTR).
+"""Online eviction: keep each activation until the budget is full, then evict the one that is worth least (DTR).
 
 M. Kirisame et al., "Dynamic Tensor Rematerialization", ICLR 2021, whose heuristic on a chain is
 
     h = cost / (bytes * staleness)
 
-The cost is the work to compute the after again, with its evicted neighbours: those in a row right below it and right
-above it. Staleness is the number of forward operations since the after's last use.
+The cost is the work to compute the activation again, with its evicted neighbours: those in a row right below it and
+right above it. Staleness is the number of forward operations since the activation's last use.
 
 DTR evicts at the moment of an allocation. A schedule is asked only once for each stretch of layers. So it walks ahead
 to the next request that will miss, and evicts where DTR would. Its answer is what is left. What was evicted on the way
@@ -30,14 +30,14 @@ HEURISTICS: dict[str, Heuristic] = {
     "lru": lambda cost, nbytes, staleness: -staleness,
     "largest": lambda cost, nbytes, staleness: -nbytes,
 }
-"""What an after is worth, by its cost, bytes and staleness. They are the published heuristic, least recently used, and
-largest first. If several are worth the same, the lowest position is evicted."""
+"""What an activation is worth, by its cost, bytes and staleness. They are the published heuristic, least recently used,
+and largest first. If several are worth the same, the lowest position is evicted."""
 
 _STANDING: dict[Heuristic, Callable[[int, int], int]] = {
     HEURISTICS["lru"]: lambda nbytes, last_used: last_used,
     HEURISTICS["largest"]: lambda nbytes, last_used: -nbytes,
 }
-"""The heuristics under which the worth of an after does not depend on the others, and what they order afters by."""
+"""The heuristics under which an activation's worth does not depend on the others, and what they order by."""
 
 
 class _TooSmallError(ValueError):
@@ -56,9 +56,9 @@ def evicting(*, budget_bytes: int | None = None, budget_of: str | None = None, h
     """Hold what fits into a budget, and evict by `heuristic`: `"dtr"`, `"lru"` or `"largest"`.
 
     The budget is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. It bounds the peak of the
-    whole training step as a dry run predicts it: afters, deltas, parameter deltas, outputs and workspace. Evictions
-    look ahead only to the next recomputation, so a later layer may not fit. Therefore the step is replayed when the
-    schedule is bound to a chain. If its peak passes the budget, ValueError is raised.
+    whole training step as a dry run predicts it: activations, gradients, weight gradients, outputs and workspace.
+    Evictions look ahead only to the next recomputation, so a later layer may not fit. Therefore the step is replayed
+    when the schedule is bound to a chain. If its peak passes the budget, ValueError is raised.
     """
     limit = budget(budget_bytes, budget_of)
     if not isinstance(heuristic, str) or heuristic not in HEURISTICS:
@@ -133,14 +133,14 @@ class _Walk:
         self._standing = _STANDING.get(heuristic)
 
     def run(self, start: int, stop: int) -> None:
-        """Run layers start+1..stop and hold their afters."""
+        """Run layers start+1..stop and hold their activations."""
         depth, after_bytes, slides = self._chain.depth, self._chain.after_bytes, self._chain.slides
         room = self._budget_bytes - self._chain.recompute_bytes[min(stop + 1, depth)]
         number = start
         while number < stop:
             number += 1
             if self._held_bytes + after_bytes[number] > room:
-                # The after that the layer reads can be evicted if the new one is written over it.
+                # The activation that the layer reads can be evicted if the new one is written over it.
                 below = number if slides[number] else number - 1
                 self._make_room(room - after_bytes[number], below=below)
             self._now += self._chain.forward_flops[number]
@@ -171,7 +171,7 @@ class _Walk:
         return last
 
     def serve(self) -> None:
-        """Serve the backward steps whose after is held."""
+        """Serve the backward steps whose activation is held."""
         chain = self._chain
         layer = self._held[-1] + 1
         while layer > 0 and self._held[-1] == layer - 1:

@@ -84,7 +84,7 @@ def function_in(place: str, name: str, sources: Iterable[Source]) -> Callable[..
 
 @lru_cache(maxsize=64)
 def _run(source: Source) -> ModuleType:
-    """The module that a file makes. Its name is of its own, so that no two files are one, and none is a package's."""
+    """The module that a file makes. Each file gets a module name that no other file and no package has."""
     from hashlib import sha256  # takes milliseconds to import, and few have a file
 
     name = "file_" + sha256(f"{source.path}\0{source.text}".encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
 """Greedy checkpoints: segments of about equal bytes (Chen et al. 2016, algorithm 3).
 
-The walk goes forward and adds up the bytes of the afters. It keeps the after at which the sum passes b, and starts
-again from 0. The paper leaves b to a search. Here every b that makes a difference is tried. Of those whose step stays
-within a byte budget, one with the least forward work is taken.
+The walk goes forward and adds up the bytes of the activations. It keeps the activation at which the sum passes b, and
+starts again from 0. The paper leaves b to a search. Here every b that makes a difference is tried. Of those whose step
+stays within a byte budget, one with the least forward work is taken.
 """
 
 from bisect import bisect_right
@@ -16,12 +16,12 @@ from networks.schedules.signature import Keep, Schedule
 
 
 def greedy(*, budget_bytes: int | None = None, budget_of: str | None = None) -> Schedule:
-    """Keep afters by the greedy walk with the b that costs the least work within a budget.
+    """Keep activations by the greedy walk with the b that costs the least work within a budget.
 
     The budget is `budget_bytes`, or what `budget_of` takes on the same chain; see `budget`. It bounds the peak of the
-    whole training step as a dry run predicts it: afters, deltas, parameter deltas, outputs and workspace. A recomputed
-    segment is kept until it is used. If no b meets the budget, ValueError is raised when the schedule is bound to a
-    chain. It names the smallest budget that some b meets.
+    whole training step as a dry run predicts it: activations, gradients, weight gradients, outputs and workspace. A
+    recomputed segment is kept until it is used. If no b meets the budget, ValueError is raised when the schedule is
+    bound to a chain. It names the smallest budget that some b meets.
     """
     limit = budget(budget_bytes, budget_of)
 
@@ -95,7 +95,7 @@ def _greatest(values: list[int]) -> Callable[[int, int], int]:
 def _walks(total: list[int]) -> Iterator[list[int]]:
     """The positions that the walk keeps, from b = 0, where it keeps all, up to the b where it keeps none.
 
-    `total` holds the bytes of all afters up to each position.
+    `total` holds the bytes of all activations up to each position.
     """
     b = 0
     while b < total[-1]:

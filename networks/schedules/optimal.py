@@ -1,19 +1,21 @@
 """Optimal checkpointing in bytes: the least work that keeps a step's whole peak within a budget.
 
 Also known as rematerialisation under a memory budget; compare Beaumont et al. 2019 ("rotor"). The budget bounds
-everything that a step holds, as `Chain` counts it: afters of unequal sizes, working afters, the delta, parameter deltas
-that grow as backward descends, outputs and workspace. Work is `forward_flops`. Of the schedules with the least work,
-one with the least peak is taken, to within one unit.
+everything that a step holds, as `Chain` counts it: activations of unequal sizes, working activations, the gradient,
+weight gradients that grow as backward descends, outputs and workspace. Work is `forward_flops`. Of the schedules with
+the least work, one with the least peak is taken, to within one unit.
 
 There are two dynamic programmes. The depth decides which one answers:
 
-- *Floating*, up to `FLOATING_DEPTH` layers: an after that is kept for some requests may be dropped before it is served.
-  This is the optimum of all schedules that compute an after only when a layer asks for it and it is missing. A schedule
-  that computes earlier, before the parameter deltas pile up, does less work at one budget in ten thousand.
-- *Persistent*, in deeper chains: an after that is kept is held until it is served. It takes O(L^3) vector operations.
-  If layers are unequal, a floating schedule can be cheaper, or fit a smaller budget. `make optimality` measures how
-  often and by how much. Beyond `POSITIONS` layers, groups of layers share a place for a checkpoint. The answer is then
-  the best of this programme and of periodic, binomial, greedy and evicting schedules. It is good, but no optimum.
+- *Floating*, up to `FLOATING_DEPTH` layers: an activation that is kept for some requests may be dropped before it is
+  served. This is the optimum of all schedules that compute an activation only when a layer asks for it and it is
+  missing. A schedule that computes earlier, before the weight gradients pile up, does less work at one budget in ten
+  thousand.
+- *Persistent*, in deeper chains: an activation that is kept is held until it is served. It takes O(L^3) vector
+  operations. If layers are unequal, a floating schedule can be cheaper, or fit a smaller budget. `make optimality`
+  measures how often and by how much. Beyond `POSITIONS` layers, groups of layers share a place for a checkpoint. The
+  answer is then the best of this programme and of periodic, binomial, greedy and evicting schedules. It is good, but no
+  optimum.
 
 Held bytes are counted in units. If the sizes have a large common divisor, as with equal widths, the count is exact.
 Otherwise sizes are rounded to the nearest unit, and the plan is replayed in bytes. More and more units stay unused
@@ -53,7 +55,7 @@ MOST_LAYERS = 4096
 third power."""
 
 SLOTS = 1000, 4000
-"""Fewest and most units that the sum of all afters is divided into. Deep chains have fewer, to bound the time."""
+"""Fewest and most units that the sum of all activations is divided into. Deep chains have fewer, to bound the time."""
 
 Programme = FloatingProgramme | PersistentProgramme
 AnyProgramme = Programme | PersistentLeastPeak

@@ -8,15 +8,15 @@ from networks.schedules.signature import Keep, Schedule
 from networks.wording import shown
 
 RECOMPUTE = ("segment", "each")
-"""What is kept of a recomputed segment: all its afters until they are used, or nothing."""
+"""What is kept of a recomputed segment: all its activations until they are used, or nothing."""
 
 
 def periodic(checkpoint_frequency: int, *, recompute: str = "segment") -> Schedule:
     """Keep every `checkpoint_frequency`-th after of the forward pass: 1 keeps all, L or more only the input.
 
-    With `recompute="segment"` a recomputed after is kept until it is used, so none is recomputed twice. Each layer in
-    1..L-2 that is not a multiple of n costs one more forward step. With `"each"` nothing is kept again: every request
-    recomputes from the nearest checkpoint below. That takes less memory, and a number of steps quadratic in n.
+    With `recompute="segment"` a recomputed activation is kept until it is used, so none is recomputed twice. Each layer
+    in 1..L-2 that is not a multiple of n costs one more forward step. With `"each"` nothing is kept again: every
+    request recomputes from the nearest checkpoint below. That takes less memory, and a number of steps quadratic in n.
     """
     n = check_count("checkpoint_frequency", checkpoint_frequency)
     if recompute not in RECOMPUTE:

@@ -3,9 +3,9 @@
 A. Griewank, A. Walther, "Algorithm 799: revolve", ACM TOMS 26(1), 2000. With beta(s, r) = C(s+r, s), s slots
 reverse beta(s, r) steps without running any of them more than r times.
 
-Convention: the input takes one of the slots. The after that is being computed takes none. Forward steps count every
-layer that a training step runs. That is the paper's count of advances plus one, because the last layer counts here.
-Nothing is run a second time to be taped.
+Convention: the input takes one of the slots. The activation that is being computed takes none. Forward steps count
+every layer that a training step runs. That is the paper's count of advances plus one, because the last layer counts
+here. Nothing is run a second time to be taped.
 """
 
 import math
@@ -17,10 +17,10 @@ from networks.schedules.signature import Keep, Schedule
 
 
 def revolve(*, slots: int) -> Schedule:
-    """Hold at most `slots` afters, the input included, at the binomial positions: optimal if all layers are alike.
+    """Hold at most `slots` activations, the input included, at the binomial positions: optimal if all layers are alike.
 
     One slot keeps only the input and recomputes everything from there. L slots are store-all. Slots are not bytes:
-    afters of unequal sizes count alike. Working afters, deltas and parameter deltas do not count.
+    activations of unequal sizes count alike. Working activations, gradients and weight gradients do not count.
     """
     slots = check_count("slots", slots)
 

@@ -1,4 +1,4 @@
-"""What a schedule is: a pure function over integers that says which afters to hold.
+"""What a schedule is: a pure function over integers that says which activations to hold.
 
     schedule(chain)            -> keep
     keep(cached, start, stop)  -> the positions to hold from now on

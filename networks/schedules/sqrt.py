@@ -8,9 +8,11 @@ from networks.schedules.signature import Keep, Schedule
 
 
 def sqrt() -> Schedule:
-    """Be `periodic(n)` with n = round(sqrt(L)): O(sqrt(L)) afters held, at most one extra forward step a layer.
+    """Keep what `periodic(n)` keeps, with n = round(sqrt(L)).
 
-    Chen, Xu, Zhang, Guestrin, "Training deep nets with sublinear memory cost", arXiv:1604.06174. It counts afters
+    O(sqrt(L)) activations are held, and a layer is run at most once more.
+
+    Chen, Xu, Zhang, Guestrin, "Training deep nets with sublinear memory cost", arXiv:1604.06174. It counts activations
     as if all were of one size; `greedy` weighs them.
     """
 

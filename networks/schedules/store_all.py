@@ -1,4 +1,4 @@
-"""Store-all: keep every after, recompute nothing."""
+"""Store-all: keep every activation, recompute nothing."""
 
 from collections.abc import Collection, Mapping
 
@@ -7,7 +7,7 @@ from networks.schedules.signature import Keep, Schedule
 
 
 def store_all() -> Schedule:
-    """Keep every after: L forward steps, the fewest there are, and most often the highest peak."""
+    """Keep every activation: L forward steps, the fewest there are, and most often the highest peak."""
 
     def schedule(chain: Chain) -> Keep:
         def keep(cached: Mapping[int, int], start: int, stop: int) -> Collection[int]:

@@ -84,7 +84,7 @@ def _compared_step(model: torch.nn.Module, blocks: Run, inputs: tuple[Any, ...])
 
 
 def _step(model: torch.nn.Module, run: Run, inputs: tuple[Any, ...]) -> StepResult:
-    """Forward and backward pass, from deltas that are drawn for each output alike.
+    """Forward and backward pass, from gradients that are drawn for each output alike.
 
     Gradients are not accumulated, because hooks for accumulated ones may step an optimiser or average over processes.
     """

@@ -1,4 +1,4 @@
-"""A training step of one block alone, by the executor. A source makes its inputs, a root makes the gradients (deltas)
+"""A training step of one block alone, by the executor. A source makes its inputs, a root makes the gradients
 at its outputs."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ from networks.torch_models.storages import storage_bytes, storage_of, storages_o
 
 
 class DeltaSource(torch.autograd.Function):
-    """Makes the tensors of a border. Its backward pass takes their deltas, and makes the deltas at `below`."""
+    """Makes the tensors of a border. Its backward pass takes their gradients, and makes the gradients at `below`."""
 
     @staticmethod
     def forward(ctx: Any, mark: Mark, like: Border, *below: torch.Tensor) -> Border:
@@ -29,13 +29,13 @@ class DeltaSource(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *deltas: torch.Tensor | None) -> Any:
-        """Leave the mark "source", and make deltas of ones at `below`."""
+        """Leave the mark "source", and make gradients of ones at `below`."""
         ctx.mark("source")
         return None, None, *_deltas(ctx.below)
 
 
 class _Root(torch.autograd.Function):
-    """Takes the tensors of a border, and parameters. Its backward pass makes the deltas at them."""
+    """Takes the tensors of a border, and parameters. Its backward pass makes the gradients at them."""
 
     @staticmethod
     def forward(ctx: Any, mark: Mark, *border: torch.Tensor) -> torch.Tensor:
@@ -49,7 +49,7 @@ class _Root(torch.autograd.Function):
 
 
 def described(border: Border) -> list[Any]:
-    """Shape, type and device of each tensor that gets a delta, and None for any other tensor."""
+    """Shape, type and device of each tensor that gets a gradient, and None for any other tensor."""
     return [(tensor.shape, tensor.dtype, tensor.device) if tensor.requires_grad else None for tensor in border]
 
 
@@ -206,12 +206,12 @@ def tape_of(run: RunBlock, x: Border, below: Sequence[int], model: torch.nn.Modu
 
 
 class Deltas(NamedTuple):
-    """Storages of the deltas around the backward pass of a block. None stands for no delta.
+    """Storages of the gradients around the backward pass of a block. None stands for no gradient.
 
     Attributes:
         above: the identity of the one at each output.
-        below: identity and bytes of the one at each input. It may be one of those above, or larger than the delta,
-            which is then a view of it. Where it is smaller, its bytes are those of the delta.
+        below: identity and bytes of the one at each input. It may be one of those above, or larger than the gradient,
+            which is then a view of it. Where it is smaller, its bytes are those of the gradient.
     """
 
     above: list[int | None]
@@ -219,7 +219,7 @@ class Deltas(NamedTuple):
 
 
 def deltas_of(run: RunBlock, x: Border) -> Deltas:
-    """Run a block and its backward pass, and look at the deltas."""
+    """Run a block and its backward pass, and look at the gradients."""
     inputs = fresh(x)
     y = run(inputs)
     above = [torch.ones_like(tensor) if tensor.requires_grad else None for tensor in y]
@@ -241,10 +241,10 @@ def deltas_of(run: RunBlock, x: Border) -> Deltas:
 
 
 def top_of(border: Border, after: Callable[[Border], tuple[Any, torch.Tensor]]) -> tuple[bool, int]:
-    """Whether the code after the blocks holds one of their outputs, and bytes of the deltas that it makes at them.
+    """Whether the code after the blocks holds one of their outputs, and bytes of the gradients that it makes at them.
 
     `after` takes the outputs, and returns the model's output and the loss. It holds what it returns, and what it has
-    autograd hold. A delta may be a view of a single number.
+    autograd hold. A gradient may be a view of a single number.
     """
     made = copied(border)
     with _saving() as saved:

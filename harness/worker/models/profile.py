@@ -226,14 +226,15 @@ def _without_noise(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _charge_deltas(rows: list[dict[str, Any]]) -> None:
-    """Charge each block with the deltas at its outputs, as the blocks above leave them.
+    """Charge each block with the gradients at its outputs, as the blocks above leave them.
 
-    The delta of a concatenated tensor, say, is a view of a larger delta. A tensor that no block uses has no delta.
+    The gradient of a concatenated tensor, say, is a view of a larger gradient. A tensor that no block uses has no
+    gradient.
     """
     above: list[tuple[Any, int] | None] = []
     for number, row in reversed(list(enumerate(rows, 1))):
         deltas = row.pop("deltas")
-        if number < len(rows):  # the delta of the loss is measured
+        if number < len(rows):  # the gradient of the loss is measured
             delta_bytes = sum(dict(filter(None, above)).values())
             more = max(0, delta_bytes - row["delta_bytes"])
             row["backward_bytes"] += more

@@ -25,7 +25,7 @@ class Moment(NamedTuple):
         tapes_bytes: tapes that are held, but for that of the block whose backward pass this is.
         own_bytes: what the run or the pass itself takes.
         gradients_bytes: gradients of the blocks above.
-        beside_bytes: the delta that waits, graph, maps and husks.
+        beside_bytes: the gradient that waits, graph, maps and husks.
     """
 
     phase: str
@@ -150,7 +150,7 @@ class _Step:
         yield Moment(LOSS_BACKWARD, last, 0, outputs, taped, chain.loss_backward_bytes, 0, beside)
 
     def reach(self, number: int) -> None:
-        """The delta at x[number] is there: all that serves the blocks above is dropped."""
+        """The gradient at x[number] is there: all that serves the blocks above is dropped."""
         for position in [position for position in self.held if position >= 2 * number]:
             self._drop(position)
 

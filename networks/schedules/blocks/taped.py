@@ -2,8 +2,8 @@
 
 Beaumont, Eyraud-Dubois, Herrmann, Joly, Shilova, "Optimal checkpointing for heterogeneous chains: how to train deep
 neural networks with limited memory", arXiv:1911.13214 ("rotor"). The budget bounds the peak of the whole step as
-`replay_blocks` counts it: outputs, tapes, deltas, gradients that pile up, scratch, graph, and the loss. Work is
-`forward_flops` of all runs.
+`replay_blocks` counts it: outputs, tapes, gradients, weight gradients that pile up, scratch, graph, and the loss. Work
+is `forward_flops` of all runs.
 
 Up to `MOST_SEARCHED` blocks the answer is the optimum: the least work of all schedules, and of equal work the lowest
 peak, in bytes.
