@@ -14,10 +14,10 @@ import pandas as pd
 import vl_convert
 
 from harness.experiment.measures import table_of
-from harness.report.answers import answer
 from harness.report.charts import charts
 from harness.report.drawn import Drawn
 from harness.report.explorer import explored
+from harness.report.findings import finding
 from harness.report.looks import SHAPES
 from harness.report.packing import columns_of, packed
 from harness.report.raster import rasters
@@ -90,7 +90,7 @@ def _asset(name: str) -> str:
 
 
 def _experiment(one: Reported, tables: Mapping[str, pd.DataFrame]) -> str:
-    told = answer(tables, one.results.environment.experiment.figures)
+    told = finding(tables, one.results.environment.experiment.figures)
     name, title = escape(one.name), escape(one.results.environment.experiment.title)
     question = f"<p>{_with_code(one.description)}</p>" if one.description else ""
     again = ""
@@ -100,7 +100,7 @@ def _experiment(one: Reported, tables: Mapping[str, pd.DataFrame]) -> str:
 <h3>{title}</h3>
 {question}
 <p class="number"><strong>{escape(told.number)}</strong> {escape(told.meaning)}</p>
-<p class="answer">{escape(told.sentence)}</p>
+<p class="finding">{escape(told.sentence)}</p>
 <p class="repeat">Repeat it: <code>python -m harness run experiments/{name}.toml</code>{again}</p>
 </article>"""
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.report.answers import answer
 from harness.report.charts import charts
+from harness.report.findings import finding
 from tests.support.tables import framework_tables, grid, memory_table, model_tables
 
 
@@ -52,7 +52,7 @@ def test_own_models_has_every_timed_cell(drawn):
 def test_own_models_are_answered(drawn):
     memory = drawn[0]["own"]["models_memory"]
     budgets = int(memory["budget_bytes"].notna().sum())  # each made to take 0.998 of its budget
-    assert answer(drawn[0]["own"], []).number == f"{budgets} of {budgets}"
+    assert finding(drawn[0]["own"], []).number == f"{budgets} of {budgets}"
 
 
 def test_the_stacks_of_a_peak_add_up_to_it(drawn):

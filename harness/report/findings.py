@@ -1,4 +1,4 @@
-"""The answer of each experiment's tables: a number, and a sentence around it."""
+"""The finding of each experiment's tables: a number, and a sentence around it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,30 +19,30 @@ from networks.planning.bill import SAVES_LITTLE
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer of an experiment: its number, the number's meaning, and a sentence."""
+class Finding:
+    """What an experiment finds: its number, the number's meaning, and a sentence."""
 
     number: str
     meaning: str
     sentence: str
 
 
-def answer(tables: Tables, figures: Iterable[str]) -> Answer:
-    """The answer that the finished cells of one experiment give. Its figures and tables tell the question."""
-    for wanted, told in _ANSWERS.items():
+def finding(tables: Tables, figures: Iterable[str]) -> Finding:
+    """What the finished cells of one experiment show. Its figures and tables tell the question."""
+    for wanted, told in _FINDINGS.items():
         if wanted in {*figures, *tables} and (wanted in tables or "memory" in tables):
             if told in _COMPARING and not is_comparable(tables["memory"]):
                 continue
             return told(tables)
-    return Answer(
+    return Finding(
         f"{sum(map(len, tables.values())):,}", "rows", f"There are tables of {', '.join(tables) or 'nothing'}."
     )
 
 
-def _timeline(tables: Tables) -> Answer:
+def _timeline(tables: Tables) -> Finding:
     timeline = tables["timeline"]
     apart = int((timeline["memray_live_bytes"] - timeline["live_bytes"]).abs().max())
-    return Answer(
+    return Finding(
         format_bytes(apart),
         "largest difference between the tracker and memray at any event",
         f"There are {len(timeline):,} events in {timeline['cell_id'].nunique()} steps. At each event the tracker's "
@@ -50,11 +50,11 @@ def _timeline(tables: Tables) -> Answer:
     )
 
 
-def _training(tables: Tables) -> Answer:
+def _training(tables: Tables) -> Finding:
     summary = accuracy_summary(tables["training"])
     difference = summary["largest_difference"].max()
     best = summary["test_accuracy"].max()
-    return Answer(
+    return Finding(
         f"{difference:.3g}",
         "largest difference from store-all in any loss or accuracy",
         f"Over {summary['epochs'].max()} epochs and {summary['seeds'].max()} seeds, every loss and accuracy of a "
@@ -63,7 +63,7 @@ def _training(tables: Tables) -> Answer:
     )
 
 
-def _frameworks(tables: Tables) -> Answer:
+def _frameworks(tables: Tables) -> Finding:
     memory = frameworks.peers_savings(tables["peers_memory"])
     cases = memory.groupby(frameworks.WORKLOAD, sort=False)
     best = memory.loc[[rows["memray_peak_bytes"].astype("float64").idxmin() for _, rows in cases]]
@@ -72,14 +72,14 @@ def _frameworks(tables: Tables) -> Answer:
         f"{row['name']} with {format_bytes(int(row['memray_peak_bytes']))} in [{row['layers']}]"
         for row in best.to_dict("records")
     )
-    return Answer(f"{ours} of {len(best)}", "networks whose smallest peak is ours", f"The smallest peaks: {each}.")
+    return Finding(f"{ours} of {len(best)}", "networks whose smallest peak is ours", f"The smallest peaks: {each}.")
 
 
-def _schedules(tables: Tables) -> Answer:
+def _schedules(tables: Tables) -> Finding:
     best = winners(tables["memory"], tables.get("time"))
     optimal = best[best["kind"] == "optimal"]
     more = (optimal["runner_up_work_ratio"] / optimal["forward_work_ratio"] - 1).max()
-    return Answer(
+    return Finding(
         f"{len(optimal)} of {len(best)}",
         "budgets within which optimal does the least work",
         f"The budgets are of {best['layers'].nunique()} networks. The best schedule of another kind does up to "
@@ -87,7 +87,7 @@ def _schedules(tables: Tables) -> Answer:
     )
 
 
-def _growth(tables: Tables) -> Answer:
+def _growth(tables: Tables) -> Finding:
     memory = name_variants(tables["memory"])
     low, high = int(memory["depth"].min()), int(memory["depth"].max())
     peaks = [
@@ -96,27 +96,27 @@ def _growth(tables: Tables) -> Answer:
     ]
     growing = (peaks[1] / peaks[0]).sort_values(ascending=False)
     each = ", ".join(f"{kind} {factor:.1f}" for kind, factor in growing.items())
-    return Answer(
+    return Finding(
         f"{growing.iloc[-1]:.1f} times",
         f"growth of the peak with {growing.index[-1]}, while the depth grows {high / low:.0f} times",
         f"From {low} to {high} layers the peaks grow by these factors: {each}. {_saved(tables)}",
     )
 
 
-def _where(tables: Tables) -> Answer:
+def _where(tables: Tables) -> Finding:
     table = savings(name_variants(tables["memory"]))
     plain = table[(table["step"] == "backward") & (table["network"] != STORE_ALL_NETWORK)]
     vain = int((plain["saved_share"] < SAVES_LITTLE).sum())
-    return Answer(
+    return Finding(
         f"{vain} of {len(plain)}",
         f"settings where a schedule saves less than {SAVES_LITTLE:.0%}",
         f"In these settings weight gradients fill the peak, or the batch is small. {_saved(tables)}",
     )
 
 
-def _memory(tables: Tables) -> Answer:
+def _memory(tables: Tables) -> Finding:
     best = _best(tables)
-    return Answer(f"{best['saved_share']:.0%}", "of store-all's peak saved at most", _saved(tables))
+    return Finding(f"{best['saved_share']:.0%}", "of store-all's peak saved at most", _saved(tables))
 
 
 def _best(tables: Tables) -> dict[str, Any]:
@@ -141,10 +141,10 @@ def _saved(tables: Tables) -> str:
     )
 
 
-def _models(tables: Tables) -> Answer:
+def _models(tables: Tables) -> Finding:
     planned = models.planned(tables["models_memory"])
     within = int((planned["spare_share"] >= 0).sum())
-    return Answer(
+    return Finding(
         f"{within} of {len(planned)}",
         "planned steps whose measured peak is within the budget",
         f"{planned['name'].nunique()} PyTorch models are trained by plans within budgets. The tightest plan leaves "
@@ -152,7 +152,7 @@ def _models(tables: Tables) -> Answer:
     )
 
 
-_ANSWERS: Mapping[str, Callable[[Tables], Answer]] = {
+_FINDINGS: Mapping[str, Callable[[Tables], Finding]] = {
     "timeline": _timeline,
     "training": _training,
     "peers_memory": _frameworks,
@@ -162,6 +162,6 @@ _ANSWERS: Mapping[str, Callable[[Tables], Answer]] = {
     "winners": _schedules,
     "memory": _memory,
 }
-"""The answers by a figure or a table. The first one that an experiment has is used."""
+"""What is shown, by a figure or a table. The first one that an experiment has is used."""
 _COMPARING = (_growth, _where, _schedules, _memory)
-"""The answers that compare with store-all."""
+"""Those that compare with store-all."""

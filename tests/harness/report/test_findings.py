@@ -1,4 +1,4 @@
-"""The answers of the committed experiments, each counted again from the lines of the files."""
+"""The findings of the committed experiments, each counted again from the lines of the files."""
 
 import csv
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from harness.provenance import ROOT
-from harness.report.answers import answer
+from harness.report.findings import finding
 from harness.results.folder import read_results
 from tests.support.cells import store_all_cell
 from tests.support.tables import memory_table
@@ -16,7 +16,7 @@ FIGURES = {"growth": ["growth"], "where_it_saves": ["where_it_saves"], "schedule
 
 def told(name: str):
     tables = read_results(ROOT / "results" / name).tables()
-    return answer(tables, FIGURES.get(name, ()))
+    return finding(tables, FIGURES.get(name, ()))
 
 
 def peaks(name: str, table: str = "memory") -> list[dict[str, str]]:
@@ -71,4 +71,4 @@ def test_without_store_all_there_is_nothing_to_compare_with(figures):
         checkpoint_frequency=2,
         recompute="segment",
     )
-    assert answer({"memory": memory_table([cell])}, figures).sentence == "There are tables of memory."
+    assert finding({"memory": memory_table([cell])}, figures).sentence == "There are tables of memory."
