@@ -9,7 +9,7 @@ from harness.commands.console import console
 from harness.commands.names import EXPERIMENTS, RESULTS, find_results, path_given
 from harness.experiment.file import Experiment
 from harness.files import write_atomically
-from harness.results.folder import ENVIRONMENT, Results, read_results
+from harness.results.folder import ENVIRONMENT, Results, published_within, read_results
 from harness.sizes import format_bytes
 
 
@@ -50,7 +50,7 @@ def command(
 
 def _published(folder: Path) -> list[Path]:
     """The folder itself. If it holds no results of its own, the folders within it that do."""
-    within = sorted(path.parent for path in folder.glob(f"*/{ENVIRONMENT}"))
+    within = published_within(folder)
     return within if within and not (folder / ENVIRONMENT).exists() else [folder]
 
 

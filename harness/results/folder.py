@@ -153,6 +153,11 @@ def read_results(folder: Path) -> Results:
     )
 
 
+def published_within(folder: Path) -> list[Path]:
+    """The folders in `folder` that hold results, by name."""
+    return sorted(path.parent for path in folder.glob(f"*/{ENVIRONMENT}"))
+
+
 def _read_at_rest(folder: Path) -> Results | None:
     """The set in `folder`. None if a run is publishing it."""
     path = folder / ENVIRONMENT
@@ -161,6 +166,8 @@ def _read_at_rest(folder: Path) -> Results | None:
     except FileNotFoundError as error:
         if (folder / PACKAGE).exists():
             return None
+        if within := published_within(folder):
+            raise ValueError(f"{folder}: name one of {', '.join(map(str, within))}") from None
         raise ValueError(f"{path}: cannot be read ({error.strerror}); run the experiment first") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); move it away and run the experiment") from None

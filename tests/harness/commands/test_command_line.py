@@ -79,6 +79,7 @@ def test_help_tells_what_a_command_does_and_takes(command):
         (["plot", "grwth"], "grwth: there is no such folder of results; did you mean results/growth?\n"),
         (["verify", "results/grwth"], "results/grwth: there is no such folder of results; did you mean results/growt"),
         (["compare", "growth", "nope"], "nope: there is no such folder of results; there are results/"),
+        (["plot", "results"], "results: name one of results/cache_timeline, results/depth_by_frequency, results/gr"),
         (["peers", "growth"], "results/growth: holds no peers_memory.csv"),
         (
             ["flamegraph", "x", "--results", "grwth"],
