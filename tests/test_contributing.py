@@ -36,10 +36,11 @@ def keep_within(*, budget_bytes: int):
 
 OWN = """
 title = "Strangers"
-measure = ["memory", "resident", "timeline", "time", "parameters"]
+measure = ["memory", "resident", "timeline", "time", "training", "parameters"]
 figures = [
     "peak_by_depth", "saving_heatmap", "predicted_vs_measured", "where_it_saves", "time_ratio", "tradeoff",
     "pareto_work", "pareto_time", "winners", "growth", "misses_by_depth", "timeline", "resident_peak",
+    "training_curves", "training_time",
 ]
 
 [grid]
@@ -50,6 +51,9 @@ checkpoint_frequency = [2]
 
 [resident]
 repeats = 1
+
+[training]
+epochs = 1
 """
 
 PEERS = """
@@ -119,7 +123,7 @@ def test_each_of_the_four_is_one_file_and_one_entry():
 
 def test_strangers_are_listed_and_shown(home):
     listed = harness(home, "list")
-    assert "memory, resident, timeline, time, parameters" in listed
+    assert "memory, resident, timeline, time, training, parameters" in listed
     assert "peers_memory, resident, peers_time" in listed
     shown = harness(home, "show", "own")
     assert "fraction(part=2)" in shown
@@ -160,6 +164,13 @@ def test_strange_schedules_are_planned_and_traced(home):
         traced = harness(home, "trace", "--layers", "64,128x5,10", "--batch", "256", "--schedule", call)
         assert traced.startswith(f"{call}: layers 64,128x5,10")
         assert "picture: trace.png" in traced
+
+
+def test_the_flame_graph_of_a_strange_schedule_is_drawn(home):
+    memory = pd.read_csv(home / "results/own/memory.csv").set_index("schedule")
+    cell = memory.loc["fraction(part=2)", "cell_id"]
+    harness(home, "flamegraph", cell)
+    assert (home / f"{cell}.html").exists()
 
 
 def test_strangers_are_ranked_and_reported(home):
