@@ -9,8 +9,9 @@ Python reads a results folder like this:
     results.environment["machine"]  # of environment.json
     results.figure("growth")  # a matplotlib Figure
 
-Workers import this package, so it imports no library before it is needed. Then it imports `harness.errors`,
-`harness.results`, `harness.plots`, `harness.execute` and `networks`. Its `__main__` imports `harness.commands`.
+Workers import this package. So it imports only `networks` at once, which loads no library by itself. It imports
+`harness.errors`, `harness.results`, `harness.plots` and `harness.execute` when they are needed. Its `__main__` imports
+`harness.commands`.
 """
 
 from functools import cached_property

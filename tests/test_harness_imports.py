@@ -7,13 +7,15 @@ import pytest
 
 from harness.provenance import ROOT
 
+NOT_OF_NETWORKS = {"harness", "memray", "pandas", "scipy", "sklearn", "threadpoolctl"}
 FORBIDDEN = {
     "harness": {"numpy", "pandas", "pydantic", "matplotlib", "typer"},
     "harness.__main__": {"numpy", "pandas", "pydantic", "matplotlib", "typer"},
     "harness.commands.command_line": {"memray", "pandas", "scipy", "seaborn", "sklearn", "matplotlib"},
     "harness.worker": {"pandas", "scipy", "seaborn", "sklearn", "matplotlib", "pydantic", "typer"},
-    "networks": {"harness", "numpy"},
-    "networks.planning.planner": {"harness", "memray", "pandas", "scipy", "sklearn", "threadpoolctl"},
+    "networks": {"numpy", *NOT_OF_NETWORKS},
+    "networks.planning.planner": NOT_OF_NETWORKS,
+    "networks.training": NOT_OF_NETWORKS,
 }
 
 

@@ -25,6 +25,7 @@ FITTING = plan(LAYERS, batch=1024, budget_bytes=6 * 2**20)
 def test_what_documents_use_comes_from_the_package_itself(name):
     assert name in networks.__all__
     assert name in dir(networks)
+    assert hasattr(networks, name)
 
 
 def test_an_export_is_what_its_module_has_and_what_type_checkers_see():
